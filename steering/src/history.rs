@@ -94,6 +94,11 @@ impl History {
         self.numbered
     }
 
+    /// From now on every new point gets its ordinal, provided that the points so far have theirs.
+    pub fn number_points(&mut self) {
+        self.numbered |= self.is_empty();
+    }
+
     /// Number of points without an outcome.
     #[must_use]
     pub fn pending(&self) -> usize {

@@ -20,6 +20,7 @@ use protocol::Point;
 use serde_json::{Map, Value};
 
 pub use dimension::{Coordinate, Dimension, Domain};
+pub(crate) use dimension::pick;
 pub use numeric::{Numeric, Spread};
 pub(crate) use walk::Walk;
 
