@@ -4,6 +4,8 @@
 //! The conformance suite then tests it without further work.
 
 mod aliases;
+mod auto;
+mod gp;
 mod grid;
 mod random;
 mod settings;
@@ -112,6 +114,8 @@ impl Registry {
     #[must_use]
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
+        registry.register(auto::ENTRY);
+        registry.register(gp::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);

@@ -1,0 +1,212 @@
+//! Bayesian optimisation with Gaussian processes, for mixed spaces and small budgets.
+//!
+//! | symbol | meaning |
+//! | --- | --- |
+//! | n | evaluated points |
+//! | d | dimensions that vary |
+//!
+//! One ask, in the order of the modules:
+//!
+//! 1. [`startup`]: the first points fill the space.
+//! 2. [`layout`]: points become rows of features, [`outputs`]: losses are put on a scale on which they look normal.
+//! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature are fitted by maximising their
+//!    posterior density, from several starts; [`posterior`]: the processes at the best optima, conditioned on the data.
+//! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, averaged over these processes, times its chance of
+//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts.
+//! 5. [`candidates`], [`search`]: the point of highest worth.
+//!
+//! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
+//! conditioned on the best, the nearest to the best and a share of all others.
+
+mod acquisition;
+mod candidates;
+mod fit;
+mod kernel;
+mod layout;
+mod model;
+mod outputs;
+mod posterior;
+mod search;
+mod startup;
+
+use protocol::Point;
+
+use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point};
+use crate::history::History;
+use crate::rng::{Key, Stream};
+use crate::space::{Coordinate, Domain, Space, Walk};
+use candidates::{Candidate, Source};
+use fit::Prior;
+use layout::Layout;
+use model::{Model, Purpose, Workspace};
+use search::Goal;
+
+/// Finite spaces up to this many points are searched completely.
+const ENUMERATED: u64 = 4_000;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "gp",
+    summary: "Gaussian processes with expected improvement: the fewest evaluations, for up to some thousand points",
+    settings: &[
+        Setting { name: "startup", default: "0", meaning: "points that fill the space before the first model; 0: by dimension" },
+        Setting { name: "exact", default: "1000", meaning: "points up to which all are used, from 10" },
+        Setting { name: "spread", default: "1000", meaning: "x" },
+        Setting { name: "near", default: "500", meaning: "x" },
+        Setting { name: "starts", default: "3", meaning: "x" },
+        Setting { name: "iterations", default: "30", meaning: "x" },
+        Setting { name: "transform", default: "99", meaning: "x" },
+        Setting { name: "length", default: "0", meaning: "x" },
+        Setting { name: "length-sd", default: "1", meaning: "x" },
+        Setting { name: "noise", default: "-4", meaning: "x" },
+        Setting { name: "noise-sd", default: "1", meaning: "x" },
+        Setting { name: "signal-sd", default: "1", meaning: "x" },
+        Setting { name: "mean", default: "1", meaning: "x" },
+        Setting { name: "trust", default: "1", meaning: "x" },
+        Setting { name: "explore", default: "1", meaning: "x" },
+    ],
+    build,
+};
+
+/// What can be set.
+#[derive(Debug)]
+struct Options {
+    startup: usize,
+    exact: usize,
+    spread: usize,
+    near: usize,
+    starts: usize,
+    iterations: u64,
+    transform: Option<usize>,
+    prior: Prior,
+    trust: f64,
+    explore: f64,
+}
+
+fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
+    let x = |name| settings.get::<f64>(name, "x", |_| true);
+    Ok(Box::new(Gp {
+        options: Options {
+            startup: settings.get("startup", "an integer from 0", |_| true)?,
+            exact: settings.get("exact", "an integer from 10", |count| *count >= 10)?,
+            spread: x("spread")? as usize,
+            near: x("near")? as usize,
+            starts: x("starts")? as usize,
+            iterations: x("iterations")? as u64,
+            transform: Some(x("transform")? as usize),
+            prior: Prior {
+                length: (x("length")?, x("length-sd")?),
+                signal: (0.0, x("signal-sd")?),
+                noise: (x("noise")?, x("noise-sd")?),
+                floor: 1e-5,
+                mean_variance: x("mean")?,
+            },
+            trust: x("trust")?,
+            explore: x("explore")?,
+        },
+    }))
+}
+
+#[derive(Debug)]
+struct Gp {
+    options: Options,
+}
+
+impl Sampler for Gp {
+    fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
+        let layout = Layout::new(space);
+        let evaluated = history.observations().iter().filter(|observation| observation.outcome.loss().is_some()).count();
+        let startup = self.startup(space);
+        let mut model = None;
+        Ok(one_by_one(space, history, count, |grown| {
+            if layout.features > 0 && grown.len() >= startup && evaluated >= 2.max(startup / 3) {
+                // Losses do not come in while points are chosen: one fit serves all of them.
+                let model = model.get_or_insert_with(|| Model::new(space, &layout, history, &self.options));
+                if let Some(model) = model {
+                    return self.model_point(space, &layout, grown, model, key);
+                }
+            }
+            startup::next(space, &layout, grown, key)
+        }))
+    }
+}
+
+impl Gp {
+    fn startup(&self, space: &Space) -> usize {
+        if self.options.startup > 0 {
+            return self.options.startup;
+        }
+        let varying = space.dimensions().iter().filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_))).count();
+        (varying / 2 + 3).clamp(6, 10)
+    }
+
+    fn model_point(&self, space: &Space, layout: &Layout, history: &History, model: &Model, key: Key) -> Option<Point> {
+        let ordinal = history.next_ordinal();
+        let model = model.with_pending(space, layout, history);
+        let source = Source::new(space, layout);
+        let waiting = history.pending() > 0;
+        // While points are out, every other one is for learning.
+        let purpose = if waiting && self.options.explore > 0.5 && ordinal % 2 == 1 { Purpose::Explore } else { Purpose::Improve };
+        let radius = if self.options.trust > 0.5 {
+            // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5.
+            0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0))
+        } else {
+            1.0
+        };
+        let goal = Goal { model: &model, purpose, radius, source: &source };
+        let mut workspace = Workspace::default();
+        let mut candidates = match space.size() {
+            Some(size) if size <= ENUMERATED => self.unused(space, layout, history, &source),
+            _ => self.candidates(&source, &model, key, ordinal),
+        };
+        goal.score(&mut candidates, &mut workspace);
+        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        if space.size().is_none_or(|size| size > ENUMERATED) {
+            let mut climbed: Vec<Candidate> = Vec::new();
+            for start in candidates.iter().take(8) {
+                climbed.push(goal.climb(start.clone(), &mut workspace));
+            }
+            climbed.sort_by(|a, b| b.score.total_cmp(&a.score));
+            climbed.append(&mut candidates);
+            candidates = climbed;
+        }
+        let new = candidates.into_iter().find(|candidate| !history.is_taken(space, &candidate.coordinates));
+        if let Some(candidate) = new {
+            return Some(space.point(source.assignment(&candidate)));
+        }
+        let mut generator = key.generator(ordinal, Stream::Startup);
+        first_unused(space, history, key, |_| prior_point(space, || generator.uniform()))
+    }
+
+    fn candidates(&self, source: &Source<'_>, model: &Model, key: Key, ordinal: u64) -> Vec<Candidate> {
+        let mut candidates = source.spread(self.options.spread, key, ordinal);
+        let mut generator = key.generator(ordinal, Stream::Density);
+        let fill: Vec<Coordinate> = candidates[0].genes.clone();
+        let best: Vec<Candidate> = model.best.iter().take(5).map(|point| source.known(point, &fill)).collect();
+        for index in 0..self.options.near {
+            let base = &best[index % best.len()];
+            let reach = [0.2, 0.07, 0.02][(index / best.len()) % 3];
+            let share = [0.2, 0.5, 1.0][(index / best.len() / 3) % 3];
+            candidates.push(source.neighbour(base, reach, share, &mut generator));
+        }
+        for base in best.iter().take(2) {
+            for position in 0..base.genes.len() {
+                if base.coordinates[position].is_some() {
+                    for value in source.alternatives(position, base.genes[position]) {
+                        let mut genes = base.genes.clone();
+                        genes[position] = value;
+                        candidates.push(source.express(genes));
+                    }
+                }
+            }
+        }
+        candidates.extend(best);
+        candidates
+    }
+
+    fn unused(&self, space: &Space, _: &Layout, history: &History, source: &Source<'_>) -> Vec<Candidate> {
+        let Ok(walk) = Walk::all(space) else { return Vec::new() };
+        let fill: Vec<Coordinate> = source.spread(1, Key::new(0, "", None, "gp"), 0)[0].genes.clone();
+        let points = walk.map(|point| space.encode(&point)).filter(|coordinates| !history.is_taken(space, coordinates));
+        points.map(|coordinates| source.known(&coordinates, &fill)).collect()
+    }
+}

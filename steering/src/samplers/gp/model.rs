@@ -1,0 +1,350 @@
+//! What is learnt from a history: a small ensemble of Gaussian processes for the loss, and one for success.
+
+use protocol::Outcome;
+
+use super::Options;
+use super::acquisition::log_improvement;
+use super::fit::{Fit, Optimum, Prior};
+use super::layout::Layout;
+use super::outputs::{self, Scaled};
+use super::posterior::{Posterior, Scratch, mix};
+use crate::history::History;
+use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
+use crate::space::{Coordinate, Space};
+
+/// Optima of the fit that take part, at most.
+const MEMBERS: usize = 3;
+/// Optima whose density is lower than the best by this factor (logarithm) are left out.
+const NEGLIGIBLE: f64 = 4.0;
+/// Points on which parameters are fitted, at most.
+const FITTED: usize = 300;
+/// Points still being evaluated that are taken into account, at most.
+const PENDING: usize = 128;
+
+/// Everything that is learnt from a history.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    members: Vec<Member>,
+    success: Option<Posterior>,
+    /// Rows of the evaluated points that the processes are conditioned on.
+    pub(super) rows: Vec<Vec<f64>>,
+    /// Coordinates of the best evaluated points, by predicted loss, the best first.
+    pub(super) best: Vec<Vec<Option<Coordinate>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    /// Logarithm of its share.
+    weight: f64,
+    posterior: Posterior,
+    /// Lowest predicted loss among the evaluated points.
+    incumbent: f64,
+}
+
+/// What a point is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Purpose {
+    /// To find a lower loss.
+    Improve,
+    /// To learn most where a low loss is still possible.
+    Explore,
+}
+
+/// Memory of one evaluation of the acquisition after another.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    scratch: Scratch,
+    by_mean: Vec<f64>,
+    by_variance: Vec<f64>,
+    terms: Vec<(f64, Vec<f64>)>,
+}
+
+impl Model {
+    /// Learns from the points of `history` that are part of the space; nothing if there are fewer than two losses, or the fit
+    /// fails.
+    pub(super) fn new(space: &Space, layout: &Layout, history: &History, options: &Options) -> Option<Self> {
+        let evaluated = evaluated(space, history);
+        let chosen = subset(&evaluated, layout, options.exact);
+        let rows: Vec<Vec<f64>> = chosen.iter().map(|(coordinates, _)| layout.row(coordinates)).collect();
+        let losses: Vec<f64> = chosen.iter().map(|(_, loss)| *loss).collect();
+        if losses.len() < 2 {
+            return None;
+        }
+        let (scaled, prior, optima) = fit(&rows, &losses, layout, options)?;
+        let highest = optima[0].log_density;
+        let mut members = Vec::new();
+        for optimum in optima.iter().filter(|optimum| optimum.log_density > highest - NEGLIGIBLE).take(MEMBERS) {
+            let parameters = Fit::new(&[], layout.distances, layout.features, prior).parameters(&optimum.theta);
+            if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &scaled.values) {
+                let mut scratch = Scratch::default();
+                let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
+                let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
+                members.push((Member { weight: optimum.log_density - highest, posterior, incumbent }, means));
+            }
+        }
+        let means = members.first()?.1.clone();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
+        let best = order.into_iter().take(10).map(|position| chosen[position].0.to_vec()).collect();
+        let members = members.into_iter().map(|(member, _)| member).collect();
+        Some(Self { members, success: success(space, layout, history, options), rows, best })
+    }
+
+    /// Takes the points into account that are still being evaluated.
+    #[must_use]
+    pub(super) fn with_pending(&self, space: &Space, layout: &Layout, history: &History) -> Self {
+        let mut model = self.clone();
+        let pending = history.observations().iter().filter(|observation| observation.outcome == Outcome::Pending);
+        let known = pending.filter(|observation| space.fingerprint(&observation.coordinates).is_some());
+        for observation in known.take(PENDING) {
+            let row = layout.row(&observation.coordinates);
+            for member in &mut model.members {
+                member.posterior.believe(&row);
+            }
+        }
+        model
+    }
+
+    /// The logarithm of the worth of a point, and if wanted its derivatives by the features that are compared by distance.
+    pub(super) fn worth(
+        &self,
+        row: &[f64],
+        purpose: Purpose,
+        workspace: &mut Workspace,
+        mut slopes: Option<&mut Vec<f64>>,
+    ) -> f64 {
+        let mut terms = std::mem::take(&mut workspace.terms);
+        terms.resize_with(self.members.len(), Default::default);
+        for (member, term) in self.members.iter().zip(&mut terms) {
+            let prediction = if slopes.is_some() {
+                member.posterior.predict_with_slopes(
+                    row,
+                    &mut workspace.scratch,
+                    &mut workspace.by_mean,
+                    &mut workspace.by_variance,
+                )
+            } else {
+                member.posterior.predict(row, &mut workspace.scratch)
+            };
+            let deviation = prediction.variance.sqrt();
+            let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member.incumbent);
+            term.0 = member.weight + value;
+            if slopes.is_some() {
+                term.1.clear();
+                term.1.extend(workspace.by_mean.iter().zip(&workspace.by_variance).map(|(mean, variance)| {
+                    by_mean * mean + by_deviation * 0.5 / deviation * variance
+                }));
+            }
+        }
+        let highest = terms.iter().map(|term| term.0).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = terms.iter().map(|term| libm::exp(term.0 - highest)).sum();
+        let mut worth = highest + libm::log(sum);
+        if let Some(slopes) = slopes.as_deref_mut() {
+            slopes.clear();
+            slopes.resize(terms[0].1.len(), 0.0);
+            for term in &terms {
+                mix(slopes, libm::exp(term.0 - highest) / sum, &term.1);
+            }
+        }
+        workspace.terms = terms;
+        if let Some(success) = &self.success {
+            worth += chance(success, row, workspace, slopes);
+        }
+        if worth.is_nan() { f64::NEG_INFINITY } else { worth }
+    }
+
+    /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
+    pub(super) fn distance(&self, row: &[f64], distances: usize) -> f64 {
+        let nearest = self.rows.iter().map(|other| {
+            row[..distances].iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+        });
+        nearest.fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Purpose {
+    /// Worth with its derivatives by mean and deviation.
+    fn worth(self, mean: f64, deviation: f64, incumbent: f64) -> (f64, f64, f64) {
+        match self {
+            Self::Improve => {
+                let improvement = log_improvement(mean, deviation, incumbent);
+                (improvement.value, improvement.by_mean, improvement.by_deviation)
+            }
+            // The standard deviation, times the chance that the point is better than the incumbent by half of it.
+            Self::Explore => {
+                let z = (incumbent - mean) / deviation + 1.0;
+                let mass = distribution(z).max(1e-300);
+                let share = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI) / mass;
+                (
+                    libm::log(deviation) + libm::log(mass),
+                    -share / deviation,
+                    1.0 / deviation - share * (incumbent - mean) / (deviation * deviation),
+                )
+            }
+        }
+    }
+}
+
+type Evaluated<'a> = (&'a [Option<Coordinate>], f64);
+
+/// The points of the space with their losses, best first.
+fn evaluated<'a>(space: &Space, history: &'a History) -> Vec<Evaluated<'a>> {
+    let mut evaluated: Vec<Evaluated<'a>> = (history.observations().iter())
+        .filter(|observation| space.fingerprint(&observation.coordinates).is_some())
+        .filter_map(|observation| Some((observation.coordinates.as_slice(), observation.outcome.loss()?)))
+        .collect();
+    evaluated.sort_by(|a, b| a.1.total_cmp(&b.1));
+    evaluated
+}
+
+/// All points up to `exact` of them; of more, a third each of the best, of those nearest to the best, and of all others evenly by
+/// their loss.
+fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec<Evaluated<'a>> {
+    if evaluated.len() <= exact {
+        return evaluated.to_vec();
+    }
+    let third = (exact / 5).max(1);
+    let centre = layout.row(evaluated[0].0);
+    let mut rest: Vec<(f64, usize)> = (third..evaluated.len())
+        .map(|position| {
+            let row = layout.row(evaluated[position].0);
+            let square = row.iter().zip(&centre).enumerate().map(|(feature, (a, b))| {
+                if feature < layout.distances { (a - b) * (a - b) } else { 0.25 * f64::from(a.to_bits() != b.to_bits()) }
+            });
+            (square.sum::<f64>(), position)
+        })
+        .collect();
+    rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut chosen: Vec<usize> = (0..third).chain(rest[..third].iter().map(|(_, position)| *position)).collect();
+    let mut far: Vec<usize> = rest[third..].iter().map(|(_, position)| *position).collect();
+    far.sort_unstable();
+    let stride = (far.len() / third).max(1);
+    chosen.extend(far.iter().step_by(stride).take(third));
+    chosen.sort_unstable();
+    chosen.into_iter().map(|position| evaluated[position]).collect()
+}
+
+/// Positions on which parameters are fitted: all, or the best third of [`FITTED`] and the others evenly by rank.
+fn fitted(n: usize) -> Vec<usize> {
+    if n <= FITTED {
+        return (0..n).collect();
+    }
+    let best = FITTED / 3;
+    let others = FITTED - best;
+    (0..best).chain((0..others).map(|index| best + index * (n - best) / others)).collect()
+}
+
+/// Chooses the scale of the losses and the parameters; optima with the highest density first.
+fn fit(
+    rows: &[Vec<f64>],
+    losses: &[f64],
+    layout: &Layout,
+    options: &Options,
+) -> Option<(Scaled, Prior, Vec<Optimum>)> {
+    let positions = fitted(rows.len());
+    let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
+    let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
+    let prior = options.prior;
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
+    let patience = if positions.len() > 150 { 20 } else { options.iterations };
+    let mut candidates: Vec<Scaled> = outputs::all(losses);
+    if let Some(only) = options.transform
+        && only < candidates.len()
+    {
+        candidates = vec![candidates.swap_remove(only)];
+    }
+    let first = candidates.first()?.clone();
+    let values = pick(&first.values);
+    let mut optimum = fit.climb(&values, fit.prior_median(), patience);
+    let mut chosen = first;
+    if candidates.len() > 1
+        && let Some(inverse) = fit.inverse(&optimum.theta)
+    {
+        let mut best = f64::NEG_INFINITY;
+        for scaled in candidates {
+            // The scale is chosen where the parameters are fitted.
+            let part = scaled.at(&positions);
+            let score = part.score(&Fit::left_out(&inverse, &part.values));
+            if score > best + 1e-9 {
+                best = score;
+                chosen = scaled;
+            }
+        }
+        let values = pick(&chosen.values);
+        optimum = fit.climb(&values, optimum.theta, patience);
+    }
+    let values = pick(&chosen.values);
+    let mut optima = vec![optimum];
+    if positions.len() <= 150 && options.starts > 1 {
+        let mut starts = vec![fit.data_driven(&values)];
+        let mut short = fit.prior_median();
+        short[..layout.features].iter_mut().for_each(|log| *log -= 1.5);
+        starts.push(short);
+        for start in starts.into_iter().take(options.starts - 1) {
+            let other = fit.climb(&values, start, patience);
+            let is_new = optima.iter().all(|known| far_apart(&known.theta, &other.theta));
+            if other.log_density.is_finite() && is_new {
+                optima.push(other);
+            } else if let Some(near) = optima.iter_mut().find(|known| !far_apart(&known.theta, &other.theta))
+                && other.log_density > near.log_density
+            {
+                *near = other;
+            }
+        }
+    }
+    optima.sort_by(|a, b| b.log_density.total_cmp(&a.log_density));
+    Some((chosen, prior, optima))
+}
+
+/// Whether two optima are different.
+fn far_apart(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).any(|(a, b)| (a - b).abs() > 0.5)
+}
+
+/// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
+fn success(space: &Space, layout: &Layout, history: &History, options: &Options) -> Option<Posterior> {
+    let mut rows = Vec::new();
+    let mut values = Vec::new();
+    for observation in history.observations() {
+        let value = match observation.outcome {
+            Outcome::Done { .. } => 1.0,
+            Outcome::Failed if observation.blamed => -1.0,
+            Outcome::Failed | Outcome::Pending => continue,
+        };
+        if space.fingerprint(&observation.coordinates).is_some() {
+            rows.push(layout.row(&observation.coordinates));
+            values.push(value);
+        }
+    }
+    if values.iter().all(|value| *value > 0.0) {
+        return None;
+    }
+    // Of a long history, failures and successes evenly.
+    let stride = rows.len().div_ceil(2 * FITTED);
+    let rows: Vec<Vec<f64>> = rows.into_iter().step_by(stride).collect();
+    let values: Vec<f64> = values.into_iter().step_by(stride).collect();
+    let part = rows.len().div_ceil(FITTED);
+    let some_rows: Vec<Vec<f64>> = rows.iter().step_by(part).cloned().collect();
+    let some_values: Vec<f64> = values.iter().step_by(part).copied().collect();
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, options.prior);
+    let optimum = fit.climb(&some_values, fit.data_driven(&some_values), 20);
+    Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)
+}
+
+/// ln P(success): the mass above zero of the process for success; its slopes are added to `slopes`.
+fn chance(success: &Posterior, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
+    let prediction = if slopes.is_some() {
+        success.predict_with_slopes(row, &mut workspace.scratch, &mut workspace.by_mean, &mut workspace.by_variance)
+    } else {
+        success.predict(row, &mut workspace.scratch)
+    };
+    let deviation = (prediction.variance + 0.05).sqrt();
+    let z = prediction.mean / deviation;
+    let mass = distribution(z).max(1e-300);
+    if let Some(slopes) = slopes {
+        let share = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI) / mass;
+        mix(slopes, share / deviation, &workspace.by_mean);
+        mix(slopes, -share * z * 0.5 / (deviation * deviation), &workspace.by_variance);
+    }
+    libm::log(mass)
+}
