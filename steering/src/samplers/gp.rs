@@ -62,6 +62,9 @@ pub(super) const ENTRY: Entry = Entry {
         Setting { name: "signal-sd", default: "1", meaning: "x" },
         Setting { name: "mean", default: "1", meaning: "x" },
         Setting { name: "trust", default: "1", meaning: "x" },
+        Setting { name: "experts", default: "3", meaning: "x" },
+        Setting { name: "temper", default: "0", meaning: "x" },
+        Setting { name: "power", default: "1", meaning: "x" },
         Setting { name: "explore", default: "1", meaning: "x" },
     ],
     build,
@@ -80,6 +83,9 @@ struct Options {
     prior: Prior,
     trust: f64,
     explore: f64,
+    experts: usize,
+    temper: f64,
+    power: f64,
 }
 
 fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
@@ -102,6 +108,9 @@ fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
             },
             trust: x("trust")?,
             explore: x("explore")?,
+            experts: x("experts")? as usize,
+            temper: x("temper")?,
+            power: x("power")?,
         },
     }))
 }
@@ -141,7 +150,7 @@ impl Gp {
 
     fn model_point(&self, space: &Space, layout: &Layout, history: &History, model: &Model, key: Key) -> Option<Point> {
         let ordinal = history.next_ordinal();
-        let model = model.with_pending(space, layout, history);
+        let mut model = model.with_pending(space, layout, history);
         let source = Source::new(space, layout);
         let waiting = history.pending() > 0;
         // While points are out, every other one is for learning.
@@ -152,12 +161,13 @@ impl Gp {
         } else {
             1.0
         };
-        let goal = Goal { model: &model, purpose, radius, source: &source };
-        let mut workspace = Workspace::default();
         let mut candidates = match space.size() {
             Some(size) if size <= ENUMERATED => self.unused(space, layout, history, &source),
             _ => self.candidates(&source, &model, key, ordinal),
         };
+        model.balance(candidates.iter().map(|candidate| candidate.row.as_slice()), purpose);
+        let goal = Goal { model: &model, purpose, radius, source: &source };
+        let mut workspace = Workspace::default();
         goal.score(&mut candidates, &mut workspace);
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         if space.size().is_none_or(|size| size > ENUMERATED) {

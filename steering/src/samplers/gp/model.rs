@@ -4,7 +4,7 @@ use protocol::Outcome;
 
 use super::Options;
 use super::acquisition::log_improvement;
-use super::fit::{Fit, Optimum, Prior};
+use super::fit::Fit;
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
 use super::posterior::{Posterior, Scratch, mix};
@@ -12,10 +12,6 @@ use crate::history::History;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
 use crate::space::{Coordinate, Space};
 
-/// Optima of the fit that take part, at most.
-const MEMBERS: usize = 3;
-/// Optima whose density is lower than the best by this factor (logarithm) are left out.
-const NEGLIGIBLE: f64 = 4.0;
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
 /// Points still being evaluated that are taken into account, at most.
@@ -28,6 +24,7 @@ pub(super) struct Model {
     success: Option<Posterior>,
     /// Rows of the evaluated points that the processes are conditioned on.
     pub(super) rows: Vec<Vec<f64>>,
+    power: f64,
     /// Coordinates of the best evaluated points, by predicted loss, the best first.
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
 }
@@ -70,16 +67,14 @@ impl Model {
         if losses.len() < 2 {
             return None;
         }
-        let (scaled, prior, optima) = fit(&rows, &losses, layout, options)?;
-        let highest = optima[0].log_density;
+        let fitted = fit(&rows, &losses, layout, options);
         let mut members = Vec::new();
-        for optimum in optima.iter().filter(|optimum| optimum.log_density > highest - NEGLIGIBLE).take(MEMBERS) {
-            let parameters = Fit::new(&[], layout.distances, layout.features, prior).parameters(&optimum.theta);
+        for (scaled, parameters, weight) in fitted {
             if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &scaled.values) {
                 let mut scratch = Scratch::default();
                 let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
                 let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
-                members.push((Member { weight: optimum.log_density - highest, posterior, incumbent }, means));
+                members.push((Member { weight, posterior, incumbent }, means));
             }
         }
         let means = members.first()?.1.clone();
@@ -87,7 +82,7 @@ impl Model {
         order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
         let best = order.into_iter().take(10).map(|position| chosen[position].0.to_vec()).collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
-        Some(Self { members, success: success(space, layout, history, options), rows, best })
+        Some(Self { members, success: success(space, layout, history, options), rows, best, power: options.power })
     }
 
     /// Takes the points into account that are still being evaluated.
@@ -136,14 +131,15 @@ impl Model {
                 }));
             }
         }
+        let power = self.power;
         let highest = terms.iter().map(|term| term.0).fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = terms.iter().map(|term| libm::exp(term.0 - highest)).sum();
-        let mut worth = highest + libm::log(sum);
+        let sum: f64 = terms.iter().map(|term| libm::exp(power * (term.0 - highest))).sum();
+        let mut worth = highest + libm::log(sum) / power;
         if let Some(slopes) = slopes.as_deref_mut() {
             slopes.clear();
             slopes.resize(terms[0].1.len(), 0.0);
             for term in &terms {
-                mix(slopes, libm::exp(term.0 - highest) / sum, &term.1);
+                mix(slopes, libm::exp(power * (term.0 - highest)) / sum, &term.1);
             }
         }
         workspace.terms = terms;
@@ -151,6 +147,22 @@ impl Model {
             worth += chance(success, row, workspace, slopes);
         }
         if worth.is_nan() { f64::NEG_INFINITY } else { worth }
+    }
+
+    /// Puts the worths of the members on one scale: the best of `rows` is worth the same to all of equal weight.
+    pub(super) fn balance<'a>(&mut self, rows: impl Iterator<Item = &'a [f64]> + Clone, purpose: Purpose) {
+        let mut scratch = Scratch::default();
+        for member in &mut self.members {
+            let mut highest = f64::NEG_INFINITY;
+            for row in rows.clone() {
+                let prediction = member.posterior.predict(row, &mut scratch);
+                let worth = purpose.worth(prediction.mean, prediction.variance.sqrt(), member.incumbent).0;
+                highest = highest.max(worth);
+            }
+            if highest.is_finite() {
+                member.weight -= highest;
+            }
+        }
     }
 
     /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
@@ -234,18 +246,17 @@ fn fitted(n: usize) -> Vec<usize> {
     (0..best).chain((0..others).map(|index| best + index * (n - best) / others)).collect()
 }
 
-/// Chooses the scale of the losses and the parameters; optima with the highest density first.
+/// The scales of the losses that predict best, each with its parameters and its weight.
 fn fit(
     rows: &[Vec<f64>],
     losses: &[f64],
     layout: &Layout,
     options: &Options,
-) -> Option<(Scaled, Prior, Vec<Optimum>)> {
+) -> Vec<(Scaled, super::posterior::Parameters, f64)> {
     let positions = fitted(rows.len());
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
     let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
-    let prior = options.prior;
-    let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, options.prior);
     let patience = if positions.len() > 150 { 20 } else { options.iterations };
     let mut candidates: Vec<Scaled> = outputs::all(losses);
     if let Some(only) = options.transform
@@ -253,52 +264,35 @@ fn fit(
     {
         candidates = vec![candidates.swap_remove(only)];
     }
-    let first = candidates.first()?.clone();
-    let values = pick(&first.values);
-    let mut optimum = fit.climb(&values, fit.prior_median(), patience);
-    let mut chosen = first;
-    if candidates.len() > 1
-        && let Some(inverse) = fit.inverse(&optimum.theta)
-    {
-        let mut best = f64::NEG_INFINITY;
-        for scaled in candidates {
-            // The scale is chosen where the parameters are fitted.
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let values = pick(&candidates[0].values);
+    let shared = fit.climb(&values, fit.prior_median(), patience);
+    let Some(inverse) = fit.inverse(&shared.theta) else { return Vec::new() };
+    let mut scored: Vec<(f64, Scaled)> = candidates
+        .into_iter()
+        .map(|scaled| {
             let part = scaled.at(&positions);
-            let score = part.score(&Fit::left_out(&inverse, &part.values));
-            if score > best + 1e-9 {
-                best = score;
-                chosen = scaled;
-            }
+            (part.score(&Fit::left_out(&inverse, &part.values)), scaled)
+        })
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let highest = scored[0].0;
+    let mut members = Vec::new();
+    for (score, scaled) in scored.into_iter().take(options.experts) {
+        let values = pick(&scaled.values);
+        let optimum = fit.climb(&values, shared.theta.clone(), patience);
+        let mut optima = Vec::new();
+        if positions.len() <= 150 && options.starts > 1 {
+            let other = fit.climb(&values, fit.data_driven(&values), patience);
+            optima.push(other);
         }
-        let values = pick(&chosen.values);
-        optimum = fit.climb(&values, optimum.theta, patience);
+        let best = optima.into_iter().fold(optimum, |best, other| if other.log_density > best.log_density { other } else { best });
+        let weight = (score - highest) * options.temper;
+        members.push((scaled, fit.parameters(&best.theta), weight));
     }
-    let values = pick(&chosen.values);
-    let mut optima = vec![optimum];
-    if positions.len() <= 150 && options.starts > 1 {
-        let mut starts = vec![fit.data_driven(&values)];
-        let mut short = fit.prior_median();
-        short[..layout.features].iter_mut().for_each(|log| *log -= 1.5);
-        starts.push(short);
-        for start in starts.into_iter().take(options.starts - 1) {
-            let other = fit.climb(&values, start, patience);
-            let is_new = optima.iter().all(|known| far_apart(&known.theta, &other.theta));
-            if other.log_density.is_finite() && is_new {
-                optima.push(other);
-            } else if let Some(near) = optima.iter_mut().find(|known| !far_apart(&known.theta, &other.theta))
-                && other.log_density > near.log_density
-            {
-                *near = other;
-            }
-        }
-    }
-    optima.sort_by(|a, b| b.log_density.total_cmp(&a.log_density));
-    Some((chosen, prior, optima))
-}
-
-/// Whether two optima are different.
-fn far_apart(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).any(|(a, b)| (a - b).abs() > 0.5)
+    members
 }
 
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
