@@ -69,12 +69,12 @@ pub enum AskError {
     #[error("the history does not belong to the search space: {}", list(.0))]
     History(Vec<Problem>),
     /// The sampler cannot work on this space.
-    #[error("{}{source}", place(*.segment))]
+    #[error("{}{reason}", place(*.segment))]
     Suggest {
         /// The segment, if there are any.
         segment: Option<SegmentId>,
         /// The reason.
-        source: SuggestError,
+        reason: SuggestError,
     },
     /// A point could not travel.
     #[error("{}a new point is not acceptable: {}", place(*.segment), list(.problems))]
@@ -115,7 +115,7 @@ pub fn ask(document: &SpaceDocument, input: &SteeringInput, request: &Request) -
         let key = Key::new(request.seed, &request.task, segment.map(|id| id.0), entry.name);
         let points = sampler
             .suggest(&search.space, &history, count, key)
-            .map_err(|source| AskError::Suggest { segment, source })?;
+            .map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
             let problems = point.problems();
             if !problems.is_empty() {

@@ -40,7 +40,8 @@ impl Failure {
 
 impl From<protocol::DocumentError> for Failure {
     fn from(error: protocol::DocumentError) -> Self {
-        Self { code: error.exit_code(), error: error.into() }
+        // Its text already tells the cause, which would be printed a second time as the source.
+        Self { code: error.exit_code(), error: anyhow::Error::msg(error.to_string()) }
     }
 }
 

@@ -57,7 +57,7 @@ pub enum SuggestError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
     /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint}; known are {known}")]
+    #[error("no sampler is called `{name}`{hint} (known are {known})")]
     UnknownSampler {
         /// The name asked for.
         name: String,
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

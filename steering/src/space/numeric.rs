@@ -208,12 +208,12 @@ impl Numeric {
     pub(crate) fn describe(&self) -> String {
         let kind = if self.integer { "an integer" } else { "a number" };
         let range = match self.spread {
-            Spread::Uniform { .. } => format!(" from {} to {}", self.low, self.high),
+            Spread::Uniform { .. } => format!(" from {} to {}", plain(self.low), plain(self.high)),
             Spread::Normal { .. } if self.log && self.steps.is_none() => " above 0".to_owned(),
             Spread::Normal { .. } => String::new(),
         };
         match self.steps {
-            Some(steps) if !self.integer || steps.q > 1.5 => format!("{kind}{range} that is a multiple of {}", steps.q),
+            Some(steps) if !self.integer || steps.q > 1.5 => format!("{kind}{range} that is a multiple of {}", plain(steps.q)),
             _ => format!("{kind}{range}"),
         }
     }
@@ -245,6 +245,15 @@ impl Numeric {
 
 fn scale(v: f64, log: bool) -> f64 {
     if log { libm::log(v) } else { v }
+}
+
+/// A number as a person would write it.
+pub(super) fn plain(number: f64) -> String {
+    match number.abs() {
+        0.0 => "0".to_owned(),
+        1e-5..1e15 => number.to_string(),
+        _ => format!("{number:e}"),
+    }
 }
 
 /// `index` times `q`, without the dirt of binary fractions: three steps of 0.1 are 0.3.
