@@ -18,7 +18,11 @@ fn directory(pending: usize) -> TempDir {
         .collect();
     let space: Value = serde_json::from_str(SPACE).unwrap();
     fs::write(directory.path().join("space.json"), SPACE).unwrap();
-    fs::write(directory.path().join("in.json"), json!({"points": points, "opt_space": space}).to_string()).unwrap();
+    fs::write(
+        directory.path().join("in.json"),
+        json!({"points": points, "opt_space": space}).to_string(),
+    )
+    .unwrap();
     directory
 }
 
@@ -132,8 +136,13 @@ fn seeds_come_from_the_option_then_the_environment_then_the_search_space() {
     let directory = directory(0);
     let ask = |arguments: &str, variable: Option<&str>| {
         let mut command = std::process::Command::new(binary());
-        command.args("ask -n 2 --lib random -s space.json".split(' ')).args(arguments.split_whitespace());
-        command.current_dir(directory.path()).env_remove("STEERING_SEED").env_remove("HPO_TASK");
+        command
+            .args("ask -n 2 --lib random -s space.json".split(' '))
+            .args(arguments.split_whitespace());
+        command
+            .current_dir(directory.path())
+            .env_remove("STEERING_SEED")
+            .env_remove("HPO_TASK");
         if let Some(seed) = variable {
             command.env("STEERING_SEED", seed);
         }
@@ -189,7 +198,11 @@ fn the_failed_loss_can_be_moved_or_switched_off() {
         })
         .collect();
     let space: Value = serde_json::from_str(SPACE).unwrap();
-    fs::write(directory.path().join("in.json"), json!({"points": points, "opt_space": space}).to_string()).unwrap();
+    fs::write(
+        directory.path().join("in.json"),
+        json!({"points": points, "opt_space": space}).to_string(),
+    )
+    .unwrap();
     let mean = |line: &str| {
         let done = steer(directory.path(), line);
         assert!(done.status.success(), "{line}: {}", stderr(&done));
@@ -212,7 +225,10 @@ fn an_error_leaves_no_output_and_a_success_replaces_the_old_one() {
     let done = steer(directory.path(), "ask -n 1 -i in.json -o out.json");
     assert!(done.status.success());
     assert_eq!(output(&directory).len(), 1);
-    let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 3, "no temporary files are left: {names:?}");
 }
 
@@ -221,14 +237,19 @@ fn an_output_that_cannot_be_written_is_a_fault_of_the_infrastructure() {
     let directory = directory(0);
     let done = steer(directory.path(), "ask -n 1 -i in.json -o no/such/directory/out.json");
     assert_eq!(done.status.code(), Some(3));
-    assert!(stderr(&done).starts_with("error: cannot write the new points to `no/such/directory/out.json`: "), "{}", stderr(&done));
+    assert!(
+        stderr(&done).starts_with("error: cannot write the new points to `no/such/directory/out.json`: "),
+        "{}",
+        stderr(&done)
+    );
 }
 
 #[test]
 fn another_process_gives_the_same_bytes_whatever_the_order_of_the_history() {
     let directory = directory(1);
     let first = steer(directory.path(), "ask -n 9 -i in.json");
-    let mut input: Value = serde_json::from_str(&fs::read_to_string(directory.path().join("in.json")).unwrap()).unwrap();
+    let mut input: Value =
+        serde_json::from_str(&fs::read_to_string(directory.path().join("in.json")).unwrap()).unwrap();
     input["points"].as_array_mut().unwrap().reverse();
     fs::write(directory.path().join("in.json"), input.to_string()).unwrap();
     let second = steer(directory.path(), "ask -n 9 -i in.json");
@@ -244,14 +265,29 @@ fn listings_are_for_people_and_for_programs() {
     let list: Vec<Value> = serde_json::from_str(&stdout(&steer(here, "samplers --json"))).unwrap();
     let names: Vec<&str> = list.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["grid", "random", "sobol", "tpe"]);
-    assert!(list[3]["settings"].as_array().unwrap().iter().all(|setting| setting["meaning"].is_string()));
+    assert!(
+        list[3]["settings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|setting| setting["meaning"].is_string())
+    );
 }
 
 #[test]
 fn help_shows_an_example_first_and_says_what_the_library_names_stand_for() {
     let help = stdout(&steer(Path::new("."), "ask --help"));
     assert!(help.starts_with("Example:\n  steering ask --lib tpe"), "{help}");
-    for name in ["nevergrad", "skopt", "hyperopt", "optuna", "ax", "bohb", "grid", "random"] {
+    for name in [
+        "nevergrad",
+        "skopt",
+        "hyperopt",
+        "optuna",
+        "ax",
+        "bohb",
+        "grid",
+        "random",
+    ] {
         assert!(help.contains(name), "{name} is not explained");
     }
     assert!(steer(Path::new("."), "--version").status.success());
@@ -262,16 +298,28 @@ fn validation_reports_all_faults_of_both_files() {
     let directory = directory(0);
     let done = steer(directory.path(), "validate -s space.json -i in.json");
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
-    assert_eq!(stdout(&done), "dimensions 2, points infinitely many\nhistory: 6 points, all of this search space\n");
+    assert_eq!(
+        stdout(&done),
+        "dimensions 2, points infinitely many\nhistory: 6 points, all of this search space\n"
+    );
     let done = steer(directory.path(), "validate -i in.json --json");
     let report: Value = serde_json::from_str(&stdout(&done)).unwrap();
     assert_eq!(report["valid"], true);
     assert_eq!(report["history"], 6);
-    fs::write(directory.path().join("space.json"), r#"{"a": 3, "b": {"method": "uniform", "dimension": {"low": 2, "high": 1}}}"#).unwrap();
+    fs::write(
+        directory.path().join("space.json"),
+        r#"{"a": 3, "b": {"method": "uniform", "dimension": {"low": 2, "high": 1}}}"#,
+    )
+    .unwrap();
     fs::write(directory.path().join("in.json"), r#"{"points": [[{"x": 1}], 4]}"#).unwrap();
     let done = steer(directory.path(), "validate -s space.json -i in.json --json");
     assert_eq!(done.status.code(), Some(2));
     let report: Value = serde_json::from_str(&stdout(&done)).unwrap();
-    let places: Vec<&str> = report["problems"].as_array().unwrap().iter().map(|p| p["pointer"].as_str().unwrap()).collect();
+    let places: Vec<&str> = report["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["pointer"].as_str().unwrap())
+        .collect();
     assert_eq!(places, ["/points/0", "/points/1", "/a", "/b/dimension/low"]);
 }

@@ -26,7 +26,13 @@ fn suggestions_for_fixed_histories_stay_what_they_were() {
             })
             .collect();
         for entry in Registry::standard().entries() {
-            let Ok(new) = ask(&document(&space), &history(&points.clone().into()), &request(entry.name, 3)) else { continue };
+            let Ok(new) = ask(
+                &document(&space),
+                &history(&points.clone().into()),
+                &request(entry.name, 3),
+            ) else {
+                continue;
+            };
             let _ = writeln!(transcript, "{} on {title}", entry.name);
             for point in new {
                 let _ = writeln!(transcript, "  {}", serde_json::to_string(&point).unwrap());

@@ -60,6 +60,8 @@ fn every_message_says_where_what_was_expected_and_what_was_found() {
         "ask -n 1 -s space.json --set good=1",
         "ask -n 1 -s space.json --set prior=nan",
         "ask -n 1 -s space.json --set candidates=x",
+        "ask -n 1 -s space.json --set widths=wide",
+        "ask -n 1 -s space.json --set weights=none",
         "ask -n 1",
         "ask -n 1 -i in_bare.json",
         "ask -n 1 -s missing.json",
@@ -90,7 +92,13 @@ fn every_message_says_where_what_was_expected_and_what_was_found() {
         "tune",
     ] {
         let done = steer(directory.path(), line);
-        let _ = write!(transcript, "$ steering {line}\n{}{}exit {}\n\n", stdout(&done), stderr(&done), done.status.code().unwrap());
+        let _ = write!(
+            transcript,
+            "$ steering {line}\n{}{}exit {}\n\n",
+            stdout(&done),
+            stderr(&done),
+            done.status.code().unwrap()
+        );
     }
     insta::with_settings!({ snapshot_path => "../golden/steering", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("messages", transcript);

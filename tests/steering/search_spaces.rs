@@ -22,7 +22,11 @@ fn every_search_space_that_comes_with_the_program_can_be_searched() {
         assert_eq!(points.len(), 25 * encoded.len(), "{}", path.display());
         for point in points {
             let (_, space) = encoded.iter().find(|(segment, _)| *segment == point.segment()).unwrap();
-            assert!(space.problems(point.point()).is_empty(), "{}: {point:?}", path.display());
+            assert!(
+                space.problems(point.point()).is_empty(),
+                "{}: {point:?}",
+                path.display()
+            );
         }
         names.push(path.file_name().unwrap().to_owned());
     }

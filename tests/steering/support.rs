@@ -58,16 +58,25 @@ pub(crate) fn read_input(text: &str) -> SteeringInput {
 }
 
 pub(crate) fn request(sampler: &str, count: usize) -> Request {
-    Request { sampler: sampler.into(), ..Request::new(count, 11) }
+    Request {
+        sampler: sampler.into(),
+        ..Request::new(count, 11)
+    }
 }
 
 /// New points as JSON values, segments stripped.
 pub(crate) fn suggest(space: &Value, points: &Value, sampler: &str, count: usize) -> Vec<Value> {
-    values(&ask(&document(space), &history(points), &request(sampler, count)).unwrap_or_else(|error| panic!("{sampler}: {error}")))
+    values(
+        &ask(&document(space), &history(points), &request(sampler, count))
+            .unwrap_or_else(|error| panic!("{sampler}: {error}")),
+    )
 }
 
 pub(crate) fn values(points: &[EvaluationInput]) -> Vec<Value> {
-    points.iter().map(|input| Value::Object(input.point().0.clone())).collect()
+    points
+        .iter()
+        .map(|input| Value::Object(input.point().0.clone()))
+        .collect()
 }
 
 /// A space with every kind of dimension, small enough for a grid.
