@@ -121,7 +121,7 @@ impl<'a> Mixture<'a> {
                         let values: Vec<Option<f64>> = values.map(|value| value.and_then(Coordinate::t)).collect();
                         Column::Numeric {
                             numeric,
-                            kernels: kernels(numeric, &values, free, shape),
+                            kernels: kernels(&values, free, shape),
                         }
                     }
                 }
@@ -146,8 +146,7 @@ impl<'a> Mixture<'a> {
                 )),
                 Column::Numeric { numeric, kernels } => {
                     let Kernel { mu, sigma, .. } = kernels[component];
-                    let (low, high) = numeric.range();
-                    numeric.at(normal::truncated_quantile(generator.uniform(), mu, sigma, low, high))
+                    numeric.at(normal::truncated_quantile(generator.uniform(), mu, sigma, 0.0, 1.0))
                 }
             })
             .collect()
@@ -236,15 +235,13 @@ fn categorical<'a>(values: impl Iterator<Item = Option<Coordinate>>, prior: &[f6
 }
 
 /// One kernel per value and one for the prior. A point without a value for this dimension says nothing: it gets the prior's.
-fn kernels(numeric: &Numeric, values: &[Option<f64>], free: usize, shape: &Shape) -> Vec<Kernel> {
-    let (low, high) = numeric.range();
+fn kernels(values: &[Option<f64>], free: usize, shape: &Shape) -> Vec<Kernel> {
     let kernel = |mu: f64, sigma: f64| Kernel {
         mu,
         sigma,
-        log_mass: normal::log_mass((low - mu) / sigma, (high - mu) / sigma),
+        log_mass: normal::log_mass(-mu / sigma, (1.0 - mu) / sigma),
     };
-    let (mu, sigma) = numeric.prior_normal();
-    let prior = kernel(mu, sigma);
+    let prior = kernel(0.5, 1.0);
     let mut kernels = vec![prior; values.len() + 1];
     let mut sorted: Vec<(f64, usize)> = values
         .iter()
