@@ -125,8 +125,10 @@ impl Space {
                 && let Some(coordinate) = dimension.encode(value)
             {
                 coordinates[position] = Some(coordinate);
-                // A parent decides by its value as this space spells it, not as the wire does.
-                assignment.set(position, dimension.decode(coordinate));
+                if dimension.is_parent {
+                    // A parent decides by its value as this space spells it, not as the wire does.
+                    assignment.set(position, dimension.decode(coordinate));
+                }
             }
         }
         coordinates
@@ -141,7 +143,7 @@ impl Space {
             match coordinates[position] {
                 Some(coordinate) => {
                     key.push(coordinate.bits());
-                    if self.is_parent(position) {
+                    if self.dimensions[position].is_parent {
                         assignment.set(position, self.dimensions[position].decode(coordinate));
                     }
                 }
@@ -150,10 +152,6 @@ impl Space {
             }
         }
         Some(key)
-    }
-
-    fn is_parent(&self, position: usize) -> bool {
-        self.dimensions[position].is_parent
     }
 }
 
