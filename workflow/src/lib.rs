@@ -20,3 +20,7 @@ mod host;
 mod journal;
 mod state;
 
+mod task;
+mod checkpoint;
+mod report;
+mod runner;

@@ -1,0 +1,26 @@
+//! Text of strangers on a terminal.
+
+/// Replaces control characters, so that what a payload wrote cannot steer a terminal.
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        // Also the marks that turn the direction of writing around.
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || turns {
+            safe.extend(letter.escape_default());
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_everything_else_is_kept() {
+        assert_eq!(escape("a\u{1b}[31mb\r\n\tü\u{202e}"), "a\\u{1b}[31mb\\r\\n\\tü\\u{202e}");
+    }
+}
