@@ -24,3 +24,5 @@ mod task;
 mod checkpoint;
 mod report;
 mod runner;
+mod backend;
+mod coordinator;

@@ -24,6 +24,8 @@ pub(crate) struct RetryLimits {
     pub(crate) attempts: u32,
     /// Attempts that may be lost through no fault of the payload.
     pub(crate) lost: u32,
+    /// Attempts of one evaluation job.
+    pub(crate) points_per_job: Option<u32>,
 }
 
 /// An evaluation job: a stretch of attempts, one after the other.
@@ -50,6 +52,10 @@ pub(crate) struct SegmentState {
     pub(crate) running: u32,
     /// Points to start: fewest attempts first, then by id.
     pub(crate) ready: BTreeSet<(u32, PointId)>,
+    /// Jobs that can take another point at once.
+    pub(crate) idle_jobs: BTreeSet<u32>,
+    /// Jobs that count against `maxEvaluationJobs`.
+    pub(crate) counted_jobs: u32,
 }
 
 /// All that the journal says.
@@ -198,6 +204,7 @@ impl State {
             Some(found) => found.attempts,
             None if job as usize == self.jobs.len() + 1 => {
                 self.jobs.push(Job { attempts: 0, busy: false, open: true, excused: false, segment });
+                self.segments.entry(segment).or_default().counted_jobs += 1;
                 0
             }
             None => return Err(illegal(format!("{key} opens evaluation job {job} after {}", self.jobs.len()))),
@@ -209,6 +216,7 @@ impl State {
         let counts = self.segments.entry(segment).or_default();
         counts.running += 1;
         counts.ready.remove(&(tries, key.point));
+        counts.idle_jobs.remove(&job);
         let status = AttemptStatus::Running { boot_id: boot_id.to_owned() };
         self.points[key.point.0 as usize - 1].attempts.push(Attempt {
             job,
@@ -231,8 +239,15 @@ impl State {
         let attempt = point.attempts.last_mut().expect("a running point has an attempt");
         let job = &mut self.jobs[attempt.job as usize - 1];
         job.busy = false;
-        job.open = matches!(end, AttemptEnd::Done { .. });
-        job.excused = matches!(end, AttemptEnd::Lost { .. } | AttemptEnd::Stopped);
+        job.open = matches!(end, AttemptEnd::Done { .. })
+            && limits.points_per_job.is_none_or(|most| job.attempts < most);
+        if job.open {
+            counts.idle_jobs.insert(attempt.job);
+        }
+        if matches!(end, AttemptEnd::Lost { .. } | AttemptEnd::Stopped) {
+            job.excused = true;
+            counts.counted_jobs -= 1;
+        }
         attempt.seconds = seconds;
         attempt.time = time;
         match end {
@@ -288,7 +303,10 @@ impl State {
         }
         for job in &mut self.jobs {
             // Jobs spent on what is tried again do not count twice.
-            job.excused |= !job.open && !job.busy;
+            if !job.excused && !job.open && !job.busy {
+                job.excused = true;
+                self.segments.entry(job.segment).or_default().counted_jobs -= 1;
+            }
         }
     }
 }
@@ -299,7 +317,7 @@ mod tests {
     use protocol::{Loss, Point};
 
     fn state(events: &[Event]) -> State {
-        let mut state = State::new(RetryLimits { attempts: 2, lost: 1 });
+        let mut state = State::new(RetryLimits { attempts: 2, lost: 1, points_per_job: None });
         state.apply(&created()).unwrap();
         for event in events {
             state.apply(event).unwrap();

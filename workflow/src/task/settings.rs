@@ -16,7 +16,6 @@ pub(crate) struct Settings {
     pub(crate) max_points: u32,
     /// Evaluation jobs, per segment.
     pub(crate) max_jobs: u32,
-    pub(crate) max_points_per_job: Option<u32>,
     pub(crate) points_per_iteration: u32,
     pub(crate) min_unevaluated: u32,
     pub(crate) seed: Option<u64>,
@@ -177,7 +176,6 @@ impl Settings {
             slots,
             max_points,
             max_jobs,
-            max_points_per_job: full.max_points_per_evaluation_job.filter(|count| *count > 0),
             points_per_iteration,
             min_unevaluated,
             seed: full.seed,
@@ -186,7 +184,11 @@ impl Settings {
             evaluation_exec,
             evaluation_timeout,
             grace,
-            retry: RetryLimits { attempts, lost: full.max_lost_attempts.unwrap_or(10) },
+            retry: RetryLimits {
+                attempts,
+                lost: full.max_lost_attempts.unwrap_or(10),
+                points_per_job: full.max_points_per_evaluation_job.filter(|count| *count > 0),
+            },
             input,
             training_data,
             output,

@@ -1,0 +1,4 @@
+//! The loop that connects steering, the journal and a backend.
+
+mod plan;
+mod steering;
