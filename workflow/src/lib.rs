@@ -26,3 +26,4 @@ mod report;
 mod runner;
 mod backend;
 mod coordinator;
+pub mod cli;

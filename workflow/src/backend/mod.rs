@@ -4,7 +4,7 @@
 
 mod local;
 
-pub(crate) use local::Local;
+pub(crate) use local::{Local, MARK};
 
 use std::io;
 use std::os::fd::BorrowedFd;

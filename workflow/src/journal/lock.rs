@@ -34,13 +34,23 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Locks the task directory and opens a new epoch above `newest_recorded` and above all begun ones.
-    pub(crate) fn take(directory: &Path, newest_recorded: u64, take_over: bool) -> Result<Claim, LockError> {
+    /// Locks the task directory and opens a new epoch above all begun ones.
+    pub(crate) fn take(directory: &Path, take_over: bool) -> Result<Claim, LockError> {
         let lock = Claim::lock(directory, take_over)?;
         let as_lock = |source| LockError::Io { directory: directory.to_owned(), source };
-        let mut claim = Claim::take_epoch_only(directory, newest_recorded).map_err(as_lock)?;
+        let mut claim = Claim::take_epoch_only(directory, 0).map_err(as_lock)?;
         claim.lock = Some(lock);
         Ok(claim)
+    }
+
+    /// Moves to an epoch above `recorded`, in case the marks of earlier ones were removed.
+    pub(crate) fn raise_above(&mut self, directory: &Path, recorded: u64) -> Result<(), LockError> {
+        if self.epoch <= recorded {
+            let higher = Claim::take_epoch_only(directory, recorded)
+                .map_err(|source| LockError::Io { directory: directory.to_owned(), source })?;
+            self.epoch = higher.epoch;
+        }
+        Ok(())
     }
 
     /// Opens a new epoch without the lock.
@@ -161,12 +171,12 @@ mod tests {
     #[test]
     fn the_second_manager_is_refused_while_the_first_holds_the_task() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Claim::take(directory.path(), 0, false).unwrap();
-        let message = Claim::take(directory.path(), 0, false).unwrap_err().to_string();
+        let first = Claim::take(directory.path(), false).unwrap();
+        let message = Claim::take(directory.path(), false).unwrap_err().to_string();
         assert!(message.contains("is being run by another hpo (process "), "{message}");
         assert_eq!(holder(directory.path()).unwrap().pid, std::process::id() as i32);
         drop(first);
-        assert_eq!(Claim::take(directory.path(), 0, false).unwrap().epoch(), 2);
+        assert_eq!(Claim::take(directory.path(), false).unwrap().epoch(), 2);
     }
 
     #[test]
@@ -174,9 +184,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let elsewhere = ProcessIdentity { host: "other".to_owned(), ..ProcessIdentity::current() };
         fs::write(directory.path().join("lock"), serde_json::to_string(&elsewhere).unwrap()).unwrap();
-        let message = Claim::take(directory.path(), 0, false).unwrap_err().to_string();
+        let message = Claim::take(directory.path(), false).unwrap_err().to_string();
         assert!(message.contains("was last run on host `other`"), "{message}");
-        Claim::take(directory.path(), 0, true).unwrap();
+        Claim::take(directory.path(), true).unwrap();
     }
 
     #[test]
@@ -188,7 +198,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         start.wait();
-                        Claim::take(directory.path(), 0, false)
+                        Claim::take(directory.path(), false)
                     })
                 })
                 .collect();
@@ -201,7 +211,7 @@ mod tests {
     fn epochs_grow_and_their_marks_do_not_pile_up() {
         let directory = tempfile::tempdir().unwrap();
         for expected in 1..=20 {
-            let claim = Claim::take(directory.path(), 0, false).unwrap();
+            let claim = Claim::take(directory.path(), false).unwrap();
             assert_eq!(claim.epoch(), expected);
             claim.forget_earlier();
         }

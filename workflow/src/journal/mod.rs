@@ -8,9 +8,9 @@ mod read;
 mod record;
 mod write;
 
-pub(crate) use lock::{Claim, LockError};
-pub(crate) use read::{ReadError, parse, read};
-pub(crate) use write::{Journal, Medium, WriteError};
+pub(crate) use lock::{Claim, LockError, holder};
+pub(crate) use read::{Contents, ReadError, parse, read};
+pub(crate) use write::{Journal, WriteError};
 
 /// Version of the journal's format.
 pub(crate) const FORMAT: u32 = 1;

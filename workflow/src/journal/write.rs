@@ -97,9 +97,9 @@ impl Journal {
         Journal { path: path.to_owned(), medium, claim, sequence, length, broken: false }
     }
 
-    /// The number of this manager's start.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.claim.epoch()
+    /// Removes what is left of earlier epochs. To be called once a record of this one is committed.
+    pub(crate) fn forget_earlier_epochs(&self) {
+        self.claim.forget_earlier();
     }
 
     /// Appends all texts as one group and returns when they are on stable storage.
