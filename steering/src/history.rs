@@ -1,8 +1,8 @@
 //! The history of one search, in a form that does not depend on how it arrived.
 //!
 //! Nothing promises that the points of a steering input come in the order in which they were made, so nothing here may depend on
-//! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the canonical
-//! JSON of the points: a permuted history is the same history.
+//! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
+//! of the points: a permuted history is the same history.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -33,7 +33,16 @@ pub struct Observation {
     /// Whether the failure tells something about the point.
     pub blamed: bool,
     number: Option<u64>,
-    identity: String,
+    identity: Identity,
+}
+
+/// What orders points that carry no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    /// The key of a point of the space.
+    Own(Vec<u64>),
+    /// The canonical JSON of any other.
+    Foreign(String),
 }
 
 /// All points of a search with their outcomes.
@@ -48,17 +57,25 @@ impl History {
     /// Puts the entries of one segment in order.
     #[must_use]
     pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
-        let mut observations: Vec<Observation> =
-            entries.into_iter().map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry))).collect();
+        let mut observations: Vec<Observation> = entries
+            .into_iter()
+            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
         let numbered = !numbers.is_empty() && numbers[0].is_some() && numbers.windows(2).all(|pair| pair[0] < pair[1]);
         if !numbered {
-            observations.iter_mut().for_each(|observation| observation.number = None);
+            for observation in &mut observations {
+                observation.number = None;
+            }
         }
         observations.sort_by(order);
-        let taken = observations.iter().filter_map(|observation| space.fingerprint(&observation.coordinates)).collect();
-        Self { observations, numbered, taken }
+        let taken = observations.iter().filter_map(Observation::key).cloned().collect();
+        Self {
+            observations,
+            numbered,
+            taken,
+        }
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.
@@ -102,40 +119,78 @@ impl History {
     /// Number of points without an outcome.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.observations.iter().filter(|observation| observation.outcome == Outcome::Pending).count()
+        self.observations
+            .iter()
+            .filter(|observation| observation.outcome == Outcome::Pending)
+            .count()
     }
 
     /// Whether a point with these coordinates is known, evaluated or not.
     #[must_use]
     pub fn is_taken(&self, space: &Space, coordinates: &[Option<Coordinate>]) -> bool {
-        space.fingerprint(coordinates).is_some_and(|key| self.taken.contains(&key))
+        space
+            .fingerprint(coordinates)
+            .is_some_and(|key| self.taken.contains(&key))
     }
 
-    /// Adds a point that was just suggested. It gets the next ordinal where the others have one.
-    pub fn push(&mut self, space: &Space, point: &mut Point) {
+    /// Gives a new point the next ordinal, if the others have one.
+    pub fn number(&self, point: &mut Point) {
         if self.numbered {
-            point.0.insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
+            point
+                .0
+                .insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
         }
+    }
+
+    /// Adds a point that was just suggested, and numbered.
+    pub fn push(&mut self, space: &Space, point: &Point) {
         let mut new = observation(space, point, Outcome::Pending, false);
         if !self.numbered {
             new.number = None;
         }
-        self.taken.extend(space.fingerprint(&new.coordinates));
-        let place = self.observations.partition_point(|other| order(other, &new) == Ordering::Less);
+        self.taken.extend(new.key().cloned());
+        let place = self
+            .observations
+            .partition_point(|other| order(other, &new) == Ordering::Less);
         self.observations.insert(place, new);
     }
 }
 
+impl Observation {
+    /// The key under which equal points are found; nothing for a point that is not of this space.
+    pub(crate) fn key(&self) -> Option<&Vec<u64>> {
+        match &self.identity {
+            Identity::Own(key) => Some(key),
+            Identity::Foreign(_) => None,
+        }
+    }
+}
+
 fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> Observation {
-    let number = point.reserved("n").and_then(serde_json::Value::as_u64).filter(|number| *number < 1 << 53);
-    Observation { coordinates: space.encode(point), outcome, blamed, number, identity: point.identity() }
+    let number = point
+        .reserved("n")
+        .and_then(serde_json::Value::as_u64)
+        .filter(|number| *number < 1 << 53);
+    let coordinates = space.encode(point);
+    let identity = space
+        .fingerprint(&coordinates)
+        .map_or_else(|| Identity::Foreign(point.identity()), Identity::Own);
+    Observation {
+        coordinates,
+        outcome,
+        blamed,
+        number,
+        identity,
+    }
 }
 
 fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
-        (Outcome::Done { loss }, _, Mode::Max) => Loss::new(-loss.get()).map_or(Outcome::Failed, |loss| Outcome::Done { loss }),
+        (Outcome::Done { loss }, _, Mode::Max) => {
+            Loss::new(-loss.get()).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
+        }
         (outcome, _, _) => outcome,
     }
 }

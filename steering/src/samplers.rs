@@ -12,6 +12,7 @@ mod settings;
 mod sobol;
 mod tpe;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use protocol::Point;
@@ -59,7 +60,7 @@ pub enum SuggestError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
     /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint}; known are {known}")]
+    #[error("no sampler is called `{name}`{hint} (known are {known})")]
     UnknownSampler {
         /// The name asked for.
         name: String,
@@ -128,7 +129,11 @@ impl Registry {
     /// # Panics
     /// If the name is taken.
     pub fn register(&mut self, entry: Entry) {
-        assert!(self.0.iter().all(|other| other.name != entry.name), "the sampler `{}` is registered twice", entry.name);
+        assert!(
+            self.0.iter().all(|other| other.name != entry.name),
+            "the sampler `{}` is registered twice",
+            entry.name
+        );
         self.0.push(entry);
     }
 
@@ -143,11 +148,18 @@ impl Registry {
     /// [`SetupError`].
     pub fn build(&self, name: &str, given: &[(String, String)]) -> Result<(&Entry, Box<dyn Sampler>), SetupError> {
         let names = || self.0.iter().map(|entry| entry.name);
-        let entry = self.0.iter().find(|entry| entry.name == name).ok_or_else(|| SetupError::UnknownSampler {
-            name: name.to_owned(),
-            hint: did_you_mean(name, names()),
-            known: names().chain(ALIASES.iter().map(|alias| alias.name)).collect::<Vec<_>>().join(", "),
-        })?;
+        let entry = self
+            .0
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| SetupError::UnknownSampler {
+                name: name.to_owned(),
+                hint: did_you_mean(name, names()),
+                known: names()
+                    .chain(ALIASES.iter().map(|alias| alias.name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         let settings = Settings::new(entry, given)?;
         Ok((entry, (entry.build)(&settings)?))
     }
@@ -160,23 +172,21 @@ fn one_by_one(
     count: usize,
     mut next: impl FnMut(&History) -> Option<Point>,
 ) -> Vec<Point> {
-    let mut points = Vec::with_capacity(count.min(1_024));
-    let mut grown = history.clone();
+    let mut points: Vec<Point> = Vec::with_capacity(count.min(1_024));
+    let mut grown = Cow::Borrowed(history);
     while points.len() < count {
         let Some(mut point) = next(&grown) else { break };
-        grown.push(space, &mut point);
+        grown.number(&mut point);
+        if points.len() + 1 < count {
+            grown.to_mut().push(space, &point);
+        }
         points.push(point);
     }
     points
 }
 
 /// The first draw that is not taken; if all are, any unused point of a finite space; if there is none, nothing.
-fn first_unused(
-    space: &Space,
-    history: &History,
-    key: Key,
-    mut draw: impl FnMut(usize) -> Point,
-) -> Option<Point> {
+fn first_unused(space: &Space, history: &History, key: Key, mut draw: impl FnMut(usize) -> Point) -> Option<Point> {
     let is_new = |point: &Point| !history.is_taken(space, &space.encode(point));
     for attempt in 0..DRAWS {
         let point = draw(attempt);
@@ -208,7 +218,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

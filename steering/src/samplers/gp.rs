@@ -53,7 +53,8 @@ pub(super) const ENTRY: Entry = Entry {
         Setting { name: "spread", default: "1000", meaning: "x" },
         Setting { name: "near", default: "500", meaning: "x" },
         Setting { name: "starts", default: "3", meaning: "x" },
-        Setting { name: "iterations", default: "30", meaning: "x" },
+        Setting { name: "iterations", default: "25", meaning: "x" },
+        Setting { name: "refine", default: "10", meaning: "x" },
         Setting { name: "transform", default: "99", meaning: "x" },
         Setting { name: "length", default: "0", meaning: "x" },
         Setting { name: "length-sd", default: "1", meaning: "x" },
@@ -79,6 +80,7 @@ struct Options {
     near: usize,
     starts: usize,
     iterations: u64,
+    refine: u64,
     transform: Option<usize>,
     prior: Prior,
     trust: f64,
@@ -98,6 +100,7 @@ fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
             near: x("near")? as usize,
             starts: x("starts")? as usize,
             iterations: x("iterations")? as u64,
+            refine: x("refine")? as u64,
             transform: Some(x("transform")? as usize),
             prior: Prior {
                 length: (x("length")?, x("length-sd")?),
@@ -129,7 +132,7 @@ impl Sampler for Gp {
         Ok(one_by_one(space, history, count, |grown| {
             if layout.features > 0 && grown.len() >= startup && evaluated >= 2.max(startup / 3) {
                 // Losses do not come in while points are chosen: one fit serves all of them.
-                let model = model.get_or_insert_with(|| Model::new(space, &layout, history, &self.options));
+                let model = model.get_or_insert_with(|| Model::new(&layout, history, &self.options));
                 if let Some(model) = model {
                     return self.model_point(space, &layout, grown, model, key);
                 }
@@ -150,7 +153,7 @@ impl Gp {
 
     fn model_point(&self, space: &Space, layout: &Layout, history: &History, model: &Model, key: Key) -> Option<Point> {
         let ordinal = history.next_ordinal();
-        let mut model = model.with_pending(space, layout, history);
+        let mut model = model.with_pending(layout, history);
         let source = Source::new(space, layout);
         let waiting = history.pending() > 0;
         // While points are out, every other one is for learning.
@@ -165,10 +168,13 @@ impl Gp {
             Some(size) if size <= ENUMERATED => self.unused(space, layout, history, &source),
             _ => self.candidates(&source, &model, key, ordinal),
         };
-        model.balance(candidates.iter().map(|candidate| candidate.row.as_slice()), purpose);
-        let goal = Goal { model: &model, purpose, radius, source: &source };
         let mut workspace = Workspace::default();
-        goal.score(&mut candidates, &mut workspace);
+        let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
+        let worths = model.balanced(&rows, purpose, &mut workspace);
+        let goal = Goal { model: &model, purpose, radius, source: &source };
+        for (candidate, worth) in candidates.iter_mut().zip(worths) {
+            candidate.score = goal.trusted(&candidate.row, worth);
+        }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         if space.size().is_none_or(|size| size > ENUMERATED) {
             let mut climbed: Vec<Candidate> = Vec::new();

@@ -5,7 +5,8 @@
 //! | v | the value in the point |
 //! | s | v, or ln v on a logarithmic scale |
 //! | q | step of a discrete dimension; its values are the multiples of q inside the bounds |
-//! | t | model coordinate, see the parent module |
+//! | t | model coordinate, in [0, 1], see the parent module |
+//! | Φ | distribution function of the standard normal |
 //!
 //! The range of a discrete dimension is widened by half a step at both ends *before* the logarithm is taken, so that every value
 //! has a whole cell.
@@ -15,10 +16,11 @@ use serde_json::Value;
 use super::dimension::Coordinate;
 use crate::numerics::normal;
 
-/// Widths of six standard deviations count as one: what a model takes for the range of a normal dimension.
-const DEVIATIONS: f64 = 6.0;
 /// Relative slack when a number that crossed a file is compared with a bound or a multiple of a step.
 const SLACK: f64 = 1e-9;
+
+/// Least width of a cell.
+const NARROWEST: f64 = 1e-12;
 
 /// How the prior spreads over the scale s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,8 +66,18 @@ impl Numeric {
     /// Real numbers from `low` to `high`, on a linear or logarithmic scale. The caller has checked `low < high`, and `0 < low` for
     /// a logarithmic scale.
     pub(crate) fn bounded(low: f64, high: f64, log: bool) -> Self {
-        let spread = Spread::Uniform { low: scale(low, log), high: scale(high, log) };
-        Self { spread, log, low, high, steps: None, integer: false }
+        let spread = Spread::Uniform {
+            low: scale(low, log),
+            high: scale(high, log),
+        };
+        Self {
+            spread,
+            log,
+            low,
+            high,
+            steps: None,
+            integer: false,
+        }
     }
 
     /// The multiples of `q` from `low` to `high`; nothing if there is none.
@@ -75,17 +87,42 @@ impl Numeric {
         if first > last {
             return None;
         }
-        let spread = Spread::Uniform { low: scale((first - 0.5) * q, log), high: scale((last + 0.5) * q, log) };
-        let steps = Some(Steps { q, first: first as i64, last: last as i64 });
-        Some(Self { spread, log, low, high, steps, integer })
+        let spread = Spread::Uniform {
+            low: scale((first - 0.5) * q, log),
+            high: scale((last + 0.5) * q, log),
+        };
+        let steps = Some(Steps {
+            q,
+            first: first as i64,
+            last: last as i64,
+        });
+        Some(Self {
+            spread,
+            log,
+            low,
+            high,
+            steps,
+            integer,
+        })
     }
 
     /// Normally distributed numbers, or numbers whose logarithm is; with a step, rounded to its multiples.
     pub(crate) fn normal(mu: f64, sigma: f64, log: bool, q: Option<f64>, integer: bool) -> Self {
         let low = if log { 0.0 } else { f64::NEG_INFINITY };
         let largest = 1_i64 << 53;
-        let steps = q.map(|q| Steps { q, first: if log { 0 } else { -largest }, last: largest });
-        Self { spread: Spread::Normal { mu, sigma }, log, low, high: f64::INFINITY, steps, integer }
+        let steps = q.map(|q| Steps {
+            q,
+            first: if log { 0 } else { -largest },
+            last: largest,
+        });
+        Self {
+            spread: Spread::Normal { mu, sigma },
+            log,
+            low,
+            high: f64::INFINITY,
+            steps,
+            integer,
+        }
     }
 
     /// The prior.
@@ -100,40 +137,13 @@ impl Numeric {
         self.steps.is_some()
     }
 
-    /// The interval of t outside which there is no value.
-    #[must_use]
-    pub fn range(&self) -> (f64, f64) {
-        match self.spread {
-            Spread::Uniform { .. } => (0.0, 1.0),
-            Spread::Normal { .. } => (f64::NEG_INFINITY, f64::INFINITY),
-        }
-    }
-
-    /// Centre and scale of the normal that stands for the prior in a mixture.
-    #[must_use]
-    pub fn prior_normal(&self) -> (f64, f64) {
-        match self.spread {
-            Spread::Uniform { .. } => (0.5, 1.0),
-            Spread::Normal { .. } => (0.5, 1.0 / DEVIATIONS),
-        }
-    }
-
-    /// The t at the quantile `u` of the prior.
-    #[must_use]
-    pub fn t_at_quantile(&self, u: f64) -> f64 {
-        match self.spread {
-            Spread::Uniform { .. } => u,
-            // 2⁻⁵⁴ and its mirror image are the outermost draws there are: 8.2 standard deviations.
-            Spread::Normal { .. } => normal::quantile(u.clamp(5.5e-17, 1.0 - 1.2e-16)) / DEVIATIONS + 0.5,
-        }
-    }
-
     /// The value nearest to `t`.
     #[must_use]
     pub fn at(&self, t: f64) -> Coordinate {
         let v = self.unscale(match self.spread {
             Spread::Uniform { low, high } => low + t * (high - low),
-            Spread::Normal { mu, sigma } => mu + (t - 0.5) * DEVIATIONS * sigma,
+            // The outermost draws there are lie 8.2 standard deviations out.
+            Spread::Normal { mu, sigma } => mu + sigma * normal::quantile(t.clamp(5.5e-17, 1.0 - 1.2e-16)),
         });
         self.nearest(v)
     }
@@ -149,15 +159,28 @@ impl Numeric {
     /// The interval of t that rounds to a discrete value.
     #[must_use]
     pub fn cell(&self, index: i64) -> (f64, f64) {
-        let Some(steps) = self.steps else { return self.range() };
-        let (low, high) = self.range();
+        let Some(steps) = self.steps else { return (0.0, 1.0) };
         let edge = |index: f64| {
             let v = index * steps.q;
-            if self.log && v <= 0.0 { low } else { self.t_of(scale(v, self.log)) }
+            if self.log && v <= 0.0 {
+                0.0
+            } else {
+                self.t_of(scale(v, self.log))
+            }
         };
-        let left = if index == steps.first { low } else { edge(index as f64 - 0.5) };
-        let right = if index == steps.last { high } else { edge(index as f64 + 0.5) };
-        (left.max(low), right.min(high))
+        let left = if index == steps.first {
+            0.0
+        } else {
+            edge(index as f64 - 0.5)
+        };
+        let right = if index == steps.last {
+            1.0
+        } else {
+            edge(index as f64 + 0.5)
+        };
+        // Far out in the tail of a normal a cell may vanish in double precision; every value keeps some width.
+        let left = left.clamp(0.0, 1.0 - NARROWEST);
+        (left, right.clamp(left + NARROWEST, 1.0))
     }
 
     /// The coordinate of a JSON value; nothing for what is no number, out of bounds or off the steps.
@@ -208,12 +231,14 @@ impl Numeric {
     pub(crate) fn describe(&self) -> String {
         let kind = if self.integer { "an integer" } else { "a number" };
         let range = match self.spread {
-            Spread::Uniform { .. } => format!(" from {} to {}", self.low, self.high),
+            Spread::Uniform { .. } => format!(" from {} to {}", plain(self.low), plain(self.high)),
             Spread::Normal { .. } if self.log && self.steps.is_none() => " above 0".to_owned(),
             Spread::Normal { .. } => String::new(),
         };
         match self.steps {
-            Some(steps) if !self.integer || steps.q > 1.5 => format!("{kind}{range} that is a multiple of {}", steps.q),
+            Some(steps) if !self.integer || steps.q > 1.5 => {
+                format!("{kind}{range} that is a multiple of {}", plain(steps.q))
+            }
             _ => format!("{kind}{range}"),
         }
     }
@@ -222,19 +247,25 @@ impl Numeric {
         // Zero has no logarithm; it is put in the middle of what rounds to it.
         let v = index as f64 * steps.q;
         let v = if self.log { v.max(0.25 * steps.q) } else { v };
-        Coordinate::Step { index, t: self.t_of(scale(v, self.log)) }
+        Coordinate::Step {
+            index,
+            t: self.t_of(scale(v, self.log)),
+        }
     }
 
     fn real(&self, value: f64) -> Coordinate {
         // A value of 0 on a logarithmic scale cannot be encoded, but a draw far in the tail may underflow to it.
         let value = if self.log { value.max(f64::MIN_POSITIVE) } else { value };
-        Coordinate::Real { value, t: self.t_of(scale(value, self.log)) }
+        Coordinate::Real {
+            value,
+            t: self.t_of(scale(value, self.log)),
+        }
     }
 
     fn t_of(&self, s: f64) -> f64 {
         match self.spread {
             Spread::Uniform { low, high } => (s - low) / (high - low),
-            Spread::Normal { mu, sigma } => (s - mu) / (DEVIATIONS * sigma) + 0.5,
+            Spread::Normal { mu, sigma } => normal::distribution((s - mu) / sigma),
         }
     }
 
@@ -245,6 +276,15 @@ impl Numeric {
 
 fn scale(v: f64, log: bool) -> f64 {
     if log { libm::log(v) } else { v }
+}
+
+/// A number as a person would write it.
+pub(super) fn plain(number: f64) -> String {
+    match number.abs() {
+        0.0 => "0".to_owned(),
+        1e-5..1e15 => number.to_string(),
+        _ => format!("{number:e}"),
+    }
 }
 
 /// `index` times `q`, without the dirt of binary fractions: three steps of 0.1 are 0.3.
@@ -260,7 +300,7 @@ mod tests {
     use super::*;
 
     fn value(numeric: &Numeric, u: f64) -> Value {
-        numeric.json(numeric.at(numeric.t_at_quantile(u)))
+        numeric.json(numeric.at(u))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::numerics::normal::quantile;
 use crate::numerics::sobol::Sobol;
 use crate::rng::{Generator, Key, Stream};
-use crate::space::{Assignment, Coordinate, Domain, Numeric, Space, pick};
+use crate::space::{Assignment, Coordinate, Domain, Numeric, Space, Spread, pick};
 
 use super::layout::{Layout, is_conditional};
 
@@ -94,7 +94,10 @@ impl<'a> Source<'a> {
 
     /// The interval of model coordinates that is searched.
     pub(super) fn range(numeric: &Numeric) -> (f64, f64) {
-        (numeric.t_at_quantile(TAIL).min(0.0), numeric.t_at_quantile(1.0 - TAIL).max(1.0))
+        match numeric.spread() {
+            Spread::Uniform { .. } => (0.0, 1.0),
+            Spread::Normal { .. } => (TAIL, 1.0 - TAIL),
+        }
     }
 
     /// All other values of a dimension that has few; nothing for one with many.
@@ -130,7 +133,7 @@ impl<'a> Source<'a> {
         match &self.space.dimensions()[position].domain {
             Domain::Fixed(_) => Coordinate::Fixed,
             Domain::Categorical { weights, .. } => Coordinate::Category(pick(weights, u)),
-            Domain::Numeric(numeric) => numeric.at(numeric.t_at_quantile(u)),
+            Domain::Numeric(numeric) => numeric.at(u),
         }
     }
 

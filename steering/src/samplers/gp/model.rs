@@ -9,8 +9,9 @@ use super::layout::Layout;
 use super::outputs::{self, Scaled};
 use super::posterior::{Posterior, Scratch, mix};
 use crate::history::History;
+use crate::numerics::log_sum_exp;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
-use crate::space::{Coordinate, Space};
+use crate::space::Coordinate;
 
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
@@ -59,8 +60,8 @@ pub(super) struct Workspace {
 impl Model {
     /// Learns from the points of `history` that are part of the space; nothing if there are fewer than two losses, or the fit
     /// fails.
-    pub(super) fn new(space: &Space, layout: &Layout, history: &History, options: &Options) -> Option<Self> {
-        let evaluated = evaluated(space, history);
+    pub(super) fn new(layout: &Layout, history: &History, options: &Options) -> Option<Self> {
+        let evaluated = evaluated(history);
         let chosen = subset(&evaluated, layout, options.exact);
         let rows: Vec<Vec<f64>> = chosen.iter().map(|(coordinates, _)| layout.row(coordinates)).collect();
         let losses: Vec<f64> = chosen.iter().map(|(_, loss)| *loss).collect();
@@ -82,15 +83,15 @@ impl Model {
         order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
         let best = order.into_iter().take(10).map(|position| chosen[position].0.to_vec()).collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
-        Some(Self { members, success: success(space, layout, history, options), rows, best, power: options.power })
+        Some(Self { members, success: success(layout, history, options), rows, best, power: options.power })
     }
 
     /// Takes the points into account that are still being evaluated.
     #[must_use]
-    pub(super) fn with_pending(&self, space: &Space, layout: &Layout, history: &History) -> Self {
+    pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Self {
         let mut model = self.clone();
         let pending = history.observations().iter().filter(|observation| observation.outcome == Outcome::Pending);
-        let known = pending.filter(|observation| space.fingerprint(&observation.coordinates).is_some());
+        let known = pending.filter(|observation| observation.key().is_some());
         for observation in known.take(PENDING) {
             let row = layout.row(&observation.coordinates);
             for member in &mut model.members {
@@ -149,20 +150,30 @@ impl Model {
         if worth.is_nan() { f64::NEG_INFINITY } else { worth }
     }
 
-    /// Puts the worths of the members on one scale: the best of `rows` is worth the same to all of equal weight.
-    pub(super) fn balance<'a>(&mut self, rows: impl Iterator<Item = &'a [f64]> + Clone, purpose: Purpose) {
-        let mut scratch = Scratch::default();
+    /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all
+    /// members of equal weight.
+    pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
+        let mut terms: Vec<Vec<f64>> = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
-            let mut highest = f64::NEG_INFINITY;
-            for row in rows.clone() {
-                let prediction = member.posterior.predict(row, &mut scratch);
-                let worth = purpose.worth(prediction.mean, prediction.variance.sqrt(), member.incumbent).0;
-                highest = highest.max(worth);
-            }
+            let worths: Vec<f64> = (rows.iter())
+                .map(|row| {
+                    let prediction = member.posterior.predict(row, &mut workspace.scratch);
+                    purpose.worth(prediction.mean, prediction.variance.sqrt(), member.incumbent).0
+                })
+                .collect();
+            let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if highest.is_finite() {
                 member.weight -= highest;
             }
+            terms.push(worths.into_iter().map(|worth| worth + member.weight).collect());
         }
+        (rows.iter().enumerate())
+            .map(|(index, row)| {
+                let own: Vec<f64> = terms.iter().map(|terms| self.power * terms[index]).collect();
+                let worth = log_sum_exp(&own) / self.power;
+                worth + self.success.as_ref().map_or(0.0, |success| chance(success, row, workspace, None))
+            })
+            .collect()
     }
 
     /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
@@ -200,9 +211,9 @@ impl Purpose {
 type Evaluated<'a> = (&'a [Option<Coordinate>], f64);
 
 /// The points of the space with their losses, best first.
-fn evaluated<'a>(space: &Space, history: &'a History) -> Vec<Evaluated<'a>> {
-    let mut evaluated: Vec<Evaluated<'a>> = (history.observations().iter())
-        .filter(|observation| space.fingerprint(&observation.coordinates).is_some())
+fn evaluated(history: &History) -> Vec<Evaluated<'_>> {
+    let mut evaluated: Vec<Evaluated<'_>> = (history.observations().iter())
+        .filter(|observation| observation.key().is_some())
         .filter_map(|observation| Some((observation.coordinates.as_slice(), observation.outcome.loss()?)))
         .collect();
     evaluated.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -268,7 +279,13 @@ fn fit(
         return Vec::new();
     }
     let values = pick(&candidates[0].values);
-    let shared = fit.climb(&values, fit.prior_median(), patience);
+    let mut shared = fit.climb(&values, fit.prior_median(), patience);
+    if options.starts > 1 {
+        let other = fit.climb(&values, fit.data_driven(&values), patience);
+        if other.log_density > shared.log_density {
+            shared = other;
+        }
+    }
     let Some(inverse) = fit.inverse(&shared.theta) else { return Vec::new() };
     let mut scored: Vec<(f64, Scaled)> = candidates
         .into_iter()
@@ -282,13 +299,7 @@ fn fit(
     let mut members = Vec::new();
     for (score, scaled) in scored.into_iter().take(options.experts) {
         let values = pick(&scaled.values);
-        let optimum = fit.climb(&values, shared.theta.clone(), patience);
-        let mut optima = Vec::new();
-        if positions.len() <= 150 && options.starts > 1 {
-            let other = fit.climb(&values, fit.data_driven(&values), patience);
-            optima.push(other);
-        }
-        let best = optima.into_iter().fold(optimum, |best, other| if other.log_density > best.log_density { other } else { best });
+        let best = fit.climb(&values, shared.theta.clone(), options.refine);
         let weight = (score - highest) * options.temper;
         members.push((scaled, fit.parameters(&best.theta), weight));
     }
@@ -296,7 +307,7 @@ fn fit(
 }
 
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
-fn success(space: &Space, layout: &Layout, history: &History, options: &Options) -> Option<Posterior> {
+fn success(layout: &Layout, history: &History, options: &Options) -> Option<Posterior> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     for observation in history.observations() {
@@ -305,7 +316,7 @@ fn success(space: &Space, layout: &Layout, history: &History, options: &Options)
             Outcome::Failed if observation.blamed => -1.0,
             Outcome::Failed | Outcome::Pending => continue,
         };
-        if space.fingerprint(&observation.coordinates).is_some() {
+        if observation.key().is_some() {
             rows.push(layout.row(&observation.coordinates));
             values.push(value);
         }

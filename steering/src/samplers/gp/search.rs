@@ -24,11 +24,9 @@ pub(super) struct Goal<'a> {
 }
 
 impl Goal<'_> {
-    /// Gives every candidate its score.
-    pub(super) fn score(&self, candidates: &mut [Candidate], workspace: &mut Workspace) {
-        for candidate in candidates {
-            candidate.score = self.worth(&candidate.row, workspace);
-        }
+    /// The worth of a point, less where it is too far from all others to be believed.
+    pub(super) fn trusted(&self, row: &[f64], worth: f64) -> f64 {
+        if self.is_trusted(row) { worth } else { worth - 50.0 }
     }
 
     /// Improves a candidate until nothing helps.
@@ -46,8 +44,7 @@ impl Goal<'_> {
     }
 
     fn worth(&self, row: &[f64], workspace: &mut Workspace) -> f64 {
-        let worth = self.model.worth(row, self.purpose, workspace, None);
-        if self.is_trusted(row) { worth } else { worth - 50.0 }
+        self.trusted(row, self.model.worth(row, self.purpose, workspace, None))
     }
 
     fn is_trusted(&self, row: &[f64]) -> bool {
