@@ -46,6 +46,8 @@ pub enum Stream {
     Tie,
     /// Scrambling of a quasi-random sequence; one per search, not per point.
     Scrambling,
+    /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
+    Parameters,
 }
 
 impl Stream {
@@ -56,6 +58,7 @@ impl Stream {
             Self::Density => 2,
             Self::Tie => 3,
             Self::Scrambling => 6,
+            Self::Parameters => 7,
         }
     }
 }

@@ -31,7 +31,7 @@ mod startup;
 
 use protocol::Point;
 
-use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point};
+use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point, tpe};
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
@@ -66,6 +66,10 @@ pub(super) const ENTRY: Entry = Entry {
         Setting { name: "experts", default: "3", meaning: "x" },
         Setting { name: "temper", default: "0", meaning: "x" },
         Setting { name: "power", default: "1", meaning: "x" },
+        Setting { name: "samples", default: "0", meaning: "x" },
+        Setting { name: "thin", default: "4", meaning: "x" },
+        Setting { name: "exploit", default: "0", meaning: "x" },
+        Setting { name: "draws", default: "100", meaning: "x" },
         Setting { name: "explore", default: "1", meaning: "x" },
     ],
     build,
@@ -87,6 +91,10 @@ struct Options {
     explore: f64,
     experts: usize,
     temper: f64,
+    samples: usize,
+    thin: usize,
+    draws: usize,
+    exploit: u64,
     power: f64,
 }
 
@@ -113,6 +121,10 @@ fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
             explore: x("explore")?,
             experts: x("experts")? as usize,
             temper: x("temper")?,
+            samples: x("samples")? as usize,
+            thin: x("thin")? as usize,
+            draws: x("draws")? as usize,
+            exploit: x("exploit")? as u64,
             power: x("power")?,
         },
     }))
@@ -132,7 +144,7 @@ impl Sampler for Gp {
         Ok(one_by_one(space, history, count, |grown| {
             if layout.features > 0 && grown.len() >= startup && evaluated >= 2.max(startup / 3) {
                 // Losses do not come in while points are chosen: one fit serves all of them.
-                let model = model.get_or_insert_with(|| Model::new(&layout, history, &self.options));
+                let model = model.get_or_insert_with(|| Model::new(&layout, history, &self.options, key));
                 if let Some(model) = model {
                     return self.model_point(space, &layout, grown, model, key);
                 }
@@ -158,6 +170,7 @@ impl Gp {
         let waiting = history.pending() > 0;
         // While points are out, every other one is for learning.
         let purpose = if waiting && self.options.explore > 0.5 && ordinal % 2 == 1 { Purpose::Explore } else { Purpose::Improve };
+        let purpose = if purpose == Purpose::Improve && self.options.exploit > 0 && (ordinal / 2) % self.options.exploit == 0 { Purpose::Exploit } else { purpose };
         let radius = if self.options.trust > 0.5 {
             // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5.
             0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0))
@@ -166,7 +179,7 @@ impl Gp {
         };
         let mut candidates = match space.size() {
             Some(size) if size <= ENUMERATED => self.unused(space, layout, history, &source),
-            _ => self.candidates(&source, &model, key, ordinal),
+            _ => self.candidates(&source, &model, history, key),
         };
         let mut workspace = Workspace::default();
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
@@ -193,7 +206,8 @@ impl Gp {
         first_unused(space, history, key, |_| prior_point(space, || generator.uniform()))
     }
 
-    fn candidates(&self, source: &Source<'_>, model: &Model, key: Key, ordinal: u64) -> Vec<Candidate> {
+    fn candidates(&self, source: &Source<'_>, model: &Model, history: &History, key: Key) -> Vec<Candidate> {
+        let ordinal = history.next_ordinal();
         let mut candidates = source.spread(self.options.spread, key, ordinal);
         let mut generator = key.generator(ordinal, Stream::Density);
         let fill: Vec<Coordinate> = candidates[0].genes.clone();
@@ -203,6 +217,9 @@ impl Gp {
             let reach = [0.2, 0.07, 0.02][(index / best.len()) % 3];
             let share = [0.2, 0.5, 1.0][(index / best.len() / 3) % 3];
             candidates.push(source.neighbour(base, reach, share, &mut generator));
+        }
+        for drawn in tpe::good_points(source.space, history, self.options.draws, &mut generator) {
+            candidates.push(source.known(&drawn, &fill));
         }
         for base in best.iter().take(2) {
             for position in 0..base.genes.len() {

@@ -12,6 +12,7 @@
 //! Bayesian optimization performs great in high dimensions*, ICML (2024), section 4. Ours is narrower, and taken in ln θ.
 
 use std::cell::RefCell;
+use std::f64::consts::TAU;
 
 use argmin::core::{CostFunction, Error, Executor, Gradient};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
@@ -20,12 +21,16 @@ use argmin::solver::quasinewton::LBFGS;
 use super::kernel::matern;
 use super::posterior::{Parameters, leave_one_out};
 use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start, symmetric_times};
-use crate::numerics::normal::LOG_SQRT_TWO_PI;
+use crate::numerics::normal::{LOG_SQRT_TWO_PI, quantile};
+use crate::rng::Generator;
 
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 8;
 /// Gradient at which the fit is good enough; more digits say nothing about the data.
 const TOLERANCE: f64 = 1e-2;
+
+/// Shrinkings after which a step of the sampler stays where it is.
+const SHRINKS: usize = 30;
 
 /// What is believed about the parameters before there are data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,6 +138,42 @@ impl Fit {
         })
     }
 
+    /// A draw from the posterior distribution of θ, after `steps` steps from `theta`.
+    ///
+    /// I. Murray, R. P. Adams, D. J. C. MacKay, *Elliptical slice sampling*, AISTATS (2010), figure 2: the prior of θ is normal, so
+    /// the method has nothing to be tuned.
+    pub(super) fn draw(&self, values: &[f64], mut theta: Vec<f64>, steps: usize, generator: &mut Generator) -> Vec<f64> {
+        let beliefs = self.beliefs();
+        let mut likelihood = self.log_likelihood(values, &theta);
+        for _ in 0..steps {
+            let other: Vec<f64> = (beliefs.iter())
+                .map(|(_, deviation)| deviation * quantile(generator.uniform().clamp(1e-12, 1.0 - 1e-12)))
+                .collect();
+            let level = likelihood + libm::log(generator.uniform().max(f64::MIN_POSITIVE));
+            let mut angle = TAU * generator.uniform();
+            let (mut low, mut high) = (angle - TAU, angle);
+            for _ in 0..SHRINKS {
+                let (sine, cosine) = libm::sincos(angle);
+                let trial: Vec<f64> = (theta.iter().zip(&other).zip(&beliefs))
+                    .map(|((theta, other), (median, _))| median + (theta - median) * cosine + other * sine)
+                    .collect();
+                let found = self.log_likelihood(values, &trial);
+                if found > level {
+                    theta = trial;
+                    likelihood = found;
+                    break;
+                }
+                if angle < 0.0 {
+                    low = angle;
+                } else {
+                    high = angle;
+                }
+                angle = low + (high - low) * generator.uniform();
+            }
+        }
+        theta
+    }
+
     /// The parameters at θ.
     pub(super) fn parameters(&self, theta: &[f64]) -> Parameters {
         let features = self.differences.len();
@@ -154,6 +195,25 @@ impl Fit {
     /// Mean error and variance of every value when it is predicted from the others.
     pub(super) fn left_out(inverse: &[f64], values: &[f64]) -> Vec<(f64, f64)> {
         leave_one_out(inverse, &symmetric_times(inverse, values))
+    }
+
+    /// Median and standard deviation of every component of θ.
+    fn beliefs(&self) -> Vec<(f64, f64)> {
+        let lengths = std::iter::repeat_n((self.length_median(), self.prior.length.1), self.differences.len());
+        lengths.chain([self.prior.signal, self.prior.noise]).collect()
+    }
+
+    /// The logarithm of the likelihood of θ.
+    fn log_likelihood(&self, values: &[f64], theta: &[f64]) -> f64 {
+        if theta.iter().any(|t| t.is_nan() || t.abs() > 30.0) {
+            return f64::NEG_INFINITY;
+        }
+        let parameters = self.parameters(theta);
+        let (covariances, _) = self.covariances(&parameters);
+        let Some(factor) = self.factor(covariances, parameters.noise) else { return f64::NEG_INFINITY };
+        let mut solved = values.to_vec();
+        factor.solve_lower(&mut solved);
+        -0.5 * dot(&solved, &solved) - 0.5 * factor.log_determinant() - self.n as f64 * LOG_SQRT_TWO_PI
     }
 
     fn length_median(&self) -> f64 {
@@ -184,7 +244,6 @@ impl Fit {
 
     /// The negative logarithm of the posterior density with its gradient; infinite where K cannot be factored.
     fn evaluate(&self, values: &[f64], theta: &[f64]) -> (f64, Vec<f64>) {
-        let features = self.differences.len();
         let hopeless = || (f64::INFINITY, vec![0.0; theta.len()]);
         if theta.iter().any(|t| t.is_nan() || t.abs() > 30.0) {
             return hopeless();
@@ -217,9 +276,7 @@ impl Fit {
         }
         gradient.push(by_signal);
         gradient.push(trace * (parameters.noise - self.prior.floor));
-        let beliefs = std::iter::repeat_n((self.length_median(), self.prior.length.1), features)
-            .chain([self.prior.signal, self.prior.noise]);
-        for (position, (median, deviation)) in beliefs.enumerate() {
+        for (position, (median, deviation)) in self.beliefs().into_iter().enumerate() {
             let distance = (theta[position] - median) / deviation;
             cost += 0.5 * distance * distance;
             gradient[position] += distance / deviation;

@@ -11,12 +11,16 @@ use super::posterior::{Posterior, Scratch, mix};
 use crate::history::History;
 use crate::numerics::log_sum_exp;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
+use crate::rng::{Generator, Key, Stream};
 use crate::space::Coordinate;
 
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
 /// Points still being evaluated that are taken into account, at most.
 const PENDING: usize = 128;
+
+/// What is left of the standard deviation where the model is to be used rather than improved.
+const SURENESS: f64 = 0.2;
 
 /// Everything that is learnt from a history.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ struct Member {
 pub(super) enum Purpose {
     /// To find a lower loss.
     Improve,
+    /// To be good now: the improvement as if the model were surer of itself.
+    Exploit,
     /// To learn most where a low loss is still possible.
     Explore,
 }
@@ -60,7 +66,7 @@ pub(super) struct Workspace {
 impl Model {
     /// Learns from the points of `history` that are part of the space; nothing if there are fewer than two losses, or the fit
     /// fails.
-    pub(super) fn new(layout: &Layout, history: &History, options: &Options) -> Option<Self> {
+    pub(super) fn new(layout: &Layout, history: &History, options: &Options, key: Key) -> Option<Self> {
         let evaluated = evaluated(history);
         let chosen = subset(&evaluated, layout, options.exact);
         let rows: Vec<Vec<f64>> = chosen.iter().map(|(coordinates, _)| layout.row(coordinates)).collect();
@@ -68,7 +74,8 @@ impl Model {
         if losses.len() < 2 {
             return None;
         }
-        let fitted = fit(&rows, &losses, layout, options);
+        let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
+        let fitted = fit(&rows, &losses, layout, options, &mut generator);
         let mut members = Vec::new();
         for (scaled, parameters, weight) in fitted {
             if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &scaled.values) {
@@ -193,6 +200,10 @@ impl Purpose {
                 let improvement = log_improvement(mean, deviation, incumbent);
                 (improvement.value, improvement.by_mean, improvement.by_deviation)
             }
+            Self::Exploit => {
+                let improvement = log_improvement(mean, SURENESS * deviation, incumbent);
+                (improvement.value, improvement.by_mean, improvement.by_deviation * SURENESS)
+            }
             // The standard deviation, times the chance that the point is better than the incumbent by half of it.
             Self::Explore => {
                 let z = (incumbent - mean) / deviation + 1.0;
@@ -263,6 +274,7 @@ fn fit(
     losses: &[f64],
     layout: &Layout,
     options: &Options,
+    generator: &mut Generator,
 ) -> Vec<(Scaled, super::posterior::Parameters, f64)> {
     let positions = fitted(rows.len());
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
@@ -301,7 +313,12 @@ fn fit(
         let values = pick(&scaled.values);
         let best = fit.climb(&values, shared.theta.clone(), options.refine);
         let weight = (score - highest) * options.temper;
-        members.push((scaled, fit.parameters(&best.theta), weight));
+        let mut theta = best.theta;
+        members.push((scaled.clone(), fit.parameters(&theta), weight));
+        for _ in 0..options.samples {
+            theta = fit.draw(&values, theta, options.thin, generator);
+            members.push((scaled.clone(), fit.parameters(&theta), weight));
+        }
     }
     members
 }
