@@ -28,6 +28,8 @@ mod outputs;
 mod posterior;
 mod search;
 mod startup;
+#[cfg(test)]
+mod tests;
 
 use protocol::Point;
 
@@ -41,6 +43,8 @@ use layout::Layout;
 use model::{Model, Purpose, Workspace};
 use search::Goal;
 
+/// Multiplications that a look at one candidate may cost before fewer are looked at.
+const WORK: f64 = 120_000.0;
 /// Finite spaces up to this many points are searched completely.
 const ENUMERATED: u64 = 4_000;
 
@@ -50,8 +54,8 @@ pub(super) const ENTRY: Entry = Entry {
     settings: &[
         Setting { name: "startup", default: "0", meaning: "points that fill the space before the first model; 0: by dimension" },
         Setting { name: "exact", default: "1000", meaning: "points up to which all are used, from 10" },
-        Setting { name: "spread", default: "1000", meaning: "x" },
-        Setting { name: "near", default: "500", meaning: "x" },
+        Setting { name: "spread", default: "600", meaning: "x" },
+        Setting { name: "near", default: "300", meaning: "x" },
         Setting { name: "starts", default: "3", meaning: "x" },
         Setting { name: "iterations", default: "25", meaning: "x" },
         Setting { name: "refine", default: "10", meaning: "x" },
@@ -63,12 +67,12 @@ pub(super) const ENTRY: Entry = Entry {
         Setting { name: "signal-sd", default: "1", meaning: "x" },
         Setting { name: "mean", default: "1", meaning: "x" },
         Setting { name: "trust", default: "1", meaning: "x" },
-        Setting { name: "experts", default: "3", meaning: "x" },
+        Setting { name: "experts", default: "1", meaning: "x" },
         Setting { name: "temper", default: "0", meaning: "x" },
         Setting { name: "power", default: "1", meaning: "x" },
-        Setting { name: "samples", default: "0", meaning: "x" },
+        Setting { name: "samples", default: "4", meaning: "x" },
         Setting { name: "thin", default: "4", meaning: "x" },
-        Setting { name: "exploit", default: "0", meaning: "x" },
+        Setting { name: "exploit", default: "2", meaning: "x" },
         Setting { name: "draws", default: "100", meaning: "x" },
         Setting { name: "explore", default: "1", meaning: "x" },
     ],
@@ -208,17 +212,19 @@ impl Gp {
 
     fn candidates(&self, source: &Source<'_>, model: &Model, history: &History, key: Key) -> Vec<Candidate> {
         let ordinal = history.next_ordinal();
-        let mut candidates = source.spread(self.options.spread, key, ordinal);
+        // Beyond some hundred points a look costs as much as hundreds of them did, and fewer are enough for a better model.
+        let affordable = |count: usize| (count as f64 * (WORK / model.cost()).min(1.0)) as usize + 1;
+        let mut candidates = source.spread(affordable(self.options.spread), key, ordinal);
         let mut generator = key.generator(ordinal, Stream::Density);
         let fill: Vec<Coordinate> = candidates[0].genes.clone();
         let best: Vec<Candidate> = model.best.iter().take(5).map(|point| source.known(point, &fill)).collect();
-        for index in 0..self.options.near {
+        for index in 0..affordable(self.options.near) {
             let base = &best[index % best.len()];
             let reach = [0.2, 0.07, 0.02][(index / best.len()) % 3];
             let share = [0.2, 0.5, 1.0][(index / best.len() / 3) % 3];
             candidates.push(source.neighbour(base, reach, share, &mut generator));
         }
-        for drawn in tpe::good_points(source.space, history, self.options.draws, &mut generator) {
+        for drawn in tpe::good_points(source.space, history, affordable(self.options.draws), &mut generator) {
             candidates.push(source.known(&drawn, &fill));
         }
         for base in best.iter().take(2) {

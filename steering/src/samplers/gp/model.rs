@@ -4,7 +4,7 @@ use protocol::Outcome;
 
 use super::Options;
 use super::acquisition::log_improvement;
-use super::fit::Fit;
+use super::fit::{Fit, Prior};
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
 use super::posterior::{Posterior, Scratch, mix};
@@ -16,6 +16,18 @@ use crate::space::Coordinate;
 
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
+/// Points from which on the data leave little doubt about the parameters.
+const MANY: usize = 150;
+/// Median of ln v for success and failure.
+const LABEL_NOISE: f64 = -1.0;
+/// Share of failures that is put up with.
+const AFFORDABLE: f64 = 0.1;
+/// Chance of success that is asked for when there are more.
+const SAFE: f64 = 0.9;
+/// Variance added to that of the process for success, which is too sure of itself beside labels.
+const DOUBT: f64 = 0.25;
+/// What a point loses for each unit of chance that is missing.
+const PENALTY: f64 = 1_000.0;
 /// Points still being evaluated that are taken into account, at most.
 const PENDING: usize = 128;
 
@@ -26,12 +38,20 @@ const SURENESS: f64 = 0.2;
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     members: Vec<Member>,
-    success: Option<Posterior>,
+    success: Option<Success>,
     /// Rows of the evaluated points that the processes are conditioned on.
     pub(super) rows: Vec<Vec<f64>>,
     power: f64,
     /// Coordinates of the best evaluated points, by predicted loss, the best first.
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
+}
+
+/// What decides whether a point will fail.
+#[derive(Debug, Clone)]
+struct Success {
+    posterior: Posterior,
+    /// Least chance of success that a point should have.
+    least: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -183,6 +203,12 @@ impl Model {
             .collect()
     }
 
+    /// Multiplications that one prediction costs.
+    pub(super) fn cost(&self) -> f64 {
+        let n = self.rows.len() as f64;
+        self.members.len() as f64 * 0.5 * n * n
+    }
+
     /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
     pub(super) fn distance(&self, row: &[f64], distances: usize) -> f64 {
         let nearest = self.rows.iter().map(|other| {
@@ -280,12 +306,14 @@ fn fit(
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
     let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
     let fit = Fit::new(&some_rows, layout.distances, layout.features, options.prior);
-    let patience = if positions.len() > 150 { 20 } else { options.iterations };
+    let patience = if positions.len() > MANY { 20 } else { options.iterations };
     let mut candidates: Vec<Scaled> = outputs::all(losses);
     if let Some(only) = options.transform
         && only < candidates.len()
     {
         candidates = vec![candidates.swap_remove(only)];
+    } else {
+        candidates.retain(|candidate| candidate.transform != outputs::Transform::Quantile);
     }
     if candidates.is_empty() {
         return Vec::new();
@@ -315,7 +343,8 @@ fn fit(
         let weight = (score - highest) * options.temper;
         let mut theta = best.theta;
         members.push((scaled.clone(), fit.parameters(&theta), weight));
-        for _ in 0..options.samples {
+        let draws = if positions.len() > MANY { 1 } else { options.samples };
+        for _ in 0..draws {
             theta = fit.draw(&values, theta, options.thin, generator);
             members.push((scaled.clone(), fit.parameters(&theta), weight));
         }
@@ -324,7 +353,7 @@ fn fit(
 }
 
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
-fn success(layout: &Layout, history: &History, options: &Options) -> Option<Posterior> {
+fn success(layout: &Layout, history: &History, options: &Options) -> Option<Success> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     for observation in history.observations() {
@@ -348,25 +377,34 @@ fn success(layout: &Layout, history: &History, options: &Options) -> Option<Post
     let part = rows.len().div_ceil(FITTED);
     let some_rows: Vec<Vec<f64>> = rows.iter().step_by(part).cloned().collect();
     let some_values: Vec<f64> = values.iter().step_by(part).copied().collect();
-    let fit = Fit::new(&some_rows, layout.distances, layout.features, options.prior);
+    // Much noise keeps the border smooth: a process that follows every label is sure of itself right up to the other side.
+    let prior = Prior { noise: (LABEL_NOISE, 0.3), ..options.prior };
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
     let optimum = fit.climb(&some_values, fit.data_driven(&some_values), 20);
-    Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)
+    let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
+    let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
+    // An optimum at the border would draw every second point across it: when failures are frequent, the border is left alone.
+    let least = if failures > AFFORDABLE * values.len() as f64 { SAFE } else { 0.0 };
+    Some(Success { posterior, least })
 }
 
-/// ln P(success): the mass above zero of the process for success; its slopes are added to `slopes`.
-fn chance(success: &Posterior, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
+/// ln P, less a penalty where P is too low, with P the mass above zero of the process for success; slopes are added to `slopes`.
+fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
+    let Success { posterior, least } = success;
     let prediction = if slopes.is_some() {
-        success.predict_with_slopes(row, &mut workspace.scratch, &mut workspace.by_mean, &mut workspace.by_variance)
+        posterior.predict_with_slopes(row, &mut workspace.scratch, &mut workspace.by_mean, &mut workspace.by_variance)
     } else {
-        success.predict(row, &mut workspace.scratch)
+        posterior.predict(row, &mut workspace.scratch)
     };
-    let deviation = (prediction.variance + 0.05).sqrt();
+    let deviation = (prediction.variance + DOUBT).sqrt();
     let z = prediction.mean / deviation;
     let mass = distribution(z).max(1e-300);
+    let missing = least - mass;
     if let Some(slopes) = slopes {
-        let share = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI) / mass;
-        mix(slopes, share / deviation, &workspace.by_mean);
-        mix(slopes, -share * z * 0.5 / (deviation * deviation), &workspace.by_variance);
+        let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
+        let by_z = density / mass + if missing > 0.0 { PENALTY * density } else { 0.0 };
+        mix(slopes, by_z / deviation, &workspace.by_mean);
+        mix(slopes, -by_z * z * 0.5 / (deviation * deviation), &workspace.by_variance);
     }
-    libm::log(mass)
+    libm::log(mass) - PENALTY * missing.max(0.0)
 }

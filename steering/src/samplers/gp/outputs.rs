@@ -32,6 +32,8 @@ pub(super) enum Transform {
     Logarithm { offset: f64 },
     /// f(y) = ln y, where all losses are above zero.
     Plain,
+    /// The quantiles of a normal with the same ranks.
+    Quantile,
     /// The better half as it is, the worse half as quantiles of a normal with the same spread, then a mild logarithm.
     HalfRank,
 }
@@ -45,6 +47,7 @@ pub(super) fn all(losses: &[f64]) -> Vec<Scaled> {
         Transform::HalfRank,
     ];
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    transforms.push(Transform::Quantile);
     if least > 0.0 {
         transforms.push(Transform::Plain);
     }
@@ -63,6 +66,15 @@ pub(super) fn apply(transform: Transform, losses: &[f64]) -> Option<Scaled> {
             let unit = offset * if middle > 0.0 { middle } else { most - least };
             let unit = if unit > 0.0 { unit } else { 1.0 };
             losses.iter().map(|y| libm::log(y - least + unit)).map(|log| (log, -log)).unzip()
+        }
+        Transform::Quantile => {
+            let n = losses.len() as f64;
+            let rank = |y: f64| {
+                let below = sorted.partition_point(|other| *other < y);
+                let up_to = sorted.partition_point(|other| *other <= y);
+                0.5 * (below + up_to) as f64
+            };
+            (losses.iter().map(|y| quantile(rank(*y) / n)).collect(), vec![0.0; losses.len()])
         }
         Transform::HalfRank => {
             let ranked: Vec<f64> = half_rank(losses);
