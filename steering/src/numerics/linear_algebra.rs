@@ -182,7 +182,10 @@ mod tests {
         for j in 0..19 {
             let column: Vec<f64> = (0..19).map(|i| entry(&inverse, i, j)).collect();
             for (i, value) in symmetric_times(&a, &column).iter().enumerate() {
-                assert!((value - if i == j { 1.0 } else { 0.0 }).abs() < 1e-12, "{i} {j} {value}");
+                assert!(
+                    (value - if i == j { 1.0 } else { 0.0 }).abs() < 1e-12,
+                    "{i} {j} {value}"
+                );
             }
         }
     }

@@ -37,7 +37,10 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn build(_: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
     let default = |entry: &Entry| (entry.build)(&Settings::new(entry, &[])?);
-    Ok(Box::new(Auto { gp: default(&gp::ENTRY)?, tpe: default(&tpe::ENTRY)? }))
+    Ok(Box::new(Auto {
+        gp: default(&gp::ENTRY)?,
+        tpe: default(&tpe::ENTRY)?,
+    }))
 }
 
 #[derive(Debug)]
@@ -64,9 +67,17 @@ impl Sampler for Auto {
 
 /// How many of the next points are for `gp`.
 fn share(space: &Space, history: &History) -> usize {
-    let varying = space.dimensions().iter().filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_))).count();
+    let varying = space
+        .dimensions()
+        .iter()
+        .filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)))
+        .count();
     let pending = history.pending();
-    if varying > DIMENSIONS || history.len() - pending > POINTS { 0 } else { PENDING.saturating_sub(pending) }
+    if varying > DIMENSIONS || history.len() - pending > POINTS {
+        0
+    } else {
+        PENDING.saturating_sub(pending)
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +90,10 @@ mod tests {
 
     fn space(dimensions: usize) -> Space {
         let keys = (0..dimensions).map(|key| {
-            (format!("x{key}"), json!({"method": "uniform", "dimension": {"low": 0, "high": 1}}))
+            (
+                format!("x{key}"),
+                json!({"method": "uniform", "dimension": {"low": 0, "high": 1}}),
+            )
         });
         let document = Value::Object(keys.collect());
         Space::new(&SearchSpace::from_value(&document).unwrap()).unwrap()

@@ -38,11 +38,14 @@ use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
 use candidates::{Candidate, Source};
-use fit::Prior;
 use layout::Layout;
 use model::{Model, Purpose, Workspace};
 use search::Goal;
 
+/// Candidates drawn from the density of the good points.
+const DRAWS: usize = 100;
+/// Candidates that climb.
+const CLIMBERS: usize = 8;
 /// Multiplications that a look at one candidate may cost before fewer are looked at.
 const WORK: f64 = 120_000.0;
 /// Finite spaces up to this many points are searched completely.
@@ -52,29 +55,26 @@ pub(super) const ENTRY: Entry = Entry {
     name: "gp",
     summary: "Gaussian processes with expected improvement: the fewest evaluations, for up to some thousand points",
     settings: &[
-        Setting { name: "startup", default: "0", meaning: "points that fill the space before the first model; 0: by dimension" },
-        Setting { name: "exact", default: "1000", meaning: "points up to which all are used, from 10" },
-        Setting { name: "spread", default: "600", meaning: "x" },
-        Setting { name: "near", default: "300", meaning: "x" },
-        Setting { name: "starts", default: "3", meaning: "x" },
-        Setting { name: "iterations", default: "25", meaning: "x" },
-        Setting { name: "refine", default: "10", meaning: "x" },
-        Setting { name: "transform", default: "99", meaning: "x" },
-        Setting { name: "length", default: "0", meaning: "x" },
-        Setting { name: "length-sd", default: "1", meaning: "x" },
-        Setting { name: "noise", default: "-4", meaning: "x" },
-        Setting { name: "noise-sd", default: "1", meaning: "x" },
-        Setting { name: "signal-sd", default: "1", meaning: "x" },
-        Setting { name: "mean", default: "1", meaning: "x" },
-        Setting { name: "trust", default: "1", meaning: "x" },
-        Setting { name: "experts", default: "1", meaning: "x" },
-        Setting { name: "temper", default: "0", meaning: "x" },
-        Setting { name: "power", default: "1", meaning: "x" },
-        Setting { name: "samples", default: "4", meaning: "x" },
-        Setting { name: "thin", default: "4", meaning: "x" },
-        Setting { name: "exploit", default: "2", meaning: "x" },
-        Setting { name: "draws", default: "100", meaning: "x" },
-        Setting { name: "explore", default: "1", meaning: "x" },
+        Setting {
+            name: "startup",
+            default: "0",
+            meaning: "points that fill the space before the first model; 0: 6 to 10, by dimension",
+        },
+        Setting {
+            name: "draws",
+            default: "4",
+            meaning: "draws of the kernel parameters to average over, up to 64; 0: the most probable ones alone",
+        },
+        Setting {
+            name: "candidates",
+            default: "600",
+            meaning: "quasi-random candidates for each point, from 1; half as many lie near the best points",
+        },
+        Setting {
+            name: "exact",
+            default: "1000",
+            meaning: "evaluated points up to which all are used, 10 to 2000",
+        },
     ],
     build,
 };
@@ -83,53 +83,22 @@ pub(super) const ENTRY: Entry = Entry {
 #[derive(Debug)]
 struct Options {
     startup: usize,
-    exact: usize,
-    spread: usize,
-    near: usize,
-    starts: usize,
-    iterations: u64,
-    refine: u64,
-    transform: Option<usize>,
-    prior: Prior,
-    trust: f64,
-    explore: f64,
-    experts: usize,
-    temper: f64,
-    samples: usize,
-    thin: usize,
     draws: usize,
-    exploit: u64,
-    power: f64,
+    candidates: usize,
+    exact: usize,
 }
 
 fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
-    let x = |name| settings.get::<f64>(name, "x", |_| true);
     Ok(Box::new(Gp {
         options: Options {
             startup: settings.get("startup", "an integer from 0", |_| true)?,
-            exact: settings.get("exact", "an integer from 10", |count| *count >= 10)?,
-            spread: x("spread")? as usize,
-            near: x("near")? as usize,
-            starts: x("starts")? as usize,
-            iterations: x("iterations")? as u64,
-            refine: x("refine")? as u64,
-            transform: Some(x("transform")? as usize),
-            prior: Prior {
-                length: (x("length")?, x("length-sd")?),
-                signal: (0.0, x("signal-sd")?),
-                noise: (x("noise")?, x("noise-sd")?),
-                floor: 1e-5,
-                mean_variance: x("mean")?,
-            },
-            trust: x("trust")?,
-            explore: x("explore")?,
-            experts: x("experts")? as usize,
-            temper: x("temper")?,
-            samples: x("samples")? as usize,
-            thin: x("thin")? as usize,
-            draws: x("draws")? as usize,
-            exploit: x("exploit")? as u64,
-            power: x("power")?,
+            draws: settings.get("draws", "an integer from 0 to 64", |count| *count <= 64)?,
+            candidates: settings.get("candidates", "an integer from 1 to 100000", |count| {
+                (1..=100_000).contains(count)
+            })?,
+            exact: settings.get("exact", "an integer from 10 to 2000", |count| {
+                (10..=2_000).contains(count)
+            })?,
         },
     }))
 }
@@ -142,7 +111,11 @@ struct Gp {
 impl Sampler for Gp {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
         let layout = Layout::new(space);
-        let evaluated = history.observations().iter().filter(|observation| observation.outcome.loss().is_some()).count();
+        let evaluated = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome.loss().is_some())
+            .count();
         let startup = self.startup(space);
         let mut model = None;
         Ok(one_by_one(space, history, count, |grown| {
@@ -163,7 +136,11 @@ impl Gp {
         if self.options.startup > 0 {
             return self.options.startup;
         }
-        let varying = space.dimensions().iter().filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_))).count();
+        let varying = space
+            .dimensions()
+            .iter()
+            .filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)))
+            .count();
         (varying / 2 + 3).clamp(6, 10)
     }
 
@@ -171,38 +148,38 @@ impl Gp {
         let ordinal = history.next_ordinal();
         let mut model = model.with_pending(layout, history);
         let source = Source::new(space, layout);
-        let waiting = history.pending() > 0;
-        // While points are out, every other one is for learning.
-        let purpose = if waiting && self.options.explore > 0.5 && ordinal % 2 == 1 { Purpose::Explore } else { Purpose::Improve };
-        let purpose = if purpose == Purpose::Improve && self.options.exploit > 0 && (ordinal / 2) % self.options.exploit == 0 { Purpose::Exploit } else { purpose };
-        let radius = if self.options.trust > 0.5 {
-            // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5.
-            0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0))
-        } else {
-            1.0
-        };
+        let purpose = purpose(ordinal, history.pending() > 0);
+        // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
+        let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
         let mut candidates = match space.size() {
-            Some(size) if size <= ENUMERATED => self.unused(space, layout, history, &source),
+            Some(size) if size <= ENUMERATED => Self::unused(space, history, &source),
             _ => self.candidates(&source, &model, history, key),
         };
         let mut workspace = Workspace::default();
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
         let worths = model.balanced(&rows, purpose, &mut workspace);
-        let goal = Goal { model: &model, purpose, radius, source: &source };
+        let goal = Goal {
+            model: &model,
+            purpose,
+            radius,
+            source: &source,
+        };
         for (candidate, worth) in candidates.iter_mut().zip(worths) {
             candidate.score = goal.trusted(&candidate.row, worth);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         if space.size().is_none_or(|size| size > ENUMERATED) {
             let mut climbed: Vec<Candidate> = Vec::new();
-            for start in candidates.iter().take(8) {
+            for start in candidates.iter().take(CLIMBERS) {
                 climbed.push(goal.climb(start.clone(), &mut workspace));
             }
             climbed.sort_by(|a, b| b.score.total_cmp(&a.score));
             climbed.append(&mut candidates);
             candidates = climbed;
         }
-        let new = candidates.into_iter().find(|candidate| !history.is_taken(space, &candidate.coordinates));
+        let new = candidates
+            .into_iter()
+            .find(|candidate| !history.is_taken(space, &candidate.coordinates));
         if let Some(candidate) = new {
             return Some(space.point(source.assignment(&candidate)));
         }
@@ -214,17 +191,22 @@ impl Gp {
         let ordinal = history.next_ordinal();
         // Beyond some hundred points a look costs as much as hundreds of them did, and fewer are enough for a better model.
         let affordable = |count: usize| (count as f64 * (WORK / model.cost()).min(1.0)) as usize + 1;
-        let mut candidates = source.spread(affordable(self.options.spread), key, ordinal);
+        let mut candidates = source.spread(affordable(self.options.candidates), key, ordinal);
         let mut generator = key.generator(ordinal, Stream::Density);
         let fill: Vec<Coordinate> = candidates[0].genes.clone();
-        let best: Vec<Candidate> = model.best.iter().take(5).map(|point| source.known(point, &fill)).collect();
-        for index in 0..affordable(self.options.near) {
+        let best: Vec<Candidate> = model
+            .best
+            .iter()
+            .take(5)
+            .map(|point| source.known(point, &fill))
+            .collect();
+        for index in 0..affordable(self.options.candidates / 2) {
             let base = &best[index % best.len()];
             let reach = [0.2, 0.07, 0.02][(index / best.len()) % 3];
             let share = [0.2, 0.5, 1.0][(index / best.len() / 3) % 3];
             candidates.push(source.neighbour(base, reach, share, &mut generator));
         }
-        for drawn in tpe::good_points(source.space, history, affordable(self.options.draws), &mut generator) {
+        for drawn in tpe::good_points(source.space, history, affordable(DRAWS), &mut generator) {
             candidates.push(source.known(&drawn, &fill));
         }
         for base in best.iter().take(2) {
@@ -242,10 +224,23 @@ impl Gp {
         candidates
     }
 
-    fn unused(&self, space: &Space, _: &Layout, history: &History, source: &Source<'_>) -> Vec<Candidate> {
+    fn unused(space: &Space, history: &History, source: &Source<'_>) -> Vec<Candidate> {
         let Ok(walk) = Walk::all(space) else { return Vec::new() };
         let fill: Vec<Coordinate> = source.spread(1, Key::new(0, "", None, "gp"), 0)[0].genes.clone();
-        let points = walk.map(|point| space.encode(&point)).filter(|coordinates| !history.is_taken(space, coordinates));
+        let points = walk
+            .map(|point| space.encode(&point))
+            .filter(|coordinates| !history.is_taken(space, coordinates));
         points.map(|coordinates| source.known(&coordinates, &fill)).collect()
+    }
+}
+
+/// What the point `ordinal` is for. Two of four points are for being good now rather than for learning: a model of few points is
+/// less sure of itself than it may be, and where noise blurs the losses a better place shows only by being visited. While other
+/// points are being evaluated, every other one is for learning, since more of the same adds nothing to them.
+fn purpose(ordinal: u64, waiting: bool) -> Purpose {
+    match ordinal % 4 {
+        1 | 3 if waiting => Purpose::Explore,
+        0 | 1 => Purpose::Exploit,
+        _ => Purpose::Improve,
     }
 }

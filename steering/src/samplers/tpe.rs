@@ -156,10 +156,22 @@ pub(super) fn good_points(
     count: usize,
     generator: &mut Generator,
 ) -> Vec<Vec<Option<Coordinate>>> {
-    let (rule, shape) = (Rule { good: 0.1, weights: split::Weights::Equal }, Shape { prior: 1.0, widths: mixture::Widths::Scott });
+    let (rule, shape) = (
+        Rule {
+            good: 0.1,
+            weights: split::Weights::Equal,
+        },
+        Shape {
+            prior: 1.0,
+            widths: mixture::Widths::Scott,
+        },
+    );
     let split = Split::new(history, &rule);
-    let mixtures: Vec<Mixture<'_>> =
-        space.groups().iter().map(|group| Mixture::new(space, group, history, &split.good, &shape)).collect();
+    let mixtures: Vec<Mixture<'_>> = space
+        .groups()
+        .iter()
+        .map(|group| Mixture::new(space, group, history, &split.good, &shape))
+        .collect();
     (0..count)
         .map(|_| {
             let mut assignment = space.blank();

@@ -7,7 +7,8 @@
 //! | z | (b − μ)/s |
 //! | h(z) | φ(z) + z Φ(z), so that the expected improvement is s h(z) |
 //!
-//! S. Ament et al., *Unexpected improvements to expected improvement for Bayesian optimization*, NeurIPS 36 (2023), equations 8–9:
+//! S. Ament et al., *Unexpected improvements to expected improvement for Bayesian optimization*, Advances in
+//! Neural Information Processing Systems 36 (2023), equations 8–9:
 //! the logarithm is computed directly, because far from the optimum the expected improvement itself underflows and leaves a
 //! search without a direction.
 
@@ -36,7 +37,11 @@ pub(super) fn log_improvement(mean: f64, deviation: f64, incumbent: f64) -> LogI
         let density = if z > -1e6 { 1.0 / one_minus_mills(-z) } else { z * z };
         ((density - 1.0) / -z, density)
     };
-    LogImprovement { value: libm::log(deviation) + log_h, by_mean: -mass / deviation, by_deviation: density / deviation }
+    LogImprovement {
+        value: libm::log(deviation) + log_h,
+        by_mean: -mass / deviation,
+        by_deviation: density / deviation,
+    }
 }
 
 /// ln h(z), finite for all z that doubles hold.
@@ -46,7 +51,11 @@ pub(super) fn log_h(z: f64) -> f64 {
         return libm::log(density + z * distribution(z));
     }
     let square = -0.5 * z * z - LOG_SQRT_TWO_PI;
-    if z > -1e6 { square + libm::log(one_minus_mills(-z)) } else { square - 2.0 * libm::log(-z) }
+    if z > -1e6 {
+        square + libm::log(one_minus_mills(-z))
+    } else {
+        square - 2.0 * libm::log(-z)
+    }
 }
 
 /// 1 − x R(x) for x ≥ 1, with R(x) = Φ(−x)/φ(x), Mills' ratio. Laplace's continued fraction R = 1/(x + 1/(x + 2/(x + 3/…)))
@@ -69,7 +78,10 @@ mod tests {
     use super::*;
 
     fn close(found: f64, wanted: f64, relative: f64) {
-        assert!((found - wanted).abs() <= relative * wanted.abs(), "{found} is not {wanted}");
+        assert!(
+            (found - wanted).abs() <= relative * wanted.abs(),
+            "{found} is not {wanted}"
+        );
     }
 
     #[test]
@@ -81,7 +93,7 @@ mod tests {
             (0.0, 0.5, 0.25, -1.052_974_864_305_009_1),
             (0.3, 0.2, 0.1, -4.094_558_938_146_742),
             (5.0, 1.0, 0.0, -16.744_301_162_660_99),
-            (10.0, 1.0, 0.0, -55.553_122_036_122_356),
+            (10.0, 1.0, 0.0, -55.553_122_036_122_35),
             (2.0, 0.1, 0.0, -209.220_423_602_419_14),
             (30.0, 1.0, 0.0, -457.724_653_760_598),
         ] {
@@ -96,10 +108,10 @@ mod tests {
             (-2.0, -4.768_783_523_917_114),
             (-20.0, -206.917_838_509_425_1),
             (-25.0, -319.861_463_581_495_95),
-            (-26.0, -345.439_546_722_318_03),
-            (-100.0, -5_010.129_578_800_249_8),
+            (-26.0, -345.439_546_722_318),
+            (-100.0, -5_010.129_578_800_25),
             (-1000.0, -500_014.734_452_091_16),
-            (-1e5, -5_000_000_023.944_789_5),
+            (-1e5, -5_000_000_023.944_79),
         ] {
             close(log_h(z), value, 1e-12);
         }
@@ -128,8 +140,14 @@ mod tests {
             let step = 1e-5;
             let by_mean = (at(mean + step, 0.7) - at(mean - step, 0.7)) / (2.0 * step);
             let by_deviation = (at(mean, 0.7 + step) - at(mean, 0.7 - step)) / (2.0 * step);
-            assert!((found.by_mean - by_mean).abs() < 1e-5 * by_mean.abs().max(1.0), "{mean}: {found:?} {by_mean}");
-            assert!((found.by_deviation - by_deviation).abs() < 1e-5 * by_deviation.abs().max(1.0), "{mean}");
+            assert!(
+                (found.by_mean - by_mean).abs() < 1e-5 * by_mean.abs().max(1.0),
+                "{mean}: {found:?} {by_mean}"
+            );
+            assert!(
+                (found.by_deviation - by_deviation).abs() < 1e-5 * by_deviation.abs().max(1.0),
+                "{mean}"
+            );
         }
     }
 }

@@ -35,19 +35,34 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(space: &'a Space, layout: &'a Layout) -> Self {
         let conditional = space.dimensions().iter().any(is_conditional);
-        Self { space, layout, conditional }
+        Self {
+            space,
+            layout,
+            conditional,
+        }
     }
 
     /// The candidate with these genes.
     pub(super) fn express(&self, genes: Vec<Coordinate>) -> Candidate {
         let coordinates = self.active(&genes);
         let row = self.layout.row(&coordinates);
-        Candidate { genes, coordinates, row, score: f64::NEG_INFINITY }
+        Candidate {
+            genes,
+            coordinates,
+            row,
+            score: f64::NEG_INFINITY,
+        }
     }
 
     /// The candidate of a known point; what it leaves open is filled from `others`.
     pub(super) fn known(&self, coordinates: &[Option<Coordinate>], others: &[Coordinate]) -> Candidate {
-        self.express(coordinates.iter().zip(others).map(|(known, other)| known.unwrap_or(*other)).collect())
+        self.express(
+            coordinates
+                .iter()
+                .zip(others)
+                .map(|(known, other)| known.unwrap_or(*other))
+                .collect(),
+        )
     }
 
     /// `count` points of a Sobol sequence, shifted at random for this ordinal.
@@ -56,7 +71,10 @@ impl<'a> Source<'a> {
         let sobol = Sobol::new(dimensions.min(crate::numerics::sobol::DIMENSIONS));
         let shifts: Vec<u32> = (0..dimensions)
             .map(|dimension| {
-                key.words(Stream::Acquisition, [dimension as u32, ordinal as u32, (ordinal >> 32) as u32 | 1 << 31])[0]
+                key.words(
+                    Stream::Acquisition,
+                    [dimension as u32, ordinal as u32, (ordinal >> 32) as u32 | 1 << 31],
+                )[0]
             })
             .collect();
         let mut generator = key.generator(ordinal, Stream::Acquisition);
@@ -78,8 +96,9 @@ impl<'a> Source<'a> {
     /// A neighbour of `base`: some of its values are changed, at least one of them, numbers by a step around `reach`.
     pub(super) fn neighbour(&self, base: &Candidate, reach: f64, share: f64, generator: &mut Generator) -> Candidate {
         let mut genes = base.genes.clone();
-        let varying: Vec<usize> =
-            (0..genes.len()).filter(|position| base.coordinates[*position].is_some_and(|c| c != Coordinate::Fixed)).collect();
+        let varying: Vec<usize> = (0..genes.len())
+            .filter(|position| base.coordinates[*position].is_some_and(|c| c != Coordinate::Fixed))
+            .collect();
         if varying.is_empty() {
             return base.clone();
         }
@@ -154,7 +173,11 @@ impl<'a> Source<'a> {
                     // A step that rounds to nothing becomes one to the neighbour.
                     let (cell_low, cell_high) = numeric.cell(from);
                     let beyond = 0.5 * (cell_high - cell_low);
-                    let t = if step < 0.0 { cell_low - beyond } else { cell_high + beyond };
+                    let t = if step < 0.0 {
+                        cell_low - beyond
+                    } else {
+                        cell_high + beyond
+                    };
                     return numeric.at(t.clamp(low, high));
                 }
                 moved

@@ -2,8 +2,8 @@
 //!
 //! | symbol | meaning |
 //! | --- | --- |
-//! | θ | ln l₁ … ln l_d, ln s², ln v |
-//! | D_f | squared differences (or inequalities) of feature f between all points, packed |
+//! | θ | ln l of every feature, ln s², ln v |
+//! | D | squared differences (or inequalities) between all points, packed | one per feature
 //! | G | K⁻¹ − α αᵀ, packed, with half its diagonal |
 //!
 //! The maximum of the posterior density of θ, by L-BFGS with the gradient ½ tr((K⁻¹ − α αᵀ) dK) (Rasmussen and Williams 2006,
@@ -59,7 +59,7 @@ pub(super) struct Optimum {
 #[derive(Debug)]
 pub(super) struct Fit {
     n: usize,
-    /// D_f.
+    /// D.
     differences: Vec<Vec<f64>>,
     prior: Prior,
 }
@@ -91,7 +91,11 @@ impl Fit {
                 packed
             })
             .collect();
-        Self { n: rows.len(), differences, prior }
+        Self {
+            n: rows.len(),
+            differences,
+            prior,
+        }
     }
 
     /// The median of the prior.
@@ -107,10 +111,17 @@ impl Fit {
         let mut theta = self.prior_median();
         let mut losses = Vec::with_capacity(row_start(self.n));
         for i in 0..self.n {
-            losses.extend(values[..=i].iter().map(|other| (values[i] - other) * (values[i] - other)));
+            losses.extend(
+                values[..=i]
+                    .iter()
+                    .map(|other| (values[i] - other) * (values[i] - other)),
+            );
         }
-        let relations: Vec<f64> =
-            self.differences.iter().map(|differences| correlation(differences, &losses).max(0.02)).collect();
+        let relations: Vec<f64> = self
+            .differences
+            .iter()
+            .map(|differences| correlation(differences, &losses).max(0.02))
+            .collect();
         let mean = relations.iter().sum::<f64>() / relations.len().max(1) as f64;
         for (theta, relation) in theta.iter_mut().zip(&relations) {
             *theta += -0.7 - 0.5 * libm::log(relation / mean);
@@ -120,7 +131,12 @@ impl Fit {
 
     /// Climbs from `start`, at most `iterations` steps.
     pub(super) fn climb(&self, values: &[f64], start: Vec<f64>, iterations: u64) -> Optimum {
-        let objective = Objective { fit: self, values, last: RefCell::new(None), best: RefCell::new(None) };
+        let objective = Objective {
+            fit: self,
+            values,
+            last: RefCell::new(None),
+            best: RefCell::new(None),
+        };
         let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
             .with_tolerance_grad(TOLERANCE)
             .and_then(|solver| solver.with_tolerance_cost(1e-6))
@@ -132,17 +148,29 @@ impl Fit {
             .timer(false)
             .run();
         let best = objective.best.into_inner();
-        best.map_or(Optimum { theta: start, log_density: f64::NEG_INFINITY }, |(theta, cost)| Optimum {
-            theta,
-            log_density: -cost,
-        })
+        best.map_or(
+            Optimum {
+                theta: start,
+                log_density: f64::NEG_INFINITY,
+            },
+            |(theta, cost)| Optimum {
+                theta,
+                log_density: -cost,
+            },
+        )
     }
 
     /// A draw from the posterior distribution of θ, after `steps` steps from `theta`.
     ///
-    /// I. Murray, R. P. Adams, D. J. C. MacKay, *Elliptical slice sampling*, AISTATS (2010), figure 2: the prior of θ is normal, so
+    /// I. Murray and others, *Elliptical slice sampling*, AISTATS (2010), figure 2: the prior of θ is normal, so
     /// the method has nothing to be tuned.
-    pub(super) fn draw(&self, values: &[f64], mut theta: Vec<f64>, steps: usize, generator: &mut Generator) -> Vec<f64> {
+    pub(super) fn draw(
+        &self,
+        values: &[f64],
+        mut theta: Vec<f64>,
+        steps: usize,
+        generator: &mut Generator,
+    ) -> Vec<f64> {
         let beliefs = self.beliefs();
         let mut likelihood = self.log_likelihood(values, &theta);
         for _ in 0..steps {
@@ -210,7 +238,9 @@ impl Fit {
         }
         let parameters = self.parameters(theta);
         let (covariances, _) = self.covariances(&parameters);
-        let Some(factor) = self.factor(covariances, parameters.noise) else { return f64::NEG_INFINITY };
+        let Some(factor) = self.factor(covariances, parameters.noise) else {
+            return f64::NEG_INFINITY;
+        };
         let mut solved = values.to_vec();
         factor.solve_lower(&mut solved);
         -0.5 * dot(&solved, &solved) - 0.5 * factor.log_determinant() - self.n as f64 * LOG_SQRT_TWO_PI
@@ -250,12 +280,13 @@ impl Fit {
         }
         let parameters = self.parameters(theta);
         let (covariances, slopes) = self.covariances(&parameters);
-        let Some(factor) = self.factor(covariances.clone(), parameters.noise) else { return hopeless() };
+        let Some(factor) = self.factor(covariances.clone(), parameters.noise) else {
+            return hopeless();
+        };
         let mut alpha = values.to_vec();
         factor.solve_lower(&mut alpha);
         factor.solve_upper(&mut alpha);
-        let mut cost =
-            0.5 * dot(values, &alpha) + 0.5 * factor.log_determinant() + self.n as f64 * LOG_SQRT_TWO_PI;
+        let mut cost = 0.5 * dot(values, &alpha) + 0.5 * factor.log_determinant() + self.n as f64 * LOG_SQRT_TWO_PI;
         // G, in place of the inverse.
         let mut g = factor.inverse();
         let mut trace = 0.0;
@@ -265,7 +296,9 @@ impl Fit {
             row[i] *= 0.5;
             trace += row[i];
         }
-        let total: f64 = (0..self.n).map(|i| g[row_start(i)..row_start(i + 1)].iter().sum::<f64>()).sum();
+        let total: f64 = (0..self.n)
+            .map(|i| g[row_start(i)..row_start(i + 1)].iter().sum::<f64>())
+            .sum();
         let by_signal = dot(&g, &covariances) - parameters.mean_variance * total;
         for (g, slope) in g.iter_mut().zip(&slopes) {
             *g *= slope;
@@ -296,7 +329,11 @@ struct Objective<'a> {
 impl Objective<'_> {
     fn at(&self, theta: &[f64]) -> (f64, Vec<f64>) {
         if let Some(last) = &*self.last.borrow()
-            && last.theta.iter().map(|t| t.to_bits()).eq(theta.iter().map(|t| t.to_bits()))
+            && last
+                .theta
+                .iter()
+                .map(|t| t.to_bits())
+                .eq(theta.iter().map(|t| t.to_bits()))
         {
             return (last.cost, last.gradient.clone());
         }
@@ -305,7 +342,11 @@ impl Objective<'_> {
         if cost.is_finite() && best.as_ref().is_none_or(|(_, lowest)| cost < *lowest) {
             *best = Some((theta.to_vec(), cost));
         }
-        *self.last.borrow_mut() = Some(Evaluation { theta: theta.to_vec(), cost, gradient: gradient.clone() });
+        *self.last.borrow_mut() = Some(Evaluation {
+            theta: theta.to_vec(),
+            cost,
+            gradient: gradient.clone(),
+        });
         (cost, gradient)
     }
 }
@@ -348,8 +389,13 @@ mod tests {
     use super::*;
 
     /// A prior so wide that it does not count.
-    const FLAT: Prior =
-        Prior { length: (0.0, 1e9), signal: (0.0, 1e9), noise: (0.0, 1e9), floor: 0.0, mean_variance: 0.0 };
+    const FLAT: Prior = Prior {
+        length: (0.0, 1e9),
+        signal: (0.0, 1e9),
+        noise: (0.0, 1e9),
+        floor: 0.0,
+        mean_variance: 0.0,
+    };
 
     fn toy(prior: Prior) -> (Fit, Vec<f64>) {
         let rows = vec![vec![0.1, 0.2], vec![0.4, 0.9], vec![0.8, 0.5]];
@@ -373,10 +419,16 @@ mod tests {
 
     #[test]
     fn the_gradient_agrees_with_differences_under_any_prior() {
-        let prior =
-            Prior { length: (-0.3, 0.9), signal: (0.1, 0.8), noise: (-4.0, 1.0), floor: 1e-4, mean_variance: 0.7 };
-        let rows: Vec<Vec<f64>> =
-            (0..9).map(|i| vec![f64::from(i * i % 7) / 7.0, f64::from(i % 3), f64::from(i % 2)]).collect();
+        let prior = Prior {
+            length: (-0.3, 0.9),
+            signal: (0.1, 0.8),
+            noise: (-4.0, 1.0),
+            floor: 1e-4,
+            mean_variance: 0.7,
+        };
+        let rows: Vec<Vec<f64>> = (0..9)
+            .map(|i| vec![f64::from(i * i % 7) / 7.0, f64::from(i % 3), f64::from(i % 2)])
+            .collect();
         let values: Vec<f64> = (0..9).map(|i| libm::sin(f64::from(i) * 1.3)).collect();
         let fit = Fit::new(&rows, 1, 3, prior);
         let start = vec![-1.0, 0.3, 0.2, -0.1, -3.0];
@@ -388,14 +440,22 @@ mod tests {
                 fit.evaluate(&values, &theta).0
             };
             let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
-            assert!((difference - gradient[position]).abs() < 1e-7, "{position}: {difference} {gradient:?}");
+            assert!(
+                (difference - gradient[position]).abs() < 1e-7,
+                "{position}: {difference} {gradient:?}"
+            );
         }
     }
 
     #[test]
     fn climbing_ends_where_the_gradient_is_small() {
-        let prior =
-            Prior { length: (0.0, 1.0), signal: (0.0, 1.0), noise: (-4.0, 1.0), floor: 1e-6, mean_variance: 1.0 };
+        let prior = Prior {
+            length: (0.0, 1.0),
+            signal: (0.0, 1.0),
+            noise: (-4.0, 1.0),
+            floor: 1e-6,
+            mean_variance: 1.0,
+        };
         let (fit, values) = toy(prior);
         let optimum = fit.climb(&values, fit.prior_median(), 50);
         let (cost, gradient) = fit.evaluate(&values, &optimum.theta);

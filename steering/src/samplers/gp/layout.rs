@@ -33,7 +33,11 @@ enum Source {
     /// A numeric dimension.
     Number { position: usize, feature: usize },
     /// A categorical dimension; the places of its categories on a line if they have an order.
-    Category { position: usize, code: usize, place: Option<(usize, Vec<f64>)> },
+    Category {
+        position: usize,
+        code: usize,
+        place: Option<(usize, Vec<f64>)>,
+    },
     /// Whether the conditional dimension at `position` is active.
     Activity { position: usize, feature: usize },
 }
@@ -50,19 +54,32 @@ impl Layout {
         for (position, dimension) in space.dimensions().iter().enumerate() {
             match &dimension.domain {
                 Domain::Fixed(_) => {}
-                Domain::Numeric(_) => sources.push(Source::Number { position, feature: next(&mut distances) }),
+                Domain::Numeric(_) => sources.push(Source::Number {
+                    position,
+                    feature: next(&mut distances),
+                }),
                 Domain::Categorical { categories, .. } => {
                     let place = line(categories).map(|places| (next(&mut distances), places));
-                    sources.push(Source::Category { position, code: next(&mut codes), place });
+                    sources.push(Source::Category {
+                        position,
+                        code: next(&mut codes),
+                        place,
+                    });
                 }
             }
         }
         for group in space.groups() {
             let position = group.members[0];
-            let shown = group.members.iter().any(|member| matches!(space.dimensions()[*member].domain, Domain::Categorical { .. }));
+            let shown = group
+                .members
+                .iter()
+                .any(|member| matches!(space.dimensions()[*member].domain, Domain::Categorical { .. }));
             // A category that is absent differs from every category already.
             if is_conditional(&space.dimensions()[position]) && !shown {
-                sources.push(Source::Activity { position, feature: next(&mut codes) });
+                sources.push(Source::Activity {
+                    position,
+                    feature: next(&mut codes),
+                });
             }
         }
         for source in &mut sources {
@@ -71,7 +88,11 @@ impl Layout {
                 Source::Number { .. } => {}
             }
         }
-        Self { sources, distances, features: distances + codes }
+        Self {
+            sources,
+            distances,
+            features: distances + codes,
+        }
     }
 
     /// Position and feature of every numeric dimension.
@@ -129,7 +150,10 @@ fn line(categories: &[Value]) -> Option<Vec<f64>> {
     let spaced = |values: Vec<f64>| {
         let (first, last) = (values[0], values[values.len() - 1]);
         let places: Vec<f64> = values.iter().map(|value| (value - first) / (last - first)).collect();
-        let unevenness: f64 = places.windows(2).map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0])).sum();
+        let unevenness: f64 = places
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0]))
+            .sum();
         (unevenness, places)
     };
     let linear = spaced(numbers.clone());
@@ -156,7 +180,11 @@ mod tests {
         assert!((places[1] - 0.5).abs() < 1e-15);
         let places = line(&[json!(0.1), json!(0.2), json!(0.3)]).unwrap();
         assert!((places[1] - 0.5).abs() < 1e-15);
-        for other in [vec![json!(1), json!(2)], vec![json!(1), json!(3), json!(2)], vec![json!("a"), json!(1), json!(2)]] {
+        for other in [
+            vec![json!(1), json!(2)],
+            vec![json!(1), json!(3), json!(2)],
+            vec![json!("a"), json!(1), json!(2)],
+        ] {
             assert!(line(&other).is_none());
         }
     }
@@ -176,7 +204,13 @@ mod tests {
         let layout = Layout::new(&space);
         assert_eq!((layout.distances, layout.features), (2, 5));
         let row = |point: Value| layout.row(&space.encode(&Point(point.as_object().unwrap().clone())));
-        assert_eq!(row(json!({"kind": "a", "x": 0.25, "size": 4, "constant": 3})), [0.25, 1.0, 0.0, 2.0, 1.0]);
-        assert_eq!(row(json!({"kind": "b", "size": 2, "constant": 3})), [0.5, 0.5, 1.0, 1.0, 0.0]);
+        assert_eq!(
+            row(json!({"kind": "a", "x": 0.25, "size": 4, "constant": 3})),
+            [0.25, 1.0, 0.0, 2.0, 1.0]
+        );
+        assert_eq!(
+            row(json!({"kind": "b", "size": 2, "constant": 3})),
+            [0.5, 0.5, 1.0, 1.0, 0.0]
+        );
     }
 }

@@ -7,13 +7,28 @@ use super::acquisition::log_improvement;
 use super::fit::{Fit, Prior};
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
-use super::posterior::{Posterior, Scratch, mix};
+use super::posterior::{Parameters, Posterior, Scratch, mix};
 use crate::history::History;
 use crate::numerics::log_sum_exp;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
 use crate::rng::{Generator, Key, Stream};
 use crate::space::Coordinate;
 
+/// What is believed about the parameters before there are data: a length scale of the root of the dimension in a cube of unit
+/// length, noise of an eighth of the standard deviation of the losses, both within a factor of e or so.
+const PRIOR: Prior = Prior {
+    length: (0.0, 1.0),
+    signal: (0.0, 1.0),
+    noise: (-4.0, 1.0),
+    floor: 1e-5,
+    mean_variance: 1.0,
+};
+/// Steps of the fit from each start.
+const CLIMB: u64 = 25;
+/// Steps of the fit after the scale of the losses is chosen.
+const REFINE: u64 = 10;
+/// Steps between two draws of the parameters.
+const THIN: usize = 4;
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
 /// Points from which on the data leave little doubt about the parameters.
@@ -41,7 +56,6 @@ pub(super) struct Model {
     success: Option<Success>,
     /// Rows of the evaluated points that the processes are conditioned on.
     pub(super) rows: Vec<Vec<f64>>,
-    power: f64,
     /// Coordinates of the best evaluated points, by predicted loss, the best first.
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
 }
@@ -56,8 +70,8 @@ struct Success {
 
 #[derive(Debug, Clone)]
 struct Member {
-    /// Logarithm of its share.
-    weight: f64,
+    /// What is added to the logarithm of its worths.
+    shift: f64,
     posterior: Posterior,
     /// Lowest predicted loss among the evaluated points.
     incumbent: f64,
@@ -95,29 +109,48 @@ impl Model {
             return None;
         }
         let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
-        let fitted = fit(&rows, &losses, layout, options, &mut generator);
+        let (values, parameters) = fit(&rows, &losses, layout, options, &mut generator)?;
         let mut members = Vec::new();
-        for (scaled, parameters, weight) in fitted {
-            if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &scaled.values) {
+        for parameters in parameters {
+            if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &values) {
                 let mut scratch = Scratch::default();
                 let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
                 let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
-                members.push((Member { weight, posterior, incumbent }, means));
+                members.push((
+                    Member {
+                        shift: 0.0,
+                        posterior,
+                        incumbent,
+                    },
+                    means,
+                ));
             }
         }
         let means = members.first()?.1.clone();
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
-        let best = order.into_iter().take(10).map(|position| chosen[position].0.to_vec()).collect();
+        let best = order
+            .into_iter()
+            .take(10)
+            .map(|position| chosen[position].0.to_vec())
+            .collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
-        Some(Self { members, success: success(layout, history, options), rows, best, power: options.power })
+        Some(Self {
+            members,
+            success: success(layout, history),
+            rows,
+            best,
+        })
     }
 
     /// Takes the points into account that are still being evaluated.
     #[must_use]
     pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Self {
         let mut model = self.clone();
-        let pending = history.observations().iter().filter(|observation| observation.outcome == Outcome::Pending);
+        let pending = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome == Outcome::Pending);
         let known = pending.filter(|observation| observation.key().is_some());
         for observation in known.take(PENDING) {
             let row = layout.row(&observation.coordinates);
@@ -151,23 +184,26 @@ impl Model {
             };
             let deviation = prediction.variance.sqrt();
             let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member.incumbent);
-            term.0 = member.weight + value;
+            term.0 = member.shift + value;
             if slopes.is_some() {
                 term.1.clear();
-                term.1.extend(workspace.by_mean.iter().zip(&workspace.by_variance).map(|(mean, variance)| {
-                    by_mean * mean + by_deviation * 0.5 / deviation * variance
-                }));
+                term.1.extend(
+                    workspace
+                        .by_mean
+                        .iter()
+                        .zip(&workspace.by_variance)
+                        .map(|(mean, variance)| by_mean * mean + by_deviation * 0.5 / deviation * variance),
+                );
             }
         }
-        let power = self.power;
         let highest = terms.iter().map(|term| term.0).fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = terms.iter().map(|term| libm::exp(power * (term.0 - highest))).sum();
-        let mut worth = highest + libm::log(sum) / power;
+        let sum: f64 = terms.iter().map(|term| libm::exp(term.0 - highest)).sum();
+        let mut worth = highest + libm::log(sum);
         if let Some(slopes) = slopes.as_deref_mut() {
             slopes.clear();
             slopes.resize(terms[0].1.len(), 0.0);
             for term in &terms {
-                mix(slopes, libm::exp(power * (term.0 - highest)) / sum, &term.1);
+                mix(slopes, libm::exp(term.0 - highest) / sum, &term.1);
             }
         }
         workspace.terms = terms;
@@ -177,28 +213,33 @@ impl Model {
         if worth.is_nan() { f64::NEG_INFINITY } else { worth }
     }
 
-    /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all
-    /// members of equal weight.
+    /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all of
+    /// them, lest the one with the highest hopes decide alone.
     pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
         let mut terms: Vec<Vec<f64>> = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
             let worths: Vec<f64> = (rows.iter())
                 .map(|row| {
                     let prediction = member.posterior.predict(row, &mut workspace.scratch);
-                    purpose.worth(prediction.mean, prediction.variance.sqrt(), member.incumbent).0
+                    purpose
+                        .worth(prediction.mean, prediction.variance.sqrt(), member.incumbent)
+                        .0
                 })
                 .collect();
             let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if highest.is_finite() {
-                member.weight -= highest;
+                member.shift -= highest;
             }
-            terms.push(worths.into_iter().map(|worth| worth + member.weight).collect());
+            terms.push(worths.into_iter().map(|worth| worth + member.shift).collect());
         }
         (rows.iter().enumerate())
             .map(|(index, row)| {
-                let own: Vec<f64> = terms.iter().map(|terms| self.power * terms[index]).collect();
-                let worth = log_sum_exp(&own) / self.power;
-                worth + self.success.as_ref().map_or(0.0, |success| chance(success, row, workspace, None))
+                let own: Vec<f64> = terms.iter().map(|terms| terms[index]).collect();
+                log_sum_exp(&own)
+                    + self
+                        .success
+                        .as_ref()
+                        .map_or(0.0, |success| chance(success, row, workspace, None))
             })
             .collect()
     }
@@ -212,7 +253,11 @@ impl Model {
     /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
     pub(super) fn distance(&self, row: &[f64], distances: usize) -> f64 {
         let nearest = self.rows.iter().map(|other| {
-            row[..distances].iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+            row[..distances]
+                .iter()
+                .zip(other)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max)
         });
         nearest.fold(f64::INFINITY, f64::min)
     }
@@ -228,7 +273,11 @@ impl Purpose {
             }
             Self::Exploit => {
                 let improvement = log_improvement(mean, SURENESS * deviation, incumbent);
-                (improvement.value, improvement.by_mean, improvement.by_deviation * SURENESS)
+                (
+                    improvement.value,
+                    improvement.by_mean,
+                    improvement.by_deviation * SURENESS,
+                )
             }
             // The standard deviation, times the chance that the point is better than the incumbent by half of it.
             Self::Explore => {
@@ -269,13 +318,19 @@ fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec
         .map(|position| {
             let row = layout.row(evaluated[position].0);
             let square = row.iter().zip(&centre).enumerate().map(|(feature, (a, b))| {
-                if feature < layout.distances { (a - b) * (a - b) } else { 0.25 * f64::from(a.to_bits() != b.to_bits()) }
+                if feature < layout.distances {
+                    (a - b) * (a - b)
+                } else {
+                    0.25 * f64::from(a.to_bits() != b.to_bits())
+                }
             });
             (square.sum::<f64>(), position)
         })
         .collect();
     rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut chosen: Vec<usize> = (0..third).chain(rest[..third].iter().map(|(_, position)| *position)).collect();
+    let mut chosen: Vec<usize> = (0..third)
+        .chain(rest[..third].iter().map(|(_, position)| *position))
+        .collect();
     let mut far: Vec<usize> = rest[third..].iter().map(|(_, position)| *position).collect();
     far.sort_unstable();
     let stride = (far.len() / third).max(1);
@@ -291,69 +346,60 @@ fn fitted(n: usize) -> Vec<usize> {
     }
     let best = FITTED / 3;
     let others = FITTED - best;
-    (0..best).chain((0..others).map(|index| best + index * (n - best) / others)).collect()
+    (0..best)
+        .chain((0..others).map(|index| best + index * (n - best) / others))
+        .collect()
 }
 
-/// The scales of the losses that predict best, each with its parameters and its weight.
+/// The losses on the scale on which the model predicts best, and the parameters: the most probable ones first, then draws from
+/// their distribution. Of few data many parameters can be true; a search that believes the most probable ones alone is too sure.
 fn fit(
     rows: &[Vec<f64>],
     losses: &[f64],
     layout: &Layout,
     options: &Options,
     generator: &mut Generator,
-) -> Vec<(Scaled, super::posterior::Parameters, f64)> {
+) -> Option<(Vec<f64>, Vec<Parameters>)> {
     let positions = fitted(rows.len());
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
     let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
-    let fit = Fit::new(&some_rows, layout.distances, layout.features, options.prior);
-    let patience = if positions.len() > MANY { 20 } else { options.iterations };
-    let mut candidates: Vec<Scaled> = outputs::all(losses);
-    if let Some(only) = options.transform
-        && only < candidates.len()
-    {
-        candidates = vec![candidates.swap_remove(only)];
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, PRIOR);
+    let mut candidates = outputs::all(losses);
+    let first = pick(&candidates.first()?.values);
+    let starts = [fit.prior_median(), fit.data_driven(&first)];
+    let optima = starts.map(|start| fit.climb(&first, start, CLIMB));
+    let [prior_driven, data_driven] = optima;
+    let shared = if data_driven.log_density > prior_driven.log_density {
+        data_driven
     } else {
-        candidates.retain(|candidate| candidate.transform != outputs::Transform::Quantile);
-    }
-    if candidates.is_empty() {
-        return Vec::new();
-    }
-    let values = pick(&candidates[0].values);
-    let mut shared = fit.climb(&values, fit.prior_median(), patience);
-    if options.starts > 1 {
-        let other = fit.climb(&values, fit.data_driven(&values), patience);
-        if other.log_density > shared.log_density {
-            shared = other;
-        }
-    }
-    let Some(inverse) = fit.inverse(&shared.theta) else { return Vec::new() };
-    let mut scored: Vec<(f64, Scaled)> = candidates
-        .into_iter()
+        prior_driven
+    };
+    let inverse = fit.inverse(&shared.theta)?;
+    let scores: Vec<f64> = (candidates.iter())
         .map(|scaled| {
             let part = scaled.at(&positions);
-            (part.score(&Fit::left_out(&inverse, &part.values)), scaled)
+            part.score(&Fit::left_out(&inverse, &part.values))
         })
         .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let highest = scored[0].0;
-    let mut members = Vec::new();
-    for (score, scaled) in scored.into_iter().take(options.experts) {
-        let values = pick(&scaled.values);
-        let best = fit.climb(&values, shared.theta.clone(), options.refine);
-        let weight = (score - highest) * options.temper;
-        let mut theta = best.theta;
-        members.push((scaled.clone(), fit.parameters(&theta), weight));
-        let draws = if positions.len() > MANY { 1 } else { options.samples };
-        for _ in 0..draws {
-            theta = fit.draw(&values, theta, options.thin, generator);
-            members.push((scaled.clone(), fit.parameters(&theta), weight));
-        }
+    let best = (1..scores.len()).fold(0, |best, index| if scores[index] > scores[best] { index } else { best });
+    let chosen: Scaled = candidates.swap_remove(best);
+    let values = pick(&chosen.values);
+    let mut theta = fit.climb(&values, shared.theta, REFINE).theta;
+    let mut parameters = vec![fit.parameters(&theta)];
+    let draws = if positions.len() > MANY {
+        options.draws.min(1)
+    } else {
+        options.draws
+    };
+    for _ in 0..draws {
+        theta = fit.draw(&values, theta, THIN, generator);
+        parameters.push(fit.parameters(&theta));
     }
-    members
+    Some((chosen.values, parameters))
 }
 
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
-fn success(layout: &Layout, history: &History, options: &Options) -> Option<Success> {
+fn success(layout: &Layout, history: &History) -> Option<Success> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     for observation in history.observations() {
@@ -378,13 +424,20 @@ fn success(layout: &Layout, history: &History, options: &Options) -> Option<Succ
     let some_rows: Vec<Vec<f64>> = rows.iter().step_by(part).cloned().collect();
     let some_values: Vec<f64> = values.iter().step_by(part).copied().collect();
     // Much noise keeps the border smooth: a process that follows every label is sure of itself right up to the other side.
-    let prior = Prior { noise: (LABEL_NOISE, 0.3), ..options.prior };
+    let prior = Prior {
+        noise: (LABEL_NOISE, 0.3),
+        ..PRIOR
+    };
     let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
     let optimum = fit.climb(&some_values, fit.data_driven(&some_values), 20);
     let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
     let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
     // An optimum at the border would draw every second point across it: when failures are frequent, the border is left alone.
-    let least = if failures > AFFORDABLE * values.len() as f64 { SAFE } else { 0.0 };
+    let least = if failures > AFFORDABLE * values.len() as f64 {
+        SAFE
+    } else {
+        0.0
+    };
     Some(Success { posterior, least })
 }
 
@@ -392,7 +445,12 @@ fn success(layout: &Layout, history: &History, options: &Options) -> Option<Succ
 fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
     let Success { posterior, least } = success;
     let prediction = if slopes.is_some() {
-        posterior.predict_with_slopes(row, &mut workspace.scratch, &mut workspace.by_mean, &mut workspace.by_variance)
+        posterior.predict_with_slopes(
+            row,
+            &mut workspace.scratch,
+            &mut workspace.by_mean,
+            &mut workspace.by_variance,
+        )
     } else {
         posterior.predict(row, &mut workspace.scratch)
     };
@@ -404,7 +462,11 @@ fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Opt
         let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
         let by_z = density / mass + if missing > 0.0 { PENALTY * density } else { 0.0 };
         mix(slopes, by_z / deviation, &workspace.by_mean);
-        mix(slopes, -by_z * z * 0.5 / (deviation * deviation), &workspace.by_variance);
+        mix(
+            slopes,
+            -by_z * z * 0.5 / (deviation * deviation),
+            &workspace.by_variance,
+        );
     }
     libm::log(mass) - PENALTY * missing.max(0.0)
 }

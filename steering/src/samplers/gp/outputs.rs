@@ -32,8 +32,6 @@ pub(super) enum Transform {
     Logarithm { offset: f64 },
     /// f(y) = ln y, where all losses are above zero.
     Plain,
-    /// The quantiles of a normal with the same ranks.
-    Quantile,
     /// The better half as it is, the worse half as quantiles of a normal with the same spread, then a mild logarithm.
     HalfRank,
 }
@@ -47,11 +45,13 @@ pub(super) fn all(losses: &[f64]) -> Vec<Scaled> {
         Transform::HalfRank,
     ];
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
-    transforms.push(Transform::Quantile);
     if least > 0.0 {
         transforms.push(Transform::Plain);
     }
-    transforms.into_iter().filter_map(|transform| apply(transform, losses)).collect()
+    transforms
+        .into_iter()
+        .filter_map(|transform| apply(transform, losses))
+        .collect()
 }
 
 /// z with the logarithms of its slopes; nothing if the result is not finite.
@@ -65,16 +65,11 @@ pub(super) fn apply(transform: Transform, losses: &[f64]) -> Option<Scaled> {
             let middle = median(&sorted) - least;
             let unit = offset * if middle > 0.0 { middle } else { most - least };
             let unit = if unit > 0.0 { unit } else { 1.0 };
-            losses.iter().map(|y| libm::log(y - least + unit)).map(|log| (log, -log)).unzip()
-        }
-        Transform::Quantile => {
-            let n = losses.len() as f64;
-            let rank = |y: f64| {
-                let below = sorted.partition_point(|other| *other < y);
-                let up_to = sorted.partition_point(|other| *other <= y);
-                0.5 * (below + up_to) as f64
-            };
-            (losses.iter().map(|y| quantile(rank(*y) / n)).collect(), vec![0.0; losses.len()])
+            losses
+                .iter()
+                .map(|y| libm::log(y - least + unit))
+                .map(|log| (log, -log))
+                .unzip()
         }
         Transform::HalfRank => {
             let ranked: Vec<f64> = half_rank(losses);
@@ -86,7 +81,10 @@ pub(super) fn apply(transform: Transform, losses: &[f64]) -> Option<Scaled> {
                 let inner = 1.0 + (y - low) / range * (WARP - 1.0);
                 libm::log((WARP - 1.0) / (range * inner * libm::log(WARP)))
             };
-            let slopes = ranked.iter().map(|y| if range > 0.0 { slope(*y) } else { 0.0 }).collect();
+            let slopes = ranked
+                .iter()
+                .map(|y| if range > 0.0 { slope(*y) } else { 0.0 })
+                .collect();
             (warped, slopes)
         }
     };
@@ -94,18 +92,34 @@ pub(super) fn apply(transform: Transform, losses: &[f64]) -> Option<Scaled> {
     let mean = values.iter().sum::<f64>() / n;
     let deviation = (values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / n).sqrt();
     // Losses that are all equal up to rounding have no scale; they are all 0.
-    let scale = if deviation > 1e-12 * mean.abs().max(f64::MIN_POSITIVE) { deviation } else { f64::INFINITY };
+    let scale = if deviation > 1e-12 * mean.abs().max(f64::MIN_POSITIVE) {
+        deviation
+    } else {
+        f64::INFINITY
+    };
     let values: Vec<f64> = values.iter().map(|value| (value - mean) / scale).collect();
     let shift = if scale.is_finite() { libm::log(scale) } else { 0.0 };
     let log_slopes: Vec<f64> = slopes.iter().map(|slope| slope - shift).collect();
-    values.iter().chain(&log_slopes).all(|value| value.is_finite()).then_some(Scaled { transform, values, log_slopes })
+    values
+        .iter()
+        .chain(&log_slopes)
+        .all(|value| value.is_finite())
+        .then_some(Scaled {
+            transform,
+            values,
+            log_slopes,
+        })
 }
 
 impl Scaled {
     /// The part at some positions.
     pub(super) fn at(&self, positions: &[usize]) -> Self {
         let pick = |values: &[f64]| positions.iter().map(|position| values[*position]).collect();
-        Self { transform: self.transform, values: pick(&self.values), log_slopes: pick(&self.log_slopes) }
+        Self {
+            transform: self.transform,
+            values: pick(&self.values),
+            log_slopes: pick(&self.log_slopes),
+        }
     }
 
     /// Mean logarithm of the density at the better half of the losses when each is predicted from all others, on the scale of the
@@ -113,7 +127,12 @@ impl Scaled {
     pub(super) fn score(&self, left_out: &[(f64, f64)]) -> f64 {
         let n = left_out.len().max(1) as f64;
         // The parameters may have been fitted on another scale; one factor on all variances makes up for most of that.
-        let spread = (left_out.iter().map(|(error, variance)| error * error / variance).sum::<f64>() / n).max(1e-6);
+        let spread = (left_out
+            .iter()
+            .map(|(error, variance)| error * error / variance)
+            .sum::<f64>()
+            / n)
+            .max(1e-6);
         let middle = median(&sorted(&self.values));
         let (mut sum, mut count) = (0.0, 0.0);
         for ((value, slope), (error, variance)) in self.values.iter().zip(&self.log_slopes).zip(left_out) {
@@ -141,16 +160,28 @@ fn half_rank(losses: &[f64]) -> Vec<f64> {
     let owned = distinct.last().is_some_and(|loss| loss.to_bits() == middle.to_bits());
     let worse = distinct.len() - usize::from(owned);
     let denominator = worse as f64 + if owned { 0.5 } else { 0.0 };
-    let good: Vec<f64> = sorted.iter().copied().filter(|loss| *loss < middle || (owned && *loss <= middle)).collect();
+    let good: Vec<f64> = sorted
+        .iter()
+        .copied()
+        .filter(|loss| *loss < middle || (owned && *loss <= middle))
+        .collect();
     let square = good.iter().map(|loss| (loss - middle) * (loss - middle)).sum::<f64>() / good.len().max(1) as f64;
-    let spread = if square > 0.0 { square.sqrt() } else { sorted[sorted.len() - 1] - middle };
+    let spread = if square > 0.0 {
+        square.sqrt()
+    } else {
+        sorted[sorted.len() - 1] - middle
+    };
     losses
         .iter()
         .map(|loss| {
             if *loss <= middle {
                 return *loss;
             }
-            let rank = distinct.iter().position(|other| other.to_bits() == loss.to_bits()).unwrap_or(0) as f64 + 1.0;
+            let rank = distinct
+                .iter()
+                .position(|other| other.to_bits() == loss.to_bits())
+                .unwrap_or(0) as f64
+                + 1.0;
             middle - spread * quantile(0.5 * (rank - 0.5) / denominator)
         })
         .collect()
@@ -161,11 +192,18 @@ fn log_warp(losses: &[f64]) -> Vec<f64> {
     let (low, high) = ends(losses);
     let range = high - low;
     let warp = |loss: f64| libm::log1p((loss - low) / range * (WARP - 1.0)) / libm::log(WARP) - 0.5;
-    losses.iter().map(|loss| if range > 0.0 { warp(*loss) } else { 0.0 }).collect()
+    losses
+        .iter()
+        .map(|loss| if range > 0.0 { warp(*loss) } else { 0.0 })
+        .collect()
 }
 
 fn ends(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
+    values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        })
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {
@@ -176,7 +214,11 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 
 fn median(sorted: &[f64]) -> f64 {
     let n = sorted.len();
-    if n == 0 { 0.0 } else { 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]) }
+    if n == 0 {
+        0.0
+    } else {
+        0.5 * (sorted[(n - 1) / 2] + sorted[n / 2])
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +240,14 @@ mod tests {
         let ranked = half_rank(&EXAMPLE);
         close(
             &ranked,
-            &[-1.272_711_356_882_81, -2.0, -3.0, -0.006_195_612_473_306_911, -0.771_467_804_207_550_3, -2.5],
+            &[
+                -1.272_711_356_882_81,
+                -2.0,
+                -3.0,
+                -0.006_195_612_473_306_911,
+                -0.771_467_804_207_550_3,
+                -2.5,
+            ],
         );
         close(
             &log_warp(&ranked),
@@ -217,7 +266,10 @@ mod tests {
     fn every_transform_keeps_the_order_and_is_standardised() {
         for scaled in all(&[0.3, 0.1, 2.0, 1e4, 0.25, 0.7, 0.7]) {
             let z = &scaled.values;
-            assert!(z[1] < z[4] && z[4] < z[0] && z[0] < z[5] && z[5] < z[2] && z[2] < z[3], "{scaled:?}");
+            assert!(
+                z[1] < z[4] && z[4] < z[0] && z[0] < z[5] && z[5] < z[2] && z[2] < z[3],
+                "{scaled:?}"
+            );
             assert!((z[5] - z[6]).abs() < 1e-15);
             assert!(z.iter().sum::<f64>().abs() < 1e-12);
         }
@@ -237,9 +289,18 @@ mod tests {
 
     #[test]
     fn equal_and_extreme_losses_are_survived() {
-        for losses in [vec![3.0; 5], vec![0.0; 3], vec![-1e29, 1e29, 0.0], vec![1e-300, 1e-299], vec![5.0]] {
+        for losses in [
+            vec![3.0; 5],
+            vec![0.0; 3],
+            vec![-1e29, 1e29, 0.0],
+            vec![1e-300, 1e-299],
+            vec![5.0],
+        ] {
             for scaled in all(&losses) {
-                assert!(scaled.values.iter().all(|value| value.is_finite()), "{losses:?} {scaled:?}");
+                assert!(
+                    scaled.values.iter().all(|value| value.is_finite()),
+                    "{losses:?} {scaled:?}"
+                );
             }
             assert!(!all(&losses).is_empty(), "{losses:?}");
         }

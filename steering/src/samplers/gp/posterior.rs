@@ -61,7 +61,13 @@ impl Posterior {
     /// Conditions on `values` at `rows`; nothing if the matrix cannot be factored even with some more noise.
     pub(super) fn new(parameters: Parameters, distances: usize, rows: &[Vec<f64>], values: &[f64]) -> Option<Self> {
         let scales: Vec<f64> = (parameters.lengths.iter().enumerate())
-            .map(|(feature, length)| if feature < distances { 1.0 / length } else { 1.0 / (length * length) })
+            .map(|(feature, length)| {
+                if feature < distances {
+                    1.0 / length
+                } else {
+                    1.0 / (length * length)
+                }
+            })
             .collect();
         let columns: Vec<Vec<f64>> = (scales.iter().enumerate())
             .map(|(feature, scale)| {
@@ -69,8 +75,14 @@ impl Posterior {
                 rows.iter().map(|row| row[feature] * unit).collect()
             })
             .collect();
-        let mut posterior =
-            Self { parameters, distances, scales, columns, factor: Cholesky::default(), weights: Vec::new() };
+        let mut posterior = Self {
+            parameters,
+            distances,
+            scales,
+            columns,
+            factor: Cholesky::default(),
+            weights: Vec::new(),
+        };
         let n = rows.len();
         let mut scratch = Scratch::default();
         let mut lower = Vec::with_capacity(row_start(n));
@@ -102,10 +114,17 @@ impl Posterior {
         let mut scratch = Scratch::default();
         self.covary(row, self.factor.len(), false, &mut scratch);
         let parameters = &self.parameters;
-        self.factor.append(&scratch.covariances, parameters.signal + parameters.mean_variance + parameters.noise);
+        self.factor.append(
+            &scratch.covariances,
+            parameters.signal + parameters.mean_variance + parameters.noise,
+        );
         self.weights.push(0.0);
         for (feature, column) in self.columns.iter_mut().enumerate() {
-            column.push(if feature < self.distances { row[feature] * self.scales[feature] } else { row[feature] });
+            column.push(if feature < self.distances {
+                row[feature] * self.scales[feature]
+            } else {
+                row[feature]
+            });
         }
     }
 
@@ -135,11 +154,11 @@ impl Posterior {
         self.factor.solve_upper(&mut scratch.solved);
         by_mean.clear();
         by_variance.clear();
-        for feature in 0..self.distances {
-            let (x, scale) = (row[feature] * self.scales[feature], self.scales[feature]);
+        let columns = self.columns.iter().zip(&self.scales).zip(row);
+        for ((column, scale), x) in columns.take(self.distances) {
             let (mut mean, mut variance) = (0.0, 0.0);
-            for i in 0..n {
-                let slope = scratch.slopes[i] * (x - self.columns[feature][i]);
+            for (i, other) in column.iter().enumerate() {
+                let slope = scratch.slopes[i] * (x * scale - other);
                 mean += slope * self.weights[i];
                 variance += slope * scratch.solved[i];
             }
@@ -178,10 +197,14 @@ impl Posterior {
                 }
             }
         }
-        let Parameters { signal, mean_variance, .. } = self.parameters;
+        let Parameters {
+            signal, mean_variance, ..
+        } = self.parameters;
         if slopes {
             scratch.slopes.clear();
-            scratch.slopes.extend(squares.iter().map(|square| signal * matern(*square).1));
+            scratch
+                .slopes
+                .extend(squares.iter().map(|square| signal * matern(*square).1));
         }
         for square in squares.iter_mut() {
             *square = signal * matern(*square).0 + mean_variance;
@@ -212,7 +235,12 @@ mod tests {
 
     pub(super) fn toy() -> (Vec<Vec<f64>>, Vec<f64>, Parameters) {
         let rows = vec![vec![0.1, 0.2], vec![0.4, 0.9], vec![0.8, 0.5]];
-        let parameters = Parameters { lengths: vec![0.5, 1.0], signal: 1.3, noise: 0.01, mean_variance: 0.0 };
+        let parameters = Parameters {
+            lengths: vec![0.5, 1.0],
+            signal: 1.3,
+            noise: 0.01,
+            mean_variance: 0.0,
+        };
         (rows, vec![0.7, -1.2, 0.5], parameters)
     }
 
@@ -222,14 +250,20 @@ mod tests {
     }
 
     fn close(found: f64, wanted: f64) {
-        assert!((found - wanted).abs() < 1e-11 * wanted.abs().max(1e-3), "{found} is not {wanted}");
+        assert!(
+            (found - wanted).abs() < 1e-11 * wanted.abs().max(1e-3),
+            "{found} is not {wanted}"
+        );
     }
 
     #[test]
     fn predictions_agree_with_tabulated_values() {
         let posterior = posterior();
         for (found, wanted) in
-            posterior.weights.iter().zip([1.592_475_909_016_002, -2.651_726_630_463_814, 1.434_941_255_116_581])
+            posterior
+                .weights
+                .iter()
+                .zip([1.592_475_909_016_002, -2.651_726_630_463_814, 1.434_941_255_116_581])
         {
             close(*found, wanted);
         }
@@ -260,7 +294,10 @@ mod tests {
         let after = posterior.predict(&[0.35, 0.4], &mut Scratch::default());
         close(after.mean, before.mean);
         close(after.variance, 0.019_930_594_053_586_548);
-        close(posterior.predict(&[0.9, 0.9], &mut Scratch::default()).variance, 0.310_304_689_232_045_35);
+        close(
+            posterior.predict(&[0.9, 0.9], &mut Scratch::default()).variance,
+            0.310_304_689_232_045_35,
+        );
     }
 
     #[test]

@@ -55,9 +55,7 @@ impl Goal<'_> {
     fn ascend(&self, candidate: Candidate, workspace: &mut Workspace) -> Candidate {
         let axes: Vec<(usize, usize, (f64, f64))> = (self.source.layout.numbers())
             .filter(|(position, _)| candidate.coordinates[*position].is_some())
-            .filter_map(|(position, feature)| {
-                Some((position, feature, Source::range(self.source.smooth(position)?)))
-            })
+            .filter_map(|(position, feature)| Some((position, feature, Source::range(self.source.smooth(position)?))))
             .collect();
         if axes.is_empty() {
             return candidate;
@@ -84,7 +82,9 @@ impl Goal<'_> {
             for ((_, feature, (low, high)), slope) in axes.iter().zip(&wanted) {
                 trial[*feature] = (row[*feature] + reach * slope / length).clamp(*low, *high);
             }
-            let found = self.model.worth(&trial, self.purpose, workspace, Some(&mut trial_slopes));
+            let found = self
+                .model
+                .worth(&trial, self.purpose, workspace, Some(&mut trial_slopes));
             if found > worth && self.is_trusted(&trial) {
                 row = trial;
                 worth = found;
@@ -102,7 +102,11 @@ impl Goal<'_> {
         }
         let mut climbed = self.source.express(genes);
         climbed.score = self.worth(&climbed.row, workspace);
-        if climbed.score > candidate.score { climbed } else { candidate }
+        if climbed.score > candidate.score {
+            climbed
+        } else {
+            candidate
+        }
     }
 
     /// Every dimension with few values, one after the other, at its best value.

@@ -24,15 +24,21 @@ pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) 
         let middle = space.at_quantiles(|position| source.middle(position, &mut generator));
         return Some(middle);
     }
-    let known: Vec<Vec<f64>> =
-        history.observations().iter().map(|observation| layout.row(&observation.coordinates)).collect();
+    let known: Vec<Vec<f64>> = history
+        .observations()
+        .iter()
+        .map(|observation| layout.row(&observation.coordinates))
+        .collect();
     let mut best: Option<(f64, usize)> = None;
     let candidates = source.spread(CANDIDATES, key, ordinal);
     for (index, candidate) in candidates.iter().enumerate() {
         if history.is_taken(space, &candidate.coordinates) {
             continue;
         }
-        let nearest = known.iter().map(|other| separation(layout, &candidate.row, other)).fold(f64::INFINITY, f64::min);
+        let nearest = known
+            .iter()
+            .map(|other| separation(layout, &candidate.row, other))
+            .fold(f64::INFINITY, f64::min);
         if best.is_none_or(|(furthest, _)| nearest > furthest) {
             best = Some((nearest, index));
         }
@@ -46,7 +52,11 @@ pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) 
 /// How different two points are: the sum of the differences of their features.
 fn separation(layout: &Layout, a: &[f64], b: &[f64]) -> f64 {
     let differences = a.iter().zip(b).enumerate().map(|(feature, (a, b))| {
-        if feature < layout.distances { (a - b).abs().min(1.0) } else { 0.5 * f64::from(a.to_bits() != b.to_bits()) }
+        if feature < layout.distances {
+            (a - b).abs().min(1.0)
+        } else {
+            0.5 * f64::from(a.to_bits() != b.to_bits())
+        }
     });
     differences.sum()
 }

@@ -23,9 +23,15 @@ fn next(space: &Value, points: &[Value], meta: &Value, count: usize, seed: u64) 
         input["meta"] = meta.clone();
     }
     let input = SteeringInput::from_value(input, Some(1e5)).unwrap();
-    let request = Request { sampler: "gp".into(), ..Request::new(count, seed) };
+    let request = Request {
+        sampler: "gp".into(),
+        ..Request::new(count, seed)
+    };
     let answer = ask(&document, &input, &request).unwrap();
-    answer.into_iter().map(|input| serde_json::to_value(input.point()).unwrap()).collect()
+    answer
+        .into_iter()
+        .map(|input| serde_json::to_value(input.point()).unwrap())
+        .collect()
 }
 
 fn search(space: &Value, count: usize, batch: usize, loss: impl Fn(&Value) -> Value) -> Vec<Value> {
@@ -49,7 +55,10 @@ fn bowl(point: &Value) -> f64 {
 }
 
 fn least(points: &[Value], from: usize) -> f64 {
-    points[from..].iter().filter_map(|pair| pair[1].as_f64()).fold(f64::INFINITY, f64::min)
+    points[from..]
+        .iter()
+        .filter_map(|pair| pair[1].as_f64())
+        .fold(f64::INFINITY, f64::min)
 }
 
 #[test]
@@ -70,7 +79,13 @@ fn losses_over_many_decades_are_no_obstacle() {
 fn a_region_that_fails_is_left_alone_and_its_border_searched() {
     // Two fifths of the space fail, and losses fall towards them.
     let fails = |point: &Value| point["x"].as_f64().unwrap() > 0.2;
-    let points = search(&space(), 80, 1, |point| if fails(point) { 100_000.0.into() } else { bowl(point).into() });
+    let points = search(&space(), 80, 1, |point| {
+        if fails(point) {
+            100_000.0.into()
+        } else {
+            bowl(point).into()
+        }
+    });
     let wasted = points[50..].iter().filter(|pair| fails(&pair[0])).count();
     assert!(wasted <= 5, "{wasted} of 30 points failed");
     assert!(least(&points[..], 0) < 0.03);
