@@ -83,6 +83,21 @@ impl Builder {
         name.to_owned()
     }
 
+    /// Turns a constant into an input of the same name and returns its type.
+    ///
+    /// # Panics
+    /// When there is no such constant.
+    pub fn promote(&mut self, name: &str) -> TensorType {
+        let tensor = self
+            .graph
+            .constants
+            .remove(name)
+            .expect("only constants are promoted");
+        let kind = TensorType::new(tensor.elements.element_type(), tensor.shape);
+        self.graph.inputs.push((name.to_owned(), kind.clone()));
+        kind
+    }
+
     /// Declares an output: `tensor` under the name `name`.
     ///
     /// # Panics

@@ -1,9 +1,15 @@
 //! The model file: a JSON description of model and training, whose fields may refer to hyperparameters.
 
+pub(crate) mod blocks;
+pub(crate) mod import;
+mod initialization;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+pub use import::ImportError;
 
 use crate::training::TrainingPlan;
 
@@ -40,8 +46,10 @@ pub enum Architecture {
     Onnx {
         /// The file.
         path: PathBuf,
-        /// Initialise the weights anew; otherwise those of the file are the start.
-        reinitialize: bool,
+        /// How its weights begin; none starts from those of the file.
+        initialization: Option<Initialization>,
+        /// Weights whose names begin with one of these are not trained.
+        freeze: Vec<String>,
     },
 }
 
