@@ -201,8 +201,7 @@ fn dropout(c: &mut Context<'_>) -> Result<Gradients, String> {
             .and_then(|name| c.builder.constant_value(name))
             .cloned()
     };
-    let training = constant(c, 2)
-        .is_some_and(|value| value.elements == crate::graph::Elements::Bool(vec![true]));
+    let training = constant(c, 2).is_some_and(|value| value.elements == crate::graph::Elements::Bool(vec![true]));
     if !training {
         return Ok(vec![Some(dy), None, None]);
     }
@@ -263,16 +262,8 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .input([5], -1.0..1.0)
             .attribute(attribute::float("alpha", 0.3)),
     );
-    cases.push(
-        Case::new("PRelu")
-            .input([3, 4], -2.0..-0.2)
-            .input([4], 0.1..0.9),
-    );
-    cases.push(
-        Case::new("PRelu")
-            .input([3, 4], 0.2..2.0)
-            .input([1], 0.1..0.9),
-    );
+    cases.push(Case::new("PRelu").input([3, 4], -2.0..-0.2).input([4], 0.1..0.9));
+    cases.push(Case::new("PRelu").input([3, 4], 0.2..2.0).input([1], 0.1..0.9));
     cases.push(
         Case::new("Gelu")
             .input([3, 4], -2.0..2.0)

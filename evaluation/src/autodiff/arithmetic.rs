@@ -52,11 +52,7 @@ fn sum(c: &mut Context<'_>) -> Result<Gradients, String> {
 
 fn sub(c: &mut Context<'_>) -> Result<Gradients, String> {
     let dy = c.dy()?;
-    let first = if c.needs(0) {
-        to_input(c, 0, &dy)?
-    } else {
-        None
-    };
+    let first = if c.needs(0) { to_input(c, 0, &dy)? } else { None };
     let second = if c.needs(1) {
         let sum = to_input(c, 1, &dy)?;
         sum.map(|sum| c.op("Neg", &[&sum]))
@@ -81,11 +77,7 @@ fn mul(c: &mut Context<'_>) -> Result<Gradients, String> {
 fn div(c: &mut Context<'_>) -> Result<Gradients, String> {
     let (dy, b, y) = (c.dy()?, c.x(1)?, c.y()?);
     let quotient = c.div(&dy, &b);
-    let first = if c.needs(0) {
-        to_input(c, 0, &quotient)?
-    } else {
-        None
-    };
+    let first = if c.needs(0) { to_input(c, 0, &quotient)? } else { None };
     let second = if c.needs(1) {
         let product = c.mul(&quotient, &y);
         let product = c.op("Neg", &[&product]);
@@ -211,18 +203,10 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
         .into_iter()
         .flat_map(|operator| {
             [
-                Case::new(operator)
-                    .input([3, 4], 0.5..2.0)
-                    .input([3, 4], 0.5..2.0),
-                Case::new(operator)
-                    .input([2, 3, 4], 0.5..2.0)
-                    .input([4], 0.5..2.0),
-                Case::new(operator)
-                    .input([3, 1], 0.5..2.0)
-                    .input([2, 1, 4], 0.5..2.0),
-                Case::new(operator)
-                    .input([], 0.5..2.0)
-                    .input([2, 2], -2.0..-0.5),
+                Case::new(operator).input([3, 4], 0.5..2.0).input([3, 4], 0.5..2.0),
+                Case::new(operator).input([2, 3, 4], 0.5..2.0).input([4], 0.5..2.0),
+                Case::new(operator).input([3, 1], 0.5..2.0).input([2, 1, 4], 0.5..2.0),
+                Case::new(operator).input([], 0.5..2.0).input([2, 2], -2.0..-0.5),
             ]
         })
         .collect();
@@ -234,11 +218,7 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
     }
     cases.push(Case::new("Abs").input([3, 4], -2.0..-0.5));
     cases.push(Case::new("Reciprocal").input([3, 4], -2.0..-0.5));
-    cases.push(
-        Case::new("Pow")
-            .input([3, 4], 0.5..2.0)
-            .input([4], 0.5..2.0),
-    );
+    cases.push(Case::new("Pow").input([3, 4], 0.5..2.0).input([4], 0.5..2.0));
     cases.push(
         Case::new("Pow")
             .input([3, 4], -2.0..-0.5)
@@ -266,10 +246,7 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .attribute(attribute::int("to", 1))
             .single(),
     );
-    let condition = Tensor::new(
-        [2, 3],
-        Elements::Bool(vec![true, false, true, false, false, true]),
-    );
+    let condition = Tensor::new([2, 3], Elements::Bool(vec![true, false, true, false, false, true]));
     cases.push(
         Case::new("Where")
             .constant(condition.clone())

@@ -39,15 +39,9 @@ pub(super) struct Case {
 
 #[derive(Debug, Clone)]
 enum Input {
-    Variable {
-        shape: Vec<usize>,
-        range: Range<f64>,
-    },
+    Variable { shape: Vec<usize>, range: Range<f64> },
     Constant(Tensor),
-    FloatConstant {
-        shape: Vec<usize>,
-        values: Vec<f64>,
-    },
+    FloatConstant { shape: Vec<usize>, values: Vec<f64> },
     Absent,
 }
 
@@ -121,22 +115,17 @@ impl Case {
         for (index, input) in self.inputs.iter().enumerate() {
             let name = match input {
                 Input::Variable { shape, range } => {
-                    let name = builder.input(
-                        &format!("x{index}"),
-                        TensorType::new(element, shape.clone()),
-                    );
+                    let name = builder.input(&format!("x{index}"), TensorType::new(element, shape.clone()));
                     let count = shape.iter().product();
-                    let numbers = (0..count)
-                        .map(|at| range.start + (range.end - range.start) * unit(index, at));
-                    let tensor = Tensor::new(shape.clone(), Elements::F64(numbers.collect()))
-                        .cast_float(element);
+                    let numbers = (0..count).map(|at| range.start + (range.end - range.start) * unit(index, at));
+                    let tensor = Tensor::new(shape.clone(), Elements::F64(numbers.collect())).cast_float(element);
                     values.push((name.clone(), tensor));
                     name
                 }
                 Input::Constant(tensor) => builder.constant(tensor.clone()),
-                Input::FloatConstant { shape, values } => builder.constant(
-                    Tensor::new(shape.clone(), Elements::F64(values.clone())).cast_float(element),
-                ),
+                Input::FloatConstant { shape, values } => {
+                    builder.constant(Tensor::new(shape.clone(), Elements::F64(values.clone())).cast_float(element))
+                }
                 Input::Absent => String::new(),
             };
             inputs.push(name);
@@ -154,17 +143,11 @@ impl Case {
 
 /// A number in (0, 1) that depends on two counters only.
 fn unit(stream: usize, at: usize) -> f64 {
-    (((at + 1) as f64 * 0.618_033_988_749_895 + stream as f64 * 0.754_877_666_246_693).fract()
-        * 0.98)
-        + 0.01
+    (((at + 1) as f64 * 0.618_033_988_749_895 + stream as f64 * 0.754_877_666_246_693).fract() * 0.98) + 0.01
 }
 
 fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), String> {
-    let tolerance = if element == ElementType::F64 {
-        DOUBLE
-    } else {
-        SINGLE
-    };
+    let tolerance = if element == ElementType::F64 { DOUBLE } else { SINGLE };
     let (mut builder, values) = case.forward(element);
     let types = engine
         .types(builder.graph())
@@ -180,12 +163,8 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
             .get(&name)
             .ok_or_else(|| format!("the type of `{name}` is unknown"))?;
         if kind.element.is_float() {
-            let numbers: Vec<f64> = (0..kind.len())
-                .map(|at| unit(7 + index, at) * 2.0 - 1.0)
-                .collect();
-            weights.push(
-                Tensor::new(kind.shape.clone(), Elements::F64(numbers)).cast_float(kind.element),
-            );
+            let numbers: Vec<f64> = (0..kind.len()).map(|at| unit(7 + index, at) * 2.0 - 1.0).collect();
+            weights.push(Tensor::new(kind.shape.clone(), Elements::F64(numbers)).cast_float(kind.element));
             used.push(name);
         }
     }
@@ -197,8 +176,7 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
     let wanted: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
     let mut forward: Graph = builder.graph().clone();
     forward.outputs.clone_from(&used);
-    let gradients =
-        differentiate(&mut builder, &seeds, &wanted).map_err(|error| error.to_string())?;
+    let gradients = differentiate(&mut builder, &seeds, &wanted).map_err(|error| error.to_string())?;
     for (index, gradient) in gradients.iter().enumerate() {
         let gradient = gradient
             .as_ref()
@@ -232,8 +210,7 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
                 let mut moved = at(&values);
                 let mut numbers = tensor.to_f64().expect("variables are floating-point");
                 numbers[position] += sign * tolerance.step;
-                moved[variable].1 =
-                    Tensor::new(tensor.shape.clone(), Elements::F64(numbers)).cast_float(element);
+                moved[variable].1 = Tensor::new(tensor.shape.clone(), Elements::F64(numbers)).cast_float(element);
                 points.push(moved);
             }
         }
@@ -247,10 +224,7 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
                     y.to_f64().expect("floating-point"),
                     weight.to_f64().expect("floating-point"),
                 );
-                y.iter()
-                    .zip(weight)
-                    .map(|(y, weight)| y * weight)
-                    .sum::<f64>()
+                y.iter().zip(weight).map(|(y, weight)| y * weight).sum::<f64>()
             })
             .sum::<f64>()
     });
@@ -261,9 +235,7 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
                 found[variable].shape, tensor.shape
             ));
         }
-        let analytic = found[variable]
-            .to_f64()
-            .expect("gradients are floating-point");
+        let analytic = found[variable].to_f64().expect("gradients are floating-point");
         for (position, analytic) in analytic.into_iter().enumerate() {
             let mut next = || scalars.next().expect("one scalar per point");
             let numeric = (next() - next()) / (2.0 * tolerance.step);
@@ -281,19 +253,14 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
 #[test]
 fn every_registered_rule_agrees_with_central_differences() {
     let engine = testing::engine();
-    let cases: Vec<Case> = super::FAMILIES
-        .iter()
-        .flat_map(|family| (family.cases)())
-        .collect();
+    let cases: Vec<Case> = super::FAMILIES.iter().flat_map(|family| (family.cases)()).collect();
     let mut failures = Vec::new();
     for case in &cases {
         let outcome = if case.single {
             check(engine, case, ElementType::F32)
         } else {
             match check(engine, case, ElementType::F64) {
-                Err(message) if message.starts_with("refused") => {
-                    check(engine, case, ElementType::F32)
-                }
+                Err(message) if message.starts_with("refused") => check(engine, case, ElementType::F32),
                 outcome => outcome,
             }
         };

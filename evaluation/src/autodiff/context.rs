@@ -96,12 +96,7 @@ impl<'a> Context<'a> {
         self.builder.node(operator, inputs, Vec::new())
     }
 
-    pub(crate) fn op_with(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
+    pub(crate) fn op_with(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         self.builder.node(operator, inputs, attributes)
     }
 
@@ -140,12 +135,7 @@ impl<'a> Context<'a> {
     }
 
     /// 1 where the comparison `a operator value` holds, else 0, as numbers.
-    pub(crate) fn indicator(
-        &mut self,
-        operator: &str,
-        a: &str,
-        value: f64,
-    ) -> Result<String, String> {
+    pub(crate) fn indicator(&mut self, operator: &str, a: &str, value: f64) -> Result<String, String> {
         let value = self.scalar(value)?;
         let truth = self.op(operator, &[a, &value]);
         self.number(&truth)
@@ -158,11 +148,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn cast(&mut self, a: &str, element: ElementType) -> String {
-        self.op_with(
-            "Cast",
-            &[a],
-            vec![attribute::int("to", i64::from(element.code()))],
-        )
+        self.op_with("Cast", &[a], vec![attribute::int("to", i64::from(element.code()))])
     }
 
     pub(crate) fn reshape(&mut self, a: &str, shape: &[usize]) -> String {
@@ -198,11 +184,7 @@ impl<'a> Context<'a> {
         let mut axes: Vec<i64> = (0..added as i64).collect();
         if from[added..] == *to {
             let axes = self.builder.ints(&axes);
-            return self.op_with(
-                "ReduceSum",
-                &[a, &axes],
-                vec![attribute::int("keepdims", 0)],
-            );
+            return self.op_with("ReduceSum", &[a, &axes], vec![attribute::int("keepdims", 0)]);
         }
         axes.extend(
             (added..from.len())

@@ -5,14 +5,7 @@ use crate::graph::attribute;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Gemm", gemm), ("MatMul", matmul)];
 
-fn product(
-    c: &mut Context<'_>,
-    a: &str,
-    transpose_a: bool,
-    b: &str,
-    transpose_b: bool,
-    alpha: f32,
-) -> String {
+fn product(c: &mut Context<'_>, a: &str, transpose_a: bool, b: &str, transpose_b: bool, alpha: f32) -> String {
     let mut attributes = Vec::new();
     if transpose_a {
         attributes.push(attribute::int("transA", 1));
@@ -152,11 +145,7 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             );
         }
     }
-    cases.push(
-        Case::new("Gemm")
-            .input([3, 2], -1.0..1.0)
-            .input([2, 4], -1.0..1.0),
-    );
+    cases.push(Case::new("Gemm").input([3, 2], -1.0..1.0).input([2, 4], -1.0..1.0));
     let shapes: [(&[usize], &[usize]); 9] = [
         (&[3, 2], &[2, 4]),
         (&[5, 3, 2], &[2, 4]),

@@ -46,22 +46,12 @@ macro_rules! families {
 }
 
 /// Every file of rules.
-const FAMILIES: &[Family] = families![
-    activation,
-    arithmetic,
-    matmul,
-    normalization,
-    reduction,
-    shape,
-    softmax
-];
+const FAMILIES: &[Family] = families![activation, arithmetic, matmul, normalization, reduction, shape, softmax];
 
 static REGISTRY: LazyLock<HashMap<&'static str, Rule>> =
     LazyLock::new(|| register(FAMILIES.iter().flat_map(|family| family.rules)));
 
-fn register<'a>(
-    rules: impl Iterator<Item = &'a (&'static str, Rule)>,
-) -> HashMap<&'static str, Rule> {
+fn register<'a>(rules: impl Iterator<Item = &'a (&'static str, Rule)>) -> HashMap<&'static str, Rule> {
     let mut registry = HashMap::new();
     for (operator, rule) in rules {
         assert!(
@@ -123,17 +113,12 @@ pub fn differentiate(
     // Tensors whose gradient is of use: those that depend on a wanted one …
     let mut depends: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     for node in &nodes {
-        if node
-            .inputs
-            .iter()
-            .any(|input| depends.contains(input.as_str()))
-        {
-            depends.extend(node.outputs.iter().map(String::as_str).filter(|name| {
-                !name.is_empty()
-                    && builder
-                        .type_of(name)
-                        .is_none_or(|kind| kind.element.is_float())
-            }));
+        if node.inputs.iter().any(|input| depends.contains(input.as_str())) {
+            depends.extend(
+                node.outputs.iter().map(String::as_str).filter(|name| {
+                    !name.is_empty() && builder.type_of(name).is_none_or(|kind| kind.element.is_float())
+                }),
+            );
         }
     }
     // … and on which a seed depends.
@@ -163,53 +148,34 @@ pub fn differentiate(
 
     let mut contributions: HashMap<String, Vec<String>> = HashMap::new();
     for (tensor, gradient) in seeds {
-        contributions
-            .entry(tensor.clone())
-            .or_default()
-            .push(gradient.clone());
+        contributions.entry(tensor.clone()).or_default().push(gradient.clone());
     }
     for node in path {
         let gradients: Gradients = node
             .outputs
             .iter()
-            .map(|name| {
-                contributions
-                    .remove(name)
-                    .map(|parts| total(builder, parts))
-            })
+            .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
             .collect();
         if gradients.iter().all(Option::is_none) {
             continue;
         }
-        let needed: Vec<bool> = node
-            .inputs
-            .iter()
-            .map(|name| depends.contains(name.as_str()))
-            .collect();
+        let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
         let rule = REGISTRY[node.operator.as_str()];
         let unsupported = |message| AutodiffError::Unsupported {
             node: node.label().to_owned(),
             operator: node.operator.clone(),
             message,
         };
-        let results =
-            rule(&mut Context::new(builder, node, &gradients, &needed)).map_err(unsupported)?;
+        let results = rule(&mut Context::new(builder, node, &gradients, &needed)).map_err(unsupported)?;
         for ((input, gradient), needed) in node.inputs.iter().zip(results).zip(needed) {
             if let (Some(gradient), true) = (gradient, needed) {
-                contributions
-                    .entry(input.clone())
-                    .or_default()
-                    .push(gradient);
+                contributions.entry(input.clone()).or_default().push(gradient);
             }
         }
     }
     Ok(wanted
         .iter()
-        .map(|name| {
-            contributions
-                .remove(name)
-                .map(|parts| total(builder, parts))
-        })
+        .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
         .collect())
 }
 

@@ -51,10 +51,7 @@ fn expand(c: &mut Context<'_>) -> Result<Gradients, String> {
 fn concat(c: &mut Context<'_>) -> Result<Gradients, String> {
     let dy = c.dy()?;
     let rank = c.shape(&c.y()?)?.len();
-    let axis = axis_index(
-        c.node.int("axis").ok_or("attribute `axis` is missing")?,
-        rank,
-    );
+    let axis = axis_index(c.node.int("axis").ok_or("attribute `axis` is missing")?, rank);
     let sizes = (0..c.node.inputs.len())
         .map(|input| Ok(c.shape(&c.x(input)?)?[axis] as i64))
         .collect::<Result<Vec<_>, String>>()?;
@@ -105,16 +102,13 @@ fn slice(c: &mut Context<'_>) -> Result<Gradients, String> {
     for ((start, axis), step) in starts.into_iter().zip(axes).zip(steps) {
         let axis = axis_index(axis, rank);
         let size = shape[axis] as i64;
-        let start = if start < 0 { start + size } else { start }
-            .clamp(0, if step < 0 { size - 1 } else { size });
+        let start = if start < 0 { start + size } else { start }.clamp(0, if step < 0 { size - 1 } else { size });
         if step == 1 {
             pads[axis] = start;
             pads[rank + axis] = size - start - current[axis] as i64;
             continue;
         }
-        let positions: Vec<i64> = (0..current[axis] as i64)
-            .map(|index| start + index * step)
-            .collect();
+        let positions: Vec<i64> = (0..current[axis] as i64).map(|index| start + index * step).collect();
         let mut along = vec![1; rank];
         along[axis] = current[axis];
         let positions = c
@@ -149,23 +143,15 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .constant(ints(steps))
     };
     vec![
-        Case::new("Reshape")
-            .input([2, 6], -1.0..1.0)
-            .constant(ints(&[3, -1])),
+        Case::new("Reshape").input([2, 6], -1.0..1.0).constant(ints(&[3, -1])),
         Case::new("Flatten").input([2, 3, 2], -1.0..1.0),
-        Case::new("Squeeze")
-            .input([2, 1, 3], -1.0..1.0)
-            .constant(ints(&[1])),
-        Case::new("Unsqueeze")
-            .input([2, 3], -1.0..1.0)
-            .constant(ints(&[0, -1])),
+        Case::new("Squeeze").input([2, 1, 3], -1.0..1.0).constant(ints(&[1])),
+        Case::new("Unsqueeze").input([2, 3], -1.0..1.0).constant(ints(&[0, -1])),
         Case::new("Transpose").input([2, 3, 4], -1.0..1.0),
         Case::new("Transpose")
             .input([2, 3, 4], -1.0..1.0)
             .attribute(attribute::ints("perm", &[1, 2, 0])),
-        Case::new("Expand")
-            .input([3, 1], -1.0..1.0)
-            .constant(ints(&[2, 3, 4])),
+        Case::new("Expand").input([3, 1], -1.0..1.0).constant(ints(&[2, 3, 4])),
         Case::new("Concat")
             .input([2, 3], -1.0..1.0)
             .input([2, 1], -1.0..1.0)

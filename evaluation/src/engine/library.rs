@@ -169,10 +169,7 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
         .clone()
         .or_else(|| around.cache.clone())
         .unwrap_or_else(std::env::temp_dir);
-    let folder = folder.join(format!(
-        "onnxruntime-{PINNED_VERSION}-{}",
-        std::env::consts::ARCH
-    ));
+    let folder = folder.join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
     if let Some(path) = library_in(&folder) {
         return Ok(Library {
             version: version_in_name(&path),
@@ -234,18 +231,10 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or("");
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
             name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so.")
         })
-        .map(|path| {
-            (
-                version_numbers(&version_in_name(&path).unwrap_or_default()),
-                path,
-            )
-        })
+        .map(|path| (version_numbers(&version_in_name(&path).unwrap_or_default()), path))
         .collect();
     found.sort();
     found.pop().map(|(_, path)| path)
@@ -257,9 +246,7 @@ fn version_in_name(path: &Path) -> Option<String> {
 }
 
 fn version_numbers(text: &str) -> Vec<u32> {
-    text.split('.')
-        .map_while(|part| part.parse().ok())
-        .collect()
+    text.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
 fn new_enough(version: &str) -> bool {
@@ -307,8 +294,7 @@ fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
     fs::create_dir_all(folder).map_err(cache_error)?;
     // One process downloads, the others wait for it and then find the library.
     let lock = File::create(folder.join("lock")).map_err(cache_error)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|error| cache_error(error.into()))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| cache_error(error.into()))?;
     if let Some(path) = library_in(folder) {
         return Ok(path);
     }
@@ -331,8 +317,7 @@ fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
         let words = String::from_utf8_lossy(&output.stderr);
         if words.contains("No module named pip") {
             return Err(not_found(
-                "`python3` has no module `pip`; install it, such as by the package `python3-pip`"
-                    .into(),
+                "`python3` has no module `pip`; install it, such as by the package `python3-pip`".into(),
             ));
         }
         let last = words
@@ -355,12 +340,7 @@ fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
 }
 
 /// Checks a wheel's sum and moves the library in it to `folder` in one step.
-fn unpack(
-    wheel: &Path,
-    sha256: &str,
-    folder: &Path,
-    scratch: &Path,
-) -> Result<PathBuf, LibraryError> {
+fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<PathBuf, LibraryError> {
     let cache_error = |source| LibraryError::Cache {
         path: folder.to_owned(),
         source,
@@ -376,9 +356,7 @@ fn unpack(
             "the downloaded wheel has SHA-256 `{found}`, expected `{sha256}`"
         )));
     }
-    let broken = |error: zip::result::ZipError| {
-        not_found(format!("the downloaded wheel cannot be unpacked: {error}"))
-    };
+    let broken = |error: zip::result::ZipError| not_found(format!("the downloaded wheel cannot be unpacked: {error}"));
     let mut archive = zip::ZipArchive::new(io::Cursor::new(bytes)).map_err(broken)?;
     let member = archive
         .file_names()
@@ -425,8 +403,7 @@ mod tests {
 
     #[test]
     fn a_missing_explicit_path_is_an_error_that_names_it() {
-        let error =
-            locate_with(&request(Path::new("/nonexistent/lib.so")), &nowhere()).unwrap_err();
+        let error = locate_with(&request(Path::new("/nonexistent/lib.so")), &nowhere()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`--onnxruntime` names `/nonexistent/lib.so`: No such file or directory (os error 2)"
@@ -439,10 +416,7 @@ mod tests {
         let file = folder.path().join("libonnxruntime.so");
         fs::write(&file, "text, not a library").unwrap();
         let error = locate_with(&request(&file), &nowhere()).unwrap_err();
-        assert!(
-            error.to_string().ends_with("the file is no shared library"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("the file is no shared library"), "{error}");
     }
 
     #[test]
@@ -461,11 +435,7 @@ mod tests {
     fn the_newest_library_of_a_folder_is_taken_and_the_line_says_how() {
         let folder = tempfile::tempdir().unwrap();
         for version in ["1.9.0", "1.31.1", "1.24.4"] {
-            fs::write(
-                folder.path().join(format!("libonnxruntime.so.{version}")),
-                b"\x7fELF",
-            )
-            .unwrap();
+            fs::write(folder.path().join(format!("libonnxruntime.so.{version}")), b"\x7fELF").unwrap();
         }
         let library = locate_with(&request(folder.path()), &nowhere()).unwrap();
         assert_eq!(library.version.as_deref(), Some("1.31.1"));
@@ -480,10 +450,9 @@ mod tests {
     #[test]
     fn the_environment_comes_before_the_cache_and_the_cache_before_a_download() {
         let folder = tempfile::tempdir().unwrap();
-        let cached = folder.path().join(format!(
-            "onnxruntime-{PINNED_VERSION}-{}",
-            std::env::consts::ARCH
-        ));
+        let cached = folder
+            .path()
+            .join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
         fs::create_dir(&cached).unwrap();
         fs::write(cached.join("libonnxruntime.so.1.31.1"), b"\x7fELF").unwrap();
         let mut around = Surroundings {
@@ -491,9 +460,7 @@ mod tests {
             ..nowhere()
         };
         assert_eq!(
-            locate_with(&LibraryRequest::default(), &around)
-                .unwrap()
-                .source,
+            locate_with(&LibraryRequest::default(), &around).unwrap().source,
             Source::Cache
         );
         let other = folder.path().join("libonnxruntime.so.1.30.0");
@@ -528,10 +495,7 @@ mod tests {
     #[test]
     fn without_pip_the_message_says_what_to_install() {
         let folder = tempfile::tempdir().unwrap();
-        let python = script(
-            folder.path(),
-            "echo \"python3: No module named pip\" >&2; exit 1",
-        );
+        let python = script(folder.path(), "echo \"python3: No module named pip\" >&2; exit 1");
         let around = Surroundings {
             cache: Some(folder.path().to_owned()),
             python,
@@ -558,10 +522,7 @@ mod tests {
         let message = locate_with(&LibraryRequest::default(), &around)
             .unwrap_err()
             .to_string();
-        assert!(
-            message.contains("the downloaded wheel has SHA-256 `"),
-            "{message}"
-        );
+        assert!(message.contains("the downloaded wheel has SHA-256 `"), "{message}");
     }
 
     /// A program in place of Python.

@@ -38,9 +38,7 @@ impl FromStr for DeviceRequest {
                 .strip_prefix("cuda:")
                 .and_then(|number| number.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| {
-                    format!("expected `auto`, `cpu`, `cuda` or `cuda:N`, found `{text}`")
-                }),
+                .ok_or_else(|| format!("expected `auto`, `cpu`, `cuda` or `cuda:N`, found `{text}`")),
         }
     }
 }
@@ -86,21 +84,13 @@ pub trait Engine: Debug {
     ///
     /// # Errors
     /// When the graph is refused or fails.
-    fn run_each(
-        &self,
-        graph: &Graph,
-        inputs: &[Vec<(String, Tensor)>],
-    ) -> Result<Vec<Vec<Tensor>>, EngineError>;
+    fn run_each(&self, graph: &Graph, inputs: &[Vec<(String, Tensor)>]) -> Result<Vec<Vec<Tensor>>, EngineError>;
 
     /// Runs a graph once and returns its outputs in order.
     ///
     /// # Errors
     /// When the graph is refused or fails.
-    fn run(
-        &self,
-        graph: &Graph,
-        inputs: Vec<(String, Tensor)>,
-    ) -> Result<Vec<Tensor>, EngineError> {
+    fn run(&self, graph: &Graph, inputs: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, EngineError> {
         Ok(self.run_each(graph, &[inputs])?.pop().unwrap_or_default())
     }
 
@@ -170,10 +160,7 @@ pub enum Feed<'a> {
 /// # Errors
 /// When the library cannot be loaded, or a requested device is missing.
 pub fn start(library: &Library, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(onnxruntime::OnnxRuntime::start(
-        &library.path,
-        options,
-    )?))
+    Ok(Box::new(onnxruntime::OnnxRuntime::start(&library.path, options)?))
 }
 
 /// Why an engine could not start or run.

@@ -110,11 +110,8 @@ impl OnnxRuntime {
         let x = builder.input("x", TensorType::new(ElementType::F32, [1]));
         let y = builder.node("Add", &[&x, &x], Vec::new());
         builder.output("y", &y);
-        self.run(
-            &builder.finish(),
-            vec![("x".into(), Tensor::f32([1], vec![1.0]))],
-        )
-        .map(drop)
+        self.run(&builder.finish(), vec![("x".into(), Tensor::f32([1], vec![1.0]))])
+            .map(drop)
     }
 
     fn builder(&self, threads: usize) -> ort::Result<SessionBuilder> {
@@ -136,12 +133,7 @@ impl OnnxRuntime {
         Ok(builder)
     }
 
-    fn session(
-        &self,
-        graph: &Graph,
-        threads: usize,
-        level: GraphOptimizationLevel,
-    ) -> Result<Session, EngineError> {
+    fn session(&self, graph: &Graph, threads: usize, level: GraphOptimizationLevel) -> Result<Session, EngineError> {
         let bytes = encode_model(&graph.to_model());
         (|| {
             self.builder(threads)?
@@ -193,11 +185,7 @@ impl Engine for OnnxRuntime {
         Ok(types)
     }
 
-    fn run_each(
-        &self,
-        graph: &Graph,
-        inputs: &[Vec<(String, Tensor)>],
-    ) -> Result<Vec<Vec<Tensor>>, EngineError> {
+    fn run_each(&self, graph: &Graph, inputs: &[Vec<(String, Tensor)>]) -> Result<Vec<Vec<Tensor>>, EngineError> {
         let mut session = self.session(graph, 1, GraphOptimizationLevel::Disable)?;
         let mut run = |inputs: &[(String, Tensor)]| {
             let mut values = Vec::with_capacity(inputs.len());
@@ -327,11 +315,7 @@ impl OnnxRuntimeMachine {
                 bindings[0].bind_input(name, &self.states[index].1[0])?;
                 bindings[1].bind_input(name, &self.states[index].1[1])?;
             } else {
-                let tensor = DynTensor::new(
-                    &Allocator::default(),
-                    ort_type(kind.element),
-                    kind.shape.clone(),
-                )?;
+                let tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
                 bindings[0].bind_input(name, &tensor)?;
                 bindings[1].bind_input(name, &tensor)?;
                 feeds.push((name.clone(), tensor));
@@ -340,10 +324,7 @@ impl OnnxRuntimeMachine {
         let mut host = Vec::new();
         let mut replaced = 0;
         for name in &graph.outputs {
-            if let Some(index) = name
-                .strip_suffix(NEXT)
-                .and_then(|name| self.find_state(name))
-            {
+            if let Some(index) = name.strip_suffix(NEXT).and_then(|name| self.find_state(name)) {
                 let [first, second] = &mut self.states[index].1;
                 bindings[0].bind_output(name, &mut *second)?;
                 bindings[1].bind_output(name, &mut *first)?;
@@ -352,11 +333,7 @@ impl OnnxRuntimeMachine {
                 let kind = results
                     .get(host.len())
                     .ok_or_else(|| ort::Error::new(format!("untyped result `{name}`")))?;
-                let mut tensor = DynTensor::new(
-                    &Allocator::default(),
-                    ort_type(kind.element),
-                    kind.shape.clone(),
-                )?;
+                let mut tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
                 bindings[0].bind_output(name, &mut tensor)?;
                 bindings[1].bind_output(name, &mut tensor)?;
                 host.push(tensor);
@@ -455,10 +432,7 @@ impl Machine for OnnxRuntimeMachine {
                     .map_err(wrap)?;
             }
         }
-        program
-            .session
-            .run_binding(&program.bindings[current])
-            .map_err(wrap)?;
+        program.session.run_binding(&program.bindings[current]).map_err(wrap)?;
         if program.replaces_states {
             self.current = 1 - current;
         }
@@ -482,9 +456,7 @@ fn failure(doing: &str, error: &ort::Error) -> EngineError {
 }
 
 fn cuda_provider_beside(library: &Path) -> bool {
-    let real = library
-        .canonicalize()
-        .unwrap_or_else(|_| library.to_owned());
+    let real = library.canonicalize().unwrap_or_else(|_| library.to_owned());
     real.parent()
         .is_some_and(|folder| folder.join("libonnxruntime_providers_cuda.so").exists())
 }
@@ -530,26 +502,11 @@ fn host_tensor(value: &Tensor) -> ort::Result<DynTensor> {
 
 fn fill_host(target: &mut DynTensor, value: &Tensor) -> ort::Result<()> {
     match &value.elements {
-        Elements::F32(values) => target
-            .try_extract_tensor_mut::<f32>()?
-            .1
-            .copy_from_slice(values),
-        Elements::F64(values) => target
-            .try_extract_tensor_mut::<f64>()?
-            .1
-            .copy_from_slice(values),
-        Elements::I64(values) => target
-            .try_extract_tensor_mut::<i64>()?
-            .1
-            .copy_from_slice(values),
-        Elements::I32(values) => target
-            .try_extract_tensor_mut::<i32>()?
-            .1
-            .copy_from_slice(values),
-        Elements::Bool(values) => target
-            .try_extract_tensor_mut::<bool>()?
-            .1
-            .copy_from_slice(values),
+        Elements::F32(values) => target.try_extract_tensor_mut::<f32>()?.1.copy_from_slice(values),
+        Elements::F64(values) => target.try_extract_tensor_mut::<f64>()?.1.copy_from_slice(values),
+        Elements::I64(values) => target.try_extract_tensor_mut::<i64>()?.1.copy_from_slice(values),
+        Elements::I32(values) => target.try_extract_tensor_mut::<i32>()?.1.copy_from_slice(values),
+        Elements::Bool(values) => target.try_extract_tensor_mut::<bool>()?.1.copy_from_slice(values),
     }
     Ok(())
 }
@@ -562,9 +519,7 @@ fn to_host(tensor: &DynTensor) -> ort::Result<Tensor> {
         TensorElementType::Int32 => Elements::I32(tensor.try_extract_tensor::<i32>()?.1.to_vec()),
         TensorElementType::Bool => Elements::Bool(tensor.try_extract_tensor::<bool>()?.1.to_vec()),
         other => {
-            return Err(ort::Error::new(format!(
-                "element type {other} is not supported"
-            )));
+            return Err(ort::Error::new(format!("element type {other} is not supported")));
         }
     };
     let shape: Vec<usize> = tensor.shape().iter().map(|dim| *dim as usize).collect();

@@ -3,15 +3,12 @@
 
 use std::sync::OnceLock;
 
-use super::{
-    DeviceRequest, Engine, EngineOptions, LibraryRequest, library, onnxruntime::OnnxRuntime,
-};
+use super::{DeviceRequest, Engine, EngineOptions, LibraryRequest, library, onnxruntime::OnnxRuntime};
 
 pub(crate) fn engine() -> &'static dyn Engine {
     static ENGINE: OnceLock<OnnxRuntime> = OnceLock::new();
     ENGINE.get_or_init(|| {
-        let library = library::locate(&LibraryRequest::default())
-            .expect("ONNX Runtime is found or can be fetched");
+        let library = library::locate(&LibraryRequest::default()).expect("ONNX Runtime is found or can be fetched");
         let options = EngineOptions {
             device: DeviceRequest::Cpu,
             threads: Some(1),

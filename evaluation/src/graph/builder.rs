@@ -74,10 +74,7 @@ impl Builder {
     /// # Panics
     /// When the name is taken.
     pub fn input(&mut self, name: &str, kind: TensorType) -> String {
-        assert!(
-            self.names.insert(name.to_owned()),
-            "input `{name}` is added once"
-        );
+        assert!(self.names.insert(name.to_owned()), "input `{name}` is added once");
         self.types.insert(name.to_owned(), kind.clone());
         self.graph.inputs.push((name.to_owned(), kind));
         name.to_owned()
@@ -88,11 +85,7 @@ impl Builder {
     /// # Panics
     /// When there is no such constant.
     pub fn promote(&mut self, name: &str) -> TensorType {
-        let tensor = self
-            .graph
-            .constants
-            .remove(name)
-            .expect("only constants are promoted");
+        let tensor = self.graph.constants.remove(name).expect("only constants are promoted");
         let kind = TensorType::new(tensor.elements.element_type(), tensor.shape);
         self.graph.inputs.push((name.to_owned(), kind.clone()));
         kind
@@ -107,10 +100,7 @@ impl Builder {
             self.graph.outputs.push(name.to_owned());
             return;
         }
-        assert!(
-            self.names.insert(name.to_owned()),
-            "output `{name}` is added once"
-        );
+        assert!(self.names.insert(name.to_owned()), "output `{name}` is added once");
         // Renaming the producer saves the copy that an Identity node would be, unless the tensor is an input.
         let read = self.graph.outputs.iter().any(|output| output == tensor);
         let producer = (!read)
@@ -140,12 +130,7 @@ impl Builder {
     }
 
     /// Adds a node with one output and returns the output's name.
-    pub fn node(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) -> String {
+    pub fn node(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let output = self.fresh(operator);
         self.push(operator, inputs, vec![output.clone()], attributes);
         output
@@ -218,13 +203,7 @@ impl Builder {
         self.types.insert(name.to_owned(), kind);
     }
 
-    fn push(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        outputs: Vec<String>,
-        attributes: Vec<AttributeProto>,
-    ) {
+    fn push(&mut self, operator: &str, inputs: &[&str], outputs: Vec<String>, attributes: Vec<AttributeProto>) {
         self.graph.nodes.push(Node {
             name: String::new(),
             operator: operator.to_owned(),

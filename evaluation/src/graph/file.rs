@@ -76,8 +76,7 @@ fn fetch_external(tensor: &mut TensorProto, folder: &Path) -> Result<(), GraphEr
             })
             .transpose()
     };
-    let location =
-        entry("location").ok_or_else(|| malformed("its data has no `location`".into()))?;
+    let location = entry("location").ok_or_else(|| malformed("its data has no `location`".into()))?;
     // A model file must not make us read outside its own folder.
     if !Path::new(&location)
         .components()

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 pub use builder::Builder;
 pub use file::{encode_model, read_model};
 use proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
+    TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
 };
 pub use tensor::{ElementType, Elements, Tensor};
 
@@ -111,8 +111,7 @@ impl Node {
     /// A list of integers.
     #[must_use]
     pub fn ints(&self, name: &str) -> Option<&[i64]> {
-        self.attribute(name)
-            .map(|attribute| attribute.ints.as_slice())
+        self.attribute(name).map(|attribute| attribute.ints.as_slice())
     }
 
     /// A text attribute.
@@ -153,9 +152,8 @@ impl Graph {
     /// The file form. Outputs are declared without types; every engine infers them.
     #[must_use]
     pub fn to_model(&self) -> ModelProto {
-        let used = |name: &String| {
-            self.nodes.iter().any(|node| node.inputs.contains(name)) || self.outputs.contains(name)
-        };
+        let used =
+            |name: &String| self.nodes.iter().any(|node| node.inputs.contains(name)) || self.outputs.contains(name);
         let graph = GraphProto {
             name: Some("graph".into()),
             node: self.nodes.iter().map(node_to_proto).collect(),
@@ -170,11 +168,7 @@ impl Graph {
                 .iter()
                 .map(|(name, kind)| value_info(name, Some(kind)))
                 .collect(),
-            output: self
-                .outputs
-                .iter()
-                .map(|name| value_info(name, None))
-                .collect(),
+            output: self.outputs.iter().map(|name| value_info(name, None)).collect(),
             ..GraphProto::default()
         };
         ModelProto {

@@ -162,9 +162,7 @@ impl Tensor {
     #[must_use]
     pub fn cast_float(self, element: ElementType) -> Self {
         let elements = match (self.elements, element) {
-            (Elements::F32(values), ElementType::F64) => {
-                Elements::F64(values.into_iter().map(f64::from).collect())
-            }
+            (Elements::F32(values), ElementType::F64) => Elements::F64(values.into_iter().map(f64::from).collect()),
             (Elements::F64(values), ElementType::F32) => {
                 Elements::F32(values.into_iter().map(|value| value as f32).collect())
             }
@@ -180,22 +178,10 @@ impl Tensor {
     #[must_use]
     pub fn to_proto(&self, name: &str) -> TensorProto {
         let raw = match &self.elements {
-            Elements::F32(values) => values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-            Elements::F64(values) => values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-            Elements::I64(values) => values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-            Elements::I32(values) => values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
+            Elements::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Elements::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Elements::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Elements::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Elements::Bool(values) => values.iter().map(|value| u8::from(*value)).collect(),
         };
         TensorProto {
@@ -220,9 +206,7 @@ impl Tensor {
         let shape = proto
             .dims
             .iter()
-            .map(|dim| {
-                usize::try_from(*dim).map_err(|_| malformed(format!("negative dimension {dim}")))
-            })
+            .map(|dim| usize::try_from(*dim).map_err(|_| malformed(format!("negative dimension {dim}"))))
             .collect::<Result<Vec<_>, _>>()?;
         let code = proto.data_type.unwrap_or(0);
         let element = ElementType::from_code(code).ok_or_else(|| {
@@ -234,25 +218,17 @@ impl Tensor {
             return Err(malformed("its numbers are in another file".into()));
         }
         let elements = match &proto.raw_data {
-            Some(raw) if !raw.is_empty() => decode(element, raw).ok_or_else(|| {
-                malformed(format!(
-                    "{} bytes are no whole number of elements",
-                    raw.len()
-                ))
-            })?,
+            Some(raw) if !raw.is_empty() => decode(element, raw)
+                .ok_or_else(|| malformed(format!("{} bytes are no whole number of elements", raw.len())))?,
             _ => match element {
                 ElementType::F32 => Elements::F32(proto.float_data.clone()),
                 ElementType::F64 => Elements::F64(proto.double_data.clone()),
                 ElementType::I64 => Elements::I64(proto.int64_data.clone()),
                 ElementType::I32 => Elements::I32(proto.int32_data.clone()),
-                ElementType::Bool => {
-                    Elements::Bool(proto.int32_data.iter().map(|value| *value != 0).collect())
-                }
+                ElementType::Bool => Elements::Bool(proto.int32_data.iter().map(|value| *value != 0).collect()),
             },
         };
-        let expected = shape
-            .iter()
-            .try_fold(1_usize, |product, dim| product.checked_mul(*dim));
+        let expected = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
         if expected != Some(elements.len()) {
             return Err(malformed(format!(
                 "shape {shape:?} does not fit {} elements",

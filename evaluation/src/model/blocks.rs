@@ -87,33 +87,20 @@ impl Writer {
                 self.activation(&format!("dense_{index}"), *activation);
             }
             Block::Dropout { rate } => {
-                let ratio = self.constant(
-                    format!("dropout_{index}.ratio"),
-                    Tensor::f32([], vec![*rate as f32]),
-                );
-                self.node(
-                    &format!("dropout_{index}"),
-                    "Dropout",
-                    &[&ratio],
-                    Vec::new(),
-                );
+                let ratio = self.constant(format!("dropout_{index}.ratio"), Tensor::f32([], vec![*rate as f32]));
+                self.node(&format!("dropout_{index}"), "Dropout", &[&ratio], Vec::new());
             }
             Block::BatchNorm { momentum, epsilon } => {
                 let name = format!("batch_norm_{index}");
-                let inputs: Vec<String> = [
-                    ("scale", 1.0),
-                    ("bias", 0.0),
-                    ("mean", 0.0),
-                    ("variance", 1.0),
-                ]
-                .into_iter()
-                .map(|(part, value)| {
-                    self.constant(
-                        format!("{name}.{part}"),
-                        Tensor::f32([self.width], vec![value; self.width]),
-                    )
-                })
-                .collect();
+                let inputs: Vec<String> = [("scale", 1.0), ("bias", 0.0), ("mean", 0.0), ("variance", 1.0)]
+                    .into_iter()
+                    .map(|(part, value)| {
+                        self.constant(
+                            format!("{name}.{part}"),
+                            Tensor::f32([self.width], vec![value; self.width]),
+                        )
+                    })
+                    .collect();
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
                 // The file format's momentum is the share of the old value.
                 let attributes = vec![
@@ -128,16 +115,11 @@ impl Writer {
                     format!("{name}.scale"),
                     Tensor::f32([self.width], vec![1.0; self.width]),
                 );
-                let bias = self.constant(
-                    format!("{name}.bias"),
-                    Tensor::f32([self.width], vec![0.0; self.width]),
-                );
+                let bias = self.constant(format!("{name}.bias"), Tensor::f32([self.width], vec![0.0; self.width]));
                 let attributes = vec![attribute::float("epsilon", *epsilon as f32)];
                 self.node(&name, "LayerNormalization", &[&scale, &bias], attributes);
             }
-            Block::Activation(activation) => {
-                self.activation(&format!("activation_{index}"), *activation)
-            }
+            Block::Activation(activation) => self.activation(&format!("activation_{index}"), *activation),
             Block::Flatten => {}
         }
     }
@@ -146,10 +128,7 @@ impl Writer {
         let mut stream = Stream::new(self.seed, Purpose::Weights, self.drawn);
         self.drawn += 1;
         let values = self.initialization.weights(self.width, units, &mut stream);
-        let weight = self.constant(
-            format!("{name}.weight"),
-            Tensor::f32([units, self.width], values),
-        );
+        let weight = self.constant(format!("{name}.weight"), Tensor::f32([units, self.width], values));
         let transposed = vec![attribute::int("transB", 1)];
         if bias {
             let values = self.initialization.bias(self.width, units, &mut stream);
@@ -194,17 +173,8 @@ impl Writer {
     }
 
     /// A node on the current tensor and further inputs, whose output becomes the current tensor.
-    fn node(
-        &mut self,
-        name: &str,
-        operator: &str,
-        further: &[&str],
-        attributes: Vec<AttributeProto>,
-    ) {
-        let mut inputs = vec![std::mem::replace(
-            &mut self.current,
-            format!("{name}.output"),
-        )];
+    fn node(&mut self, name: &str, operator: &str, further: &[&str], attributes: Vec<AttributeProto>) {
+        let mut inputs = vec![std::mem::replace(&mut self.current, format!("{name}.output"))];
         inputs.extend(further.iter().map(|name| (*name).to_owned()));
         self.graph.nodes.push(Node {
             name: name.to_owned(),

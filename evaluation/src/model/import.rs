@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::Engine;
 use crate::graph::proto::{ModelProto, NodeProto, TensorShapeProto, ValueInfoProto};
-use crate::graph::{
-    ElementType, Elements, Graph, GraphError, Node, OPSET, Tensor, TensorType, attribute,
-};
+use crate::graph::{ElementType, Elements, Graph, GraphError, Node, OPSET, Tensor, TensorType, attribute};
 use crate::model::Initialization;
 use crate::training::lowering;
 use crate::training::random::{Purpose, Stream};
@@ -64,10 +62,7 @@ impl Imported {
                 "its operator set is {opset}, expected at least {OLDEST_OPSET}; export it anew with a newer one"
             )));
         }
-        let file = model
-            .graph
-            .as_ref()
-            .ok_or_else(|| form("it holds no graph"))?;
+        let file = model.graph.as_ref().ok_or_else(|| form("it holds no graph"))?;
         let mut graph = Graph {
             opset: opset.max(OPSET),
             ..Graph::default()
@@ -76,13 +71,8 @@ impl Imported {
         for tensor in &file.initializer {
             let name = tensor.name.clone().unwrap_or_default();
             let value = Tensor::from_proto(tensor)?;
-            let is_frozen = frozen
-                .iter()
-                .any(|prefix| name.starts_with(prefix.as_str()));
-            if value.elements.element_type() == ElementType::F32
-                && !value.shape.is_empty()
-                && !is_frozen
-            {
+            let is_frozen = frozen.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            if value.elements.element_type() == ElementType::F32 && !value.shape.is_empty() && !is_frozen {
                 candidates.insert(name.clone());
             }
             graph.constants.insert(name, value);
@@ -93,17 +83,10 @@ impl Imported {
         let inputs: Vec<&ValueInfoProto> = file
             .input
             .iter()
-            .filter(|info| {
-                !graph
-                    .constants
-                    .contains_key(info.name.as_deref().unwrap_or(""))
-            })
+            .filter(|info| !graph.constants.contains_key(info.name.as_deref().unwrap_or("")))
             .collect();
         let [input] = inputs[..] else {
-            let names: Vec<&str> = inputs
-                .iter()
-                .filter_map(|info| info.name.as_deref())
-                .collect();
+            let names: Vec<&str> = inputs.iter().filter_map(|info| info.name.as_deref()).collect();
             return Err(form(format!(
                 "it has {} inputs ({}), expected one",
                 names.len(),
@@ -111,11 +94,7 @@ impl Imported {
             )));
         };
         let [output] = &file.output[..] else {
-            let names: Vec<&str> = file
-                .output
-                .iter()
-                .filter_map(|info| info.name.as_deref())
-                .collect();
+            let names: Vec<&str> = file.output.iter().filter_map(|info| info.name.as_deref()).collect();
             return Err(form(format!(
                 "it has {} outputs ({}), expected one",
                 names.len(),
@@ -159,20 +138,12 @@ impl Imported {
             // convolutions, whose further axes count as inputs.
             let is_right_side = self.graph.nodes.iter().any(|node| {
                 node.input(1) == Some(&name)
-                    && (node.operator == "MatMul"
-                        || (node.operator == "Gemm" && node.int("transB").unwrap_or(0) == 0))
+                    && (node.operator == "MatMul" || (node.operator == "Gemm" && node.int("transB").unwrap_or(0) == 0))
             });
             let (first, rest) = (value.shape[0], value.shape[1..].iter().product());
-            let (n, m) = if is_right_side {
-                (first, rest)
-            } else {
-                (rest, first)
-            };
+            let (n, m) = if is_right_side { (first, rest) } else { (rest, first) };
             let mut stream = Stream::new(seed, Purpose::Weights, index as u64);
-            *value = Tensor::f32(
-                value.shape.clone(),
-                initialization.weights(n, m, &mut stream),
-            );
+            *value = Tensor::f32(value.shape.clone(), initialization.weights(n, m, &mut stream));
             *tensor = value.to_proto(&name);
         }
     }
@@ -213,12 +184,7 @@ impl Imported {
     /// Cuts off a final `Softmax`, `LogSoftmax` or `Sigmoid`, which is part of the loss here; says whether there was
     /// one.
     pub(crate) fn strip_final(&mut self, operators: &[&str]) -> bool {
-        let Some(node) = self
-            .graph
-            .nodes
-            .iter()
-            .find(|node| node.outputs.contains(&self.output))
-        else {
+        let Some(node) = self.graph.nodes.iter().find(|node| node.outputs.contains(&self.output)) else {
             return false;
         };
         if !operators.contains(&node.operator.as_str()) {
@@ -241,9 +207,7 @@ impl Imported {
         let protected = lowering::running_statistics(&self.graph);
         // Each pass folds what the shapes found by the pass before made constant.
         for _ in 0..64 {
-            let types = engine
-                .types(&graph)
-                .map_err(|error| form(error.to_string()))?;
+            let types = engine.types(&graph).map_err(|error| form(error.to_string()))?;
             if !self.fold(engine, &mut graph, &types, &protected)? {
                 self.check_old_softmax(&graph, &types)?;
                 return Ok((graph, types));
@@ -261,11 +225,8 @@ impl Imported {
         types: &HashMap<String, TensorType>,
         protected: &std::collections::HashSet<String>,
     ) -> Result<bool, ImportError> {
-        let inputs: HashMap<&str, &TensorType> = graph
-            .inputs
-            .iter()
-            .map(|(name, kind)| (name.as_str(), kind))
-            .collect();
+        let inputs: HashMap<&str, &TensorType> =
+            graph.inputs.iter().map(|(name, kind)| (name.as_str(), kind)).collect();
         let shape_of = |name: &str| {
             let kind = inputs.get(name).copied().or_else(|| types.get(name));
             kind.map(|kind| kind.shape.clone())
@@ -287,13 +248,8 @@ impl Imported {
             match (node.operator.as_str(), shape) {
                 ("Shape", Some(shape)) => {
                     let rank = shape.len() as i64;
-                    let at = |value: i64| {
-                        (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize
-                    };
-                    let (start, end) = (
-                        at(node.int("start").unwrap_or(0)),
-                        at(node.int("end").unwrap_or(rank)),
-                    );
+                    let at = |value: i64| (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize;
+                    let (start, end) = (at(node.int("start").unwrap_or(0)), at(node.int("end").unwrap_or(rank)));
                     let dims = shape
                         .get(start..end)
                         .unwrap_or(&[])
@@ -304,10 +260,7 @@ impl Imported {
                 }
                 ("Size", Some(shape)) => {
                     let size = shape.iter().product::<usize>() as i64;
-                    values.push((
-                        node.outputs[0].clone(),
-                        Tensor::new([], Elements::I64(vec![size])),
-                    ));
+                    values.push((node.outputs[0].clone(), Tensor::new([], Elements::I64(vec![size]))));
                 }
                 (operator, _)
                     if !lowering::is_random(operator)
@@ -334,9 +287,7 @@ impl Imported {
                 .filter(|(name, _)| part.nodes.iter().any(|node| node.inputs.contains(name)))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
-            let results = engine
-                .run(&part, Vec::new())
-                .map_err(|error| form(error.to_string()))?;
+            let results = engine.run(&part, Vec::new()).map_err(|error| form(error.to_string()))?;
             values.extend(part.outputs.iter().cloned().zip(results));
         }
         let any = !values.is_empty();
@@ -349,11 +300,7 @@ impl Imported {
     }
 
     /// Before operator set 13 softmax worked on all axes from `axis` on at once.
-    fn check_old_softmax(
-        &self,
-        graph: &Graph,
-        types: &HashMap<String, TensorType>,
-    ) -> Result<(), ImportError> {
+    fn check_old_softmax(&self, graph: &Graph, types: &HashMap<String, TensorType>) -> Result<(), ImportError> {
         if self.opset >= 13 {
             return Ok(());
         }
@@ -362,9 +309,7 @@ impl Imported {
             .iter()
             .filter(|node| matches!(node.operator.as_str(), "Softmax" | "LogSoftmax"))
         {
-            let rank = types
-                .get(&node.outputs[0])
-                .map_or(2, |kind| kind.shape.len()) as i64;
+            let rank = types.get(&node.outputs[0]).map_or(2, |kind| kind.shape.len()) as i64;
             let axis = node.int("axis").unwrap_or(1);
             if axis != -1 && axis != rank - 1 {
                 return Err(form(format!(
@@ -377,11 +322,7 @@ impl Imported {
     }
 
     /// The file with new values for some of its constants, in the form for inference, and with metadata.
-    pub(crate) fn with_values(
-        &self,
-        values: &[(String, Tensor)],
-        metadata: &[(String, String)],
-    ) -> ModelProto {
+    pub(crate) fn with_values(&self, values: &[(String, Tensor)], metadata: &[(String, String)]) -> ModelProto {
         let mut model = self.model.clone();
         let graph = model.graph.as_mut().expect("checked on import");
         for (name, value) in values {
@@ -408,15 +349,11 @@ impl Imported {
             }
         }
         for (key, value) in metadata {
-            model
-                .metadata_props
-                .retain(|entry| entry.key.as_ref() != Some(key));
-            model
-                .metadata_props
-                .push(crate::graph::proto::StringStringEntryProto {
-                    key: Some(key.clone()),
-                    value: Some(value.clone()),
-                });
+            model.metadata_props.retain(|entry| entry.key.as_ref() != Some(key));
+            model.metadata_props.push(crate::graph::proto::StringStringEntryProto {
+                key: Some(key.clone()),
+                value: Some(value.clone()),
+            });
         }
         model
     }
@@ -424,10 +361,7 @@ impl Imported {
 
 fn declared_shape(info: &ValueInfoProto) -> Result<Option<Vec<Option<usize>>>, ImportError> {
     let name = info.name.as_deref().unwrap_or("");
-    let kind = info
-        .r#type
-        .as_ref()
-        .and_then(|kind| kind.tensor_type.as_ref());
+    let kind = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
     let kind = kind.ok_or_else(|| form(format!("its input `{name}` is no tensor")))?;
     if kind.elem_type != Some(ElementType::F32.code()) {
         return Err(form(format!("its input `{name}` is not of type float32")));
@@ -471,9 +405,7 @@ fn import_node(file: &NodeProto, opset: i64, graph: &mut Graph) -> Result<(), Im
         )));
     }
     if node.operator == "Constant" {
-        graph
-            .constants
-            .insert(node.outputs[0].clone(), constant_value(&node)?);
+        graph.constants.insert(node.outputs[0].clone(), constant_value(&node)?);
         return Ok(());
     }
     if node.operator == "BatchNormalization" && node.inputs.len() != 5 {
@@ -490,12 +422,7 @@ fn import_node(file: &NodeProto, opset: i64, graph: &mut Graph) -> Result<(), Im
 fn constant_value(node: &Node) -> Result<Tensor, ImportError> {
     for attribute in &node.attributes {
         return Ok(match attribute.name.as_deref() {
-            Some("value") => Tensor::from_proto(
-                attribute
-                    .t
-                    .as_ref()
-                    .ok_or_else(|| form("a constant has no value"))?,
-            )?,
+            Some("value") => Tensor::from_proto(attribute.t.as_ref().ok_or_else(|| form("a constant has no value"))?)?,
             Some("value_float") => Tensor::f32([], vec![attribute.f.unwrap_or(0.0)]),
             Some("value_floats") => Tensor::f32([attribute.floats.len()], attribute.floats.clone()),
             Some("value_int") => Tensor::new([], Elements::I64(vec![attribute.i.unwrap_or(0)])),
@@ -513,8 +440,9 @@ fn constant_value(node: &Node) -> Result<Tensor, ImportError> {
 fn upgrade(node: &mut Node, opset: i64, graph: &mut Graph) {
     // Attribute, position of the input that replaced it, and whether it holds integers.
     let moves: &[(&str, usize, bool)] = match node.operator.as_str() {
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "Squeeze"
-        | "Unsqueeze" => &[("axes", 1, true)],
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "Squeeze" | "Unsqueeze" => {
+            &[("axes", 1, true)]
+        }
         "Split" => &[("split", 1, true)],
         "Slice" => &[("starts", 1, true), ("ends", 2, true), ("axes", 3, true)],
         "Clip" => &[("min", 1, false), ("max", 2, false)],
@@ -540,9 +468,7 @@ fn upgrade(node: &mut Node, opset: i64, graph: &mut Graph) {
         node.inputs[*position] = constant;
     }
     match node.operator.as_str() {
-        "Split"
-            if opset < 18 && node.inputs.len() < 2 && node.attribute("num_outputs").is_none() =>
-        {
+        "Split" if opset < 18 && node.inputs.len() < 2 && node.attribute("num_outputs").is_none() => {
             node.attributes
                 .push(attribute::int("num_outputs", node.outputs.len() as i64));
         }

@@ -12,8 +12,7 @@ impl Initialization {
     /// Draws a weight matrix.
     pub(crate) fn weights(self, n: usize, m: usize, stream: &mut Stream) -> Vec<f32> {
         let (inputs, outputs) = (n.max(1) as f64, m.max(1) as f64);
-        let uniform =
-            |bound: f64, stream: &mut Stream| (bound * (2.0 * stream.unit() - 1.0)) as f32;
+        let uniform = |bound: f64, stream: &mut Stream| (bound * (2.0 * stream.unit() - 1.0)) as f32;
         (0..n * m)
             .map(|_| match self {
                 Self::Default => uniform(1.0 / inputs.sqrt(), stream),
@@ -30,9 +29,7 @@ impl Initialization {
         match self {
             Self::Default => {
                 let bound = 1.0 / (n.max(1) as f64).sqrt();
-                (0..m)
-                    .map(|_| (bound * (2.0 * stream.unit() - 1.0)) as f32)
-                    .collect()
+                (0..m).map(|_| (bound * (2.0 * stream.unit() - 1.0)) as f32).collect()
             }
             _ => vec![0.0; m],
         }

@@ -74,12 +74,7 @@ struct Header {
 
 /// What a checkpoint must have been made from to be continued: the plan but for the number of epochs, the initial
 /// model, and the data.
-pub(crate) fn fingerprint(
-    plan: &TrainingPlan,
-    imported: &Imported,
-    train: &Samples,
-    validation: &Samples,
-) -> String {
+pub(crate) fn fingerprint(plan: &TrainingPlan, imported: &Imported, train: &Samples, validation: &Samples) -> String {
     let mut plan = plan.clone();
     plan.epochs = 0;
     let mut hash = Sha256::new();
@@ -91,9 +86,7 @@ pub(crate) fn fingerprint(
         match &samples.targets {
             Targets::Classes { labels, classes } => {
                 hash.update(format!("classes {classes}"));
-                labels
-                    .iter()
-                    .for_each(|label| hash.update(label.to_le_bytes()));
+                labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
             }
             Targets::Values { width, values } => {
                 hash.update(format!("values {width}"));
@@ -141,18 +134,12 @@ impl Store {
     }
 
     /// The newest checkpoint that is whole and of this training. Warns about those that are not.
-    pub(crate) fn latest(
-        &self,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Checkpoint>, TrainingError> {
+    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Result<Option<Checkpoint>, TrainingError> {
         for (_, path) in self.names().into_iter().rev() {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    observer.warning(&format!(
-                        "checkpoint `{}` cannot be read: {error}",
-                        path.display()
-                    ));
+                    observer.warning(&format!("checkpoint `{}` cannot be read: {error}", path.display()));
                     continue;
                 }
             };
@@ -184,12 +171,7 @@ impl Store {
         let mut names: Vec<(u64, PathBuf)> = entries
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
-                let generation = path
-                    .file_name()?
-                    .to_str()?
-                    .strip_suffix(SUFFIX)?
-                    .parse()
-                    .ok()?;
+                let generation = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.parse().ok()?;
                 Some((generation, path))
             })
             .collect();

@@ -23,9 +23,7 @@ pub(crate) fn append(
     let mut w = Writer { builder };
     let n = (rows * outputs) as f64;
     match *loss {
-        Loss::CrossEntropy { label_smoothing } => {
-            w.cross_entropy(z, target, rows, outputs, label_smoothing)
-        }
+        Loss::CrossEntropy { label_smoothing } => w.cross_entropy(z, target, rows, outputs, label_smoothing),
         Loss::Mse => {
             let difference = w.op("Sub", &[z, target]);
             let square = w.op("Mul", &[&difference, &difference]);
@@ -89,20 +87,15 @@ impl Writer<'_> {
             .builder
             .constant(Tensor::new([], Elements::I64(vec![classes as i64])));
         let off = smoothing / classes as f64;
-        let values = self.builder.constant(Tensor::f32(
-            [2],
-            vec![off as f32, (1.0 - smoothing + off) as f32],
-        ));
-        let wanted = self.op("OneHot", &[labels, &depth, &values]);
-        let log = self
+        let values = self
             .builder
-            .node("LogSoftmax", &[z], vec![attribute::int("axis", -1)]);
+            .constant(Tensor::f32([2], vec![off as f32, (1.0 - smoothing + off) as f32]));
+        let wanted = self.op("OneHot", &[labels, &depth, &values]);
+        let log = self.builder.node("LogSoftmax", &[z], vec![attribute::int("axis", -1)]);
         let product = self.op("Mul", &[&log, &wanted]);
-        let sum = self.builder.node(
-            "ReduceSum",
-            &[&product],
-            vec![attribute::int("keepdims", 0)],
-        );
+        let sum = self
+            .builder
+            .node("ReduceSum", &[&product], vec![attribute::int("keepdims", 0)]);
         let value = self.scale(&sum, -1.0 / rows as f64);
         let probability = self.op("Exp", &[&log]);
         let difference = self.op("Sub", &[&probability, &wanted]);

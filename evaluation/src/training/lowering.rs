@@ -73,9 +73,7 @@ pub(crate) fn for_training(
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for node in std::mem::take(&mut graph.nodes) {
         match node.operator.as_str() {
-            "BatchNormalization" => {
-                batch_normalization(graph, &mut nodes, &node, shape_of, &mut lowered)?
-            }
+            "BatchNormalization" => batch_normalization(graph, &mut nodes, &node, shape_of, &mut lowered)?,
             "Dropout" => dropout(graph, &mut nodes, &node, &mut lowered)?,
             _ => nodes.push(node),
         }
@@ -84,12 +82,7 @@ pub(crate) fn for_training(
     Ok(lowered)
 }
 
-fn dropout(
-    graph: &Graph,
-    nodes: &mut Vec<Node>,
-    node: &Node,
-    lowered: &mut Lowered,
-) -> Result<(), String> {
+fn dropout(graph: &Graph, nodes: &mut Vec<Node>, node: &Node, lowered: &mut Lowered) -> Result<(), String> {
     let rate = match node.input(1) {
         None => 0.5,
         Some(name) => graph
@@ -97,12 +90,7 @@ fn dropout(
             .get(name)
             .and_then(Tensor::to_f64)
             .and_then(|values| values.first().copied())
-            .ok_or_else(|| {
-                format!(
-                    "node `{}`: the dropout ratio `{name}` must be constant",
-                    node.label()
-                )
-            })?,
+            .ok_or_else(|| format!("node `{}`: the dropout ratio `{name}` must be constant", node.label()))?,
     };
     if !(0.0..1.0).contains(&rate) {
         return Err(format!(
@@ -112,13 +100,7 @@ fn dropout(
     }
     let (input, output) = (node.inputs[0].clone(), node.outputs[0].clone());
     if rate == 0.0 {
-        nodes.push(simple(
-            &node.name,
-            "Identity",
-            vec![input],
-            output,
-            Vec::new(),
-        ));
+        nodes.push(simple(&node.name, "Identity", vec![input], output, Vec::new()));
         return Ok(());
     }
     let feed = format!("{PREFIX}mask.{}", lowered.masks.len());
@@ -127,13 +109,7 @@ fn dropout(
         tensor: input.clone(),
         rate,
     });
-    nodes.push(simple(
-        &node.name,
-        "Mul",
-        vec![input, feed],
-        output,
-        Vec::new(),
-    ));
+    nodes.push(simple(&node.name, "Mul", vec![input, feed], output, Vec::new()));
     Ok(())
 }
 
@@ -148,8 +124,8 @@ fn batch_normalization(
     lowered: &mut Lowered,
 ) -> Result<(), String> {
     let label = node.label().to_owned();
-    let shape = shape_of(&node.inputs[0])
-        .ok_or_else(|| format!("node `{label}`: the shape of its input is unknown"))?;
+    let shape =
+        shape_of(&node.inputs[0]).ok_or_else(|| format!("node `{label}`: the shape of its input is unknown"))?;
     let count = shape.iter().product::<usize>() / shape[1].max(1);
     if count < 2 {
         return Err(format!(
@@ -182,9 +158,7 @@ fn batch_normalization(
     );
 
     let [x, scale, bias, mean, variance] = &node.inputs[..] else {
-        return Err(format!(
-            "node `{label}`: batch normalisation needs five inputs"
-        ));
+        return Err(format!("node `{label}`: batch normalisation needs five inputs"));
     };
     let mut push = |operator: &str, inputs: [&str; 2], output: &str| {
         let inputs = inputs
@@ -216,15 +190,8 @@ fn batch_normalization(
     let bias = push("Reshape", [bias, &channel], "bias");
     let scaled = push("Mul", [&normal, &scale], "scaled");
     push("Add", [&scaled, &bias], "y");
-    for (old, new, share) in [
-        (mean, &batch_mean, &take),
-        (variance, &batch_variance, &take_unbiased),
-    ] {
-        let part = if std::ptr::eq(old, mean) {
-            "mean"
-        } else {
-            "variance"
-        };
+    for (old, new, share) in [(mean, &batch_mean, &take), (variance, &batch_variance, &take_unbiased)] {
+        let part = if std::ptr::eq(old, mean) { "mean" } else { "variance" };
         let new = push("Reshape", [new, &flat], &format!("{part}.flat"));
         let new = push("Mul", [&new, share], &format!("{part}.new"));
         let kept = push("Mul", [old, &keep], &format!("{part}.kept"));

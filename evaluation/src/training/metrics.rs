@@ -39,9 +39,7 @@ impl<'a> Accumulator<'a> {
                 Targets::Classes { labels, .. } if self.loss.needs_classes() => {
                     self.add_class(prediction, labels[row] as usize);
                 }
-                Targets::Classes { labels, .. } => {
-                    self.add_values(prediction, |_| labels[row] as f64)
-                }
+                Targets::Classes { labels, .. } => self.add_values(prediction, |_| labels[row] as f64),
                 Targets::Values { width, values } => {
                     self.add_values(prediction, |index| f64::from(values[row * width + index]));
                 }
@@ -62,10 +60,7 @@ impl<'a> Accumulator<'a> {
         let uniform = (0..z.len()).map(log).sum::<f64>() / z.len() as f64;
         self.loss_sum -= (1.0 - label_smoothing) * log(label) + label_smoothing * uniform;
         // The first of equals is the prediction; a NaN never is.
-        let predicted = (0..z.len()).fold(
-            0,
-            |best, index| if z[index] > z[best] { index } else { best },
-        );
+        let predicted = (0..z.len()).fold(0, |best, index| if z[index] > z[best] { index } else { best });
         self.correct += usize::from(predicted == label && !z[predicted].is_nan());
     }
 
@@ -127,16 +122,8 @@ impl<'a> Accumulator<'a> {
 /// The metrics that exist for a loss.
 pub(crate) fn available(loss: &Loss) -> &'static [Metric] {
     match loss {
-        Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy => {
-            &[Metric::Loss, Metric::Accuracy, Metric::Error]
-        }
-        _ => &[
-            Metric::Loss,
-            Metric::Mse,
-            Metric::Rmse,
-            Metric::Mae,
-            Metric::R2,
-        ],
+        Loss::CrossEntropy { .. } | Loss::BinaryCrossEntropy => &[Metric::Loss, Metric::Accuracy, Metric::Error],
+        _ => &[Metric::Loss, Metric::Mse, Metric::Rmse, Metric::Mae, Metric::R2],
     }
 }
 
@@ -148,13 +135,7 @@ fn r2(squares: &[f64], targets: &Targets) -> f64 {
     };
     let rows = (values.len() / width).max(1) as f64;
     let of_target = |(index, residual): (usize, &f64)| {
-        let column = || {
-            values
-                .iter()
-                .skip(index)
-                .step_by(*width)
-                .map(|value| f64::from(*value))
-        };
+        let column = || values.iter().skip(index).step_by(*width).map(|value| f64::from(*value));
         let mean = column().sum::<f64>() / rows;
         let total: f64 = column().map(|value| (value - mean) * (value - mean)).sum();
         if total > 0.0 {
@@ -180,9 +161,7 @@ mod tests {
             labels: vec![0, 1, 1],
             classes: 2,
         };
-        let loss = Loss::CrossEntropy {
-            label_smoothing: 0.0,
-        };
+        let loss = Loss::CrossEntropy { label_smoothing: 0.0 };
         let mut sums = Accumulator::new(&loss, &targets, 2);
         sums.add(&[0.0, 0.0, 0.0, 1.0]);
         sums.add(&[2.0, 1.0]);

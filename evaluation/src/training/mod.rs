@@ -11,15 +11,14 @@ mod run;
 mod samples;
 mod schedule;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{
-    EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule,
-    TrainingPlan,
-};
+pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
 pub use run::{summarize, train};
 pub use samples::{Samples, Targets};
 
@@ -127,11 +126,9 @@ impl TrainedModel {
     /// When the file cannot be written.
     pub fn save(&self, path: &Path, metadata: &[(String, String)]) -> Result<(), TrainingError> {
         let model = self.imported.with_values(&self.values, metadata);
-        checkpoint::write_whole(path, &encode_model(&model)).map_err(|source| {
-            TrainingError::Write {
-                path: path.to_owned(),
-                source,
-            }
+        checkpoint::write_whole(path, &encode_model(&model)).map_err(|source| TrainingError::Write {
+            path: path.to_owned(),
+            source,
         })
     }
 

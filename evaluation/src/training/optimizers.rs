@@ -116,12 +116,7 @@ pub(crate) fn slots(optimizer: &Optimizer) -> &'static [&'static str] {
 pub(crate) fn add_scalars(builder: &mut Builder, optimizer: &Optimizer) -> Vec<String> {
     scalar_names(optimizer)
         .into_iter()
-        .map(|name| {
-            builder.input(
-                &format!("feed/{name}"),
-                TensorType::new(ElementType::F32, []),
-            )
-        })
+        .map(|name| builder.input(&format!("feed/{name}"), TensorType::new(ElementType::F32, [])))
         .collect()
 }
 

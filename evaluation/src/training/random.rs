@@ -82,11 +82,7 @@ impl Stream {
         let threshold = (rate * 4_294_967_296.0) as u32;
         let kept = (1.0 / (1.0 - rate)) as f32;
         for value in mask {
-            *value = if self.next_u32() < threshold {
-                0.0
-            } else {
-                kept
-            };
+            *value = if self.next_u32() < threshold { 0.0 } else { kept };
         }
     }
 }
@@ -101,10 +97,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
             (first >> 32) as u32 ^ counter[3] ^ key[1],
             first as u32,
         ];
-        key = [
-            key[0].wrapping_add(0x9E37_79B9),
-            key[1].wrapping_add(0xBB67_AE85),
-        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
     counter
 }

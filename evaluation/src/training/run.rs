@@ -11,8 +11,8 @@ use super::random::{Purpose, Stream};
 use super::schedule::Position;
 use super::step::{Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
 use super::{
-    CheckpointPolicy, Decision, Ended, EpochReport, Keep, LayerSummary, Loss, Metrics, Observer,
-    Samples, Targets, TrainedModel, TrainingError, TrainingPlan, TrainingResult,
+    CheckpointPolicy, Decision, Ended, EpochReport, Keep, LayerSummary, Loss, Metrics, Observer, Samples, Targets,
+    TrainedModel, TrainingError, TrainingPlan, TrainingResult,
 };
 use crate::engine::{Engine, Feed, Machine};
 use crate::graph::{ElementType, Elements, Tensor, TensorType, read_model};
@@ -23,11 +23,7 @@ use crate::model::{Architecture, blocks};
 const EVALUATION_ROWS: usize = 1024;
 
 /// Reads or writes the forward model, and fits it to the data.
-fn import(
-    plan: &TrainingPlan,
-    row_shape: &[usize],
-    targets: &Targets,
-) -> Result<(Imported, usize), TrainingError> {
+fn import(plan: &TrainingPlan, row_shape: &[usize], targets: &Targets) -> Result<(Imported, usize), TrainingError> {
     let outputs = match (&plan.loss, targets) {
         (Loss::BinaryCrossEntropy, Targets::Classes { classes: 2, .. }) => 1,
         (Loss::BinaryCrossEntropy, Targets::Classes { classes, .. }) => {
@@ -51,10 +47,7 @@ fn import(
         (_, targets) => targets.outputs(),
     };
     if !available(&plan.loss).contains(&plan.objective.metric) {
-        let names: Vec<&str> = available(&plan.loss)
-            .iter()
-            .map(|metric| metric.name())
-            .collect();
+        let names: Vec<&str> = available(&plan.loss).iter().map(|metric| metric.name()).collect();
         return Err(TrainingError::Mismatch(format!(
             "the objective `{}` does not exist for the loss `{}`; there are {}",
             plan.objective.metric.name(),
@@ -63,10 +56,7 @@ fn import(
         )));
     }
     let mut imported = match &plan.architecture {
-        Architecture::Blocks {
-            blocks,
-            initialization,
-        } => Imported::new(
+        Architecture::Blocks { blocks, initialization } => Imported::new(
             blocks::build(blocks, *initialization, row_shape, outputs, plan.seed),
             &[],
         )?,
@@ -75,10 +65,7 @@ fn import(
             initialization,
             freeze,
         } => {
-            let mut imported = Imported::new(
-                read_model(path).map_err(crate::model::ImportError::from)?,
-                freeze,
-            )?;
+            let mut imported = Imported::new(read_model(path).map_err(crate::model::ImportError::from)?, freeze)?;
             if let Some(initialization) = initialization {
                 imported.reinitialize(*initialization, plan.seed);
             }
@@ -96,9 +83,7 @@ fn import(
 fn check_samples(name: &str, samples: &Samples) -> Result<(), TrainingError> {
     let (rows, width) = (samples.rows(), samples.row_len());
     if rows == 0 {
-        return Err(TrainingError::Mismatch(format!(
-            "the {name} set has no rows"
-        )));
+        return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
     }
     if width == 0 || samples.inputs.len() != rows * width {
         return Err(TrainingError::Mismatch(format!(
@@ -134,12 +119,7 @@ pub fn summarize(
     let recipe = recipe(engine, plan, &imported, row_shape, outputs)?;
     let batch = plan.batch_size.max(2);
     let step = recipe.step(batch, batch)?;
-    let states = step
-        .parameters
-        .iter()
-        .chain(&step.running)
-        .cloned()
-        .collect();
+    let states = step.parameters.iter().chain(&step.running).cloned().collect();
     let graph = recipe.evaluation(batch, batch, &states)?;
     let types = engine.types(&graph)?;
     let mut seen: BTreeSet<&str> = BTreeSet::new();
@@ -201,9 +181,7 @@ pub fn train(
 ) -> Result<TrainingResult, TrainingError> {
     check_samples("training", train)?;
     check_samples("validation", validation)?;
-    if train.row_shape != validation.row_shape
-        || train.targets.outputs() != validation.targets.outputs()
-    {
+    if train.row_shape != validation.row_shape || train.targets.outputs() != validation.targets.outputs() {
         return Err(TrainingError::Mismatch(
             "training and validation set have rows of different shapes".into(),
         ));
@@ -254,11 +232,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(
-        recipe: Recipe<'a>,
-        train: &'a Samples,
-        validation: &'a Samples,
-    ) -> Result<Self, TrainingError> {
+    fn start(recipe: Recipe<'a>, train: &'a Samples, validation: &'a Samples) -> Result<Self, TrainingError> {
         let batch = recipe.plan.batch_size.min(train.rows());
         let step = recipe.step(batch, train.rows())?;
         let weights: usize = step
@@ -293,12 +267,7 @@ impl<'a> Run<'a> {
         for name in &step.running {
             machine.set_state(name, &recipe.imported.graph.constants[name])?;
         }
-        let model_states = step
-            .parameters
-            .iter()
-            .chain(&step.running)
-            .cloned()
-            .collect();
+        let model_states = step.parameters.iter().chain(&step.running).cloned().collect();
         let mut run = Self {
             recipe,
             train,
@@ -327,11 +296,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains the epochs that are left.
-    fn epochs(
-        &mut self,
-        store: Option<&Store>,
-        observer: &mut dyn Observer,
-    ) -> Result<Ended, TrainingError> {
+    fn epochs(&mut self, store: Option<&Store>, observer: &mut dyn Observer) -> Result<Ended, TrainingError> {
         let plan = self.recipe.plan;
         while self.progress.reports.len() < plan.epochs {
             if self.is_exhausted() {
@@ -396,10 +361,9 @@ impl<'a> Run<'a> {
             }
             let step = self.progress.step;
             let chosen = &order[step * self.batch..rows.min((step + 1) * self.batch)];
-            let rate = plan.schedule.rate(
-                plan.optimizer.learning_rate,
-                Position { epoch, step, steps },
-            );
+            let rate = plan
+                .schedule
+                .rate(plan.optimizer.learning_rate, Position { epoch, step, steps });
             let loss = self.step(chosen, rate)?;
             if !loss.is_finite() {
                 return Err(TrainingError::NotFinite {
@@ -437,11 +401,7 @@ impl<'a> Run<'a> {
         let scalars = optimizers::scalars(&plan.optimizer, rate, self.progress.total_steps);
         let mut feeds = vec![Feed::I64(chosen)];
         feeds.extend(masks.iter().map(|mask| Feed::F32(mask)));
-        feeds.extend(
-            scalars
-                .iter()
-                .map(|scalar| Feed::F32(std::slice::from_ref(scalar))),
-        );
+        feeds.extend(scalars.iter().map(|scalar| Feed::F32(std::slice::from_ref(scalar))));
         self.machine.run(*program, &feeds)?;
         Ok(self.machine.result(*program, 0)?[0])
     }
@@ -495,19 +455,14 @@ impl<'a> Run<'a> {
     fn validate(&mut self) -> Result<Metrics, TrainingError> {
         let rows = self.validation.rows();
         let states: BTreeSet<String> = self.model_states.iter().cloned().collect();
-        let mut sums = Accumulator::new(
-            &self.recipe.plan.loss,
-            &self.validation.targets,
-            self.recipe.outputs,
-        );
+        let mut sums = Accumulator::new(&self.recipe.plan.loss, &self.validation.targets, self.recipe.outputs);
         let all: Vec<i64> = (0..rows as i64).collect();
         for chosen in all.chunks(EVALUATION_ROWS) {
             let program = match self.evaluations.get(&chosen.len()) {
                 Some(program) => *program,
                 None => {
                     let graph = self.recipe.evaluation(chosen.len(), rows, &states)?;
-                    let kind =
-                        TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
+                    let kind = TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
                     let program = self.machine.load(&graph, &[kind])?;
                     self.evaluations.insert(chosen.len(), program);
                     program
@@ -526,29 +481,17 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    fn save(
-        &self,
-        store: Option<&Store>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainingError> {
+    fn save(&self, store: Option<&Store>, observer: &mut dyn Observer) -> Result<(), TrainingError> {
         let Some(store) = store else {
             observer.warning("no checkpoint was written, since no checkpoint directory is set");
             return Ok(());
         };
-        let names: Vec<String> = self
-            .model_states
-            .iter()
-            .chain(&self.slots)
-            .cloned()
-            .collect();
+        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
         let states = names.iter().cloned().zip(self.read(&names)?).collect();
-        let best = self.best.as_ref().map(|best| {
-            self.model_states
-                .iter()
-                .cloned()
-                .zip(best.iter().cloned())
-                .collect()
-        });
+        let best = self
+            .best
+            .as_ref()
+            .map(|best| self.model_states.iter().cloned().zip(best.iter().cloned()).collect());
         store.save(&Checkpoint {
             progress: self.progress.clone(),
             states,
@@ -558,40 +501,21 @@ impl<'a> Run<'a> {
 
     /// Continues from a checkpoint; fails with a reason in words when it is of another model.
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
-        let names: Vec<String> = self
-            .model_states
-            .iter()
-            .chain(&self.slots)
-            .cloned()
-            .collect();
+        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
         let found: Vec<&String> = checkpoint.states.iter().map(|(name, _)| name).collect();
         if found != names.iter().collect::<Vec<_>>() {
-            return Err(
-                "the checkpoint holds other weights than the model has; training begins anew"
-                    .into(),
-            );
+            return Err("the checkpoint holds other weights than the model has; training begins anew".into());
         }
         for (name, value) in &checkpoint.states {
-            self.machine
-                .set_state(name, value)
-                .map_err(|error| error.to_string())?;
+            self.machine.set_state(name, value).map_err(|error| error.to_string())?;
         }
-        self.best = (!checkpoint.best.is_empty()).then(|| {
-            checkpoint
-                .best
-                .into_iter()
-                .map(|(_, value)| value)
-                .collect()
-        });
+        self.best =
+            (!checkpoint.best.is_empty()).then(|| checkpoint.best.into_iter().map(|(_, value)| value).collect());
         self.progress = checkpoint.progress;
         Ok(())
     }
 
-    fn finish(
-        self,
-        ended: Ended,
-        resumed_from: Option<usize>,
-    ) -> Result<TrainingResult, TrainingError> {
+    fn finish(self, ended: Ended, resumed_from: Option<usize>) -> Result<TrainingResult, TrainingError> {
         let plan = self.recipe.plan;
         let last = self.progress.reports.len().checked_sub(1);
         let (chosen, values) = match (plan.keep, self.best.clone()) {
@@ -604,10 +528,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|name| self.recipe.imported.graph.constants[name].elements.len())
             .sum();
-        let loss = chosen.map(|index| {
-            plan.objective
-                .loss(&self.progress.reports[index].validation)
-        });
+        let loss = chosen.map(|index| plan.objective.loss(&self.progress.reports[index].validation));
         debug_assert!(
             running_statistics(&self.recipe.imported.graph)
                 .iter()
@@ -630,15 +551,10 @@ impl<'a> Run<'a> {
 
 fn target_tensor(targets: &Targets, classes: bool) -> Tensor {
     match targets {
-        Targets::Classes { labels, .. } if classes => {
-            Tensor::new([labels.len()], Elements::I64(labels.clone()))
+        Targets::Classes { labels, .. } if classes => Tensor::new([labels.len()], Elements::I64(labels.clone())),
+        Targets::Classes { labels, .. } => {
+            Tensor::f32([labels.len(), 1], labels.iter().map(|label| *label as f32).collect())
         }
-        Targets::Classes { labels, .. } => Tensor::f32(
-            [labels.len(), 1],
-            labels.iter().map(|label| *label as f32).collect(),
-        ),
-        Targets::Values { width, values } => {
-            Tensor::f32([values.len() / width, *width], values.clone())
-        }
+        Targets::Values { width, values } => Tensor::f32([values.len() / width, *width], values.clone()),
     }
 }

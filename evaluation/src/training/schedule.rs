@@ -19,14 +19,9 @@ impl Schedule {
         let epoch = at.epoch as f64;
         match self {
             Self::Constant => base,
-            Self::Step { step_size, gamma } => {
-                base * libm::pow(*gamma, (at.epoch / step_size) as f64)
-            }
+            Self::Step { step_size, gamma } => base * libm::pow(*gamma, (at.epoch / step_size) as f64),
             Self::Multistep { milestones, gamma } => {
-                let passed = milestones
-                    .iter()
-                    .filter(|milestone| **milestone <= at.epoch)
-                    .count();
+                let passed = milestones.iter().filter(|milestone| **milestone <= at.epoch).count();
                 base * libm::pow(*gamma, passed as f64)
             }
             Self::Exponential { gamma } => base * libm::pow(*gamma, epoch),
@@ -50,9 +45,7 @@ impl Schedule {
                 let done = (epoch / (*epochs).max(1) as f64).min(1.0);
                 base * (start_factor + (end_factor - start_factor) * done)
             }
-            Self::LinearWarmup { epochs } => {
-                base * ((epoch + 1.0) / (*epochs as f64 + 1.0)).min(1.0)
-            }
+            Self::LinearWarmup { epochs } => base * ((epoch + 1.0) / (*epochs as f64 + 1.0)).min(1.0),
             Self::OneCycle {
                 rising,
                 initial_divisor,
@@ -64,18 +57,12 @@ impl Schedule {
                 let now = (at.epoch * at.steps + at.step) as f64;
                 let peak = (rising * (last + 1.0) - 1.0).max(1e-9);
                 let between = |from: f64, to: f64, done: f64| {
-                    to + (from - to)
-                        * 0.5
-                        * (1.0 + libm::cos(std::f64::consts::PI * done.clamp(0.0, 1.0)))
+                    to + (from - to) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done.clamp(0.0, 1.0)))
                 };
                 if now <= peak {
                     between(initial, base, now / peak)
                 } else {
-                    between(
-                        base,
-                        initial / final_divisor,
-                        (now - peak) / (last - peak).max(1e-9),
-                    )
+                    between(base, initial / final_divisor, (now - peak) / (last - peak).max(1e-9))
                 }
             }
         }
@@ -104,10 +91,7 @@ mod tests {
     fn assert_close(found: &[f64], expected: &[f64]) {
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
-            assert!(
-                (found - expected).abs() < 1e-12,
-                "{found} is not {expected}"
-            );
+            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
         }
     }
 
@@ -128,10 +112,7 @@ mod tests {
             gamma: 0.1,
         };
         assert_close(&rates(&multistep, 4), &[1.0, 0.1, 0.1, 0.01]);
-        assert_close(
-            &rates(&Schedule::Exponential { gamma: 0.5 }, 3),
-            &[1.0, 0.5, 0.25],
-        );
+        assert_close(&rates(&Schedule::Exponential { gamma: 0.5 }, 3), &[1.0, 0.5, 0.25]);
     }
 
     #[test]
@@ -170,7 +151,7 @@ mod tests {
             final_divisor: 1e4,
             total_epochs: 10,
         };
-        let at = |step| {
+        let at = |step: usize| {
             schedule.rate(
                 1.0,
                 Position {

@@ -83,19 +83,8 @@ impl Recipe<'_> {
             ElementType::F32
         };
         builder.input(TRAIN_TARGETS, TensorType::new(target_type, target_shape));
-        let target = builder.node(
-            "Gather",
-            &[TRAIN_TARGETS, ROWS],
-            vec![attribute::int("axis", 0)],
-        );
-        let (loss, seed) = losses::append(
-            &mut builder,
-            &self.plan.loss,
-            &prediction,
-            &target,
-            batch,
-            self.outputs,
-        );
+        let target = builder.node("Gather", &[TRAIN_TARGETS, ROWS], vec![attribute::int("axis", 0)]);
+        let (loss, seed) = losses::append(&mut builder, &self.plan.loss, &prediction, &target, batch, self.outputs);
 
         let candidates: Vec<String> = self
             .imported
@@ -111,9 +100,7 @@ impl Recipe<'_> {
             .filter_map(|(name, gradient)| gradient.map(|gradient| (name, gradient)))
             .unzip();
         if parameters.is_empty() {
-            return Err(TrainingError::Mismatch(
-                "the model has no trainable weights".into(),
-            ));
+            return Err(TrainingError::Mismatch("the model has no trainable weights".into()));
         }
         if let Some(largest) = self.plan.clip_norm {
             gradients = clip(&mut builder, &gradients, largest);
@@ -198,11 +185,7 @@ impl Recipe<'_> {
     }
 
     /// The training form of the forward graph, with masks as inputs.
-    fn lowered_graph(
-        &self,
-        batch: usize,
-        rows: usize,
-    ) -> Result<(Graph, lowering::Lowered), TrainingError> {
+    fn lowered_graph(&self, batch: usize, rows: usize) -> Result<(Graph, lowering::Lowered), TrainingError> {
         // Shapes do not depend on the form, so they come from the form for inference.
         let mut plain = self.imported.graph.clone();
         lowering::for_inference(&mut plain);
@@ -232,13 +215,10 @@ impl Recipe<'_> {
                 })
                 .map(|kind| kind.shape.clone())
         };
-        let lowered =
-            lowering::for_training(&mut graph, &shape_of).map_err(TrainingError::Mismatch)?;
+        let lowered = lowering::for_training(&mut graph, &shape_of).map_err(TrainingError::Mismatch)?;
         for Mask { feed, tensor, .. } in &lowered.masks {
             let shape = shape_of(tensor).ok_or_else(|| {
-                TrainingError::Mismatch(format!(
-                    "the shape of `{tensor}` is not known before running"
-                ))
+                TrainingError::Mismatch(format!("the shape of `{tensor}` is not known before running"))
             })?;
             graph
                 .inputs
@@ -278,13 +258,7 @@ impl Recipe<'_> {
 fn clip(builder: &mut Builder, gradients: &[String], largest: f64) -> Vec<String> {
     let squares: Vec<String> = gradients
         .iter()
-        .map(|gradient| {
-            builder.node(
-                "ReduceSumSquare",
-                &[gradient],
-                vec![attribute::int("keepdims", 0)],
-            )
-        })
+        .map(|gradient| builder.node("ReduceSumSquare", &[gradient], vec![attribute::int("keepdims", 0)]))
         .collect();
     let squares: Vec<&str> = squares.iter().map(String::as_str).collect();
     let sum = builder.node("Sum", &squares, Vec::new());
