@@ -154,7 +154,7 @@ pub fn differentiate(
         let gradients: Gradients = node
             .outputs
             .iter()
-            .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
+            .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
             .collect();
         if gradients.iter().all(Option::is_none) {
             continue;
@@ -175,11 +175,11 @@ pub fn differentiate(
     }
     Ok(wanted
         .iter()
-        .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
+        .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
         .collect())
 }
 
-fn total(builder: &mut Builder, parts: Vec<String>) -> String {
+fn total(builder: &mut Builder, parts: &[String]) -> String {
     let names: Vec<&str> = parts.iter().map(String::as_str).collect();
     match names[..] {
         [one] => one.to_owned(),

@@ -113,13 +113,13 @@ impl Imported {
             output.name.clone().unwrap_or_default(),
         );
         Ok(Self {
+            model,
             graph,
             input,
             declared,
             output,
             candidates,
             opset,
-            model,
         })
     }
 

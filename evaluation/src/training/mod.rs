@@ -13,6 +13,8 @@ mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torch_tests;
 
 use std::path::{Path, PathBuf};
 
@@ -71,6 +73,11 @@ pub trait Observer {
     /// Called before each step; must be cheap. `Stop` here ends after the epochs completed so far.
     fn poll(&mut self) -> Decision {
         Decision::Continue
+    }
+
+    /// Called after each step with its training loss; must be cheap.
+    fn step(&mut self, loss: f32) {
+        let _ = loss;
     }
 
     /// Something the user should know that is no error, such as a refused checkpoint.

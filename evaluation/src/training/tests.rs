@@ -370,7 +370,9 @@ fn binary_cross_entropy_takes_two_classes() {
     let Targets::Classes { labels, classes } = &mut samples.targets else {
         unreachable!("clusters are classes")
     };
-    labels.iter_mut().for_each(|label| *label = i64::from(*label > 0));
+    for label in labels.iter_mut() {
+        *label = i64::from(*label > 0);
+    }
     *classes = 2;
     let document = json!({
         "model": {"blocks": [{"dense": {"units": 8, "activation": "relu"}}]}, "loss": "binary_cross_entropy",
