@@ -446,3 +446,22 @@ fn the_summary_lists_shapes_and_parameters() {
         48 + 32 + 136 + 16 + 27
     );
 }
+
+#[test]
+fn the_reference_interpreter_trains_to_the_same_losses() {
+    let document = {
+        let mut document = everything();
+        document["training"]["epochs"] = json!(2);
+        document
+    };
+    let (train_set, validation) = (clusters(40, 1), clusters(20, 2));
+    let on = |engine: &dyn crate::engine::Engine| {
+        let plan = plan(document.clone());
+        train(engine, &plan, &train_set, &validation, None, &mut Script::default()).unwrap()
+    };
+    let (first, second) = (on(testing::engine()), on(&crate::engine::reference::Reference));
+    for (first, second) in first.epochs.iter().zip(&second.epochs) {
+        let error = (first.train_loss - second.train_loss).abs();
+        assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
+    }
+}
