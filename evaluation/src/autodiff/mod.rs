@@ -5,7 +5,7 @@
 //! adds up what several users of a tensor contribute, and skips whatever no wanted tensor depends on.
 //!
 //! To add an operator: write its rule and at least one test case into a file here, or into a new file, and list it in
-//! the file's `RULES`; a new file also takes one line in [`FAMILIES`]. The tests check every registered rule by central
+//! the file's `RULES`; a new file also takes one line in `FAMILIES`. The tests check every registered rule by central
 //! differences and fail for a rule without a case.
 
 mod activation;

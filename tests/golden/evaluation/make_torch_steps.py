@@ -28,6 +28,24 @@ def mlp(*widths, activation=nn.ReLU, norm=None):
     return nn.Sequential(*layers)
 
 
+class Shapes(nn.Module):
+    """Uses the shape of its input, and operators that move numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 8)
+        self.second = nn.Linear(8, 4, bias=False)
+        self.scale = nn.Parameter(torch.ones(1, 2, 4))
+
+    def forward(self, x):
+        rows = x.size(0)
+        y = self.first(x)
+        left, right = y.chunk(2, dim=-1)
+        y = torch.cat([left * torch.sigmoid(right), y[:, :, 1:5] * self.scale], dim=-1)
+        y = y.transpose(1, 2).reshape(rows, 8, -1).mean(dim=2)
+        return self.second(y.view(rows, -1)) + (x * x).sum(dim=(1, 2)).unsqueeze(1).sqrt()
+
+
 def cases():
     torch.manual_seed(3)
     yield "classification_sgd", mlp(6, 12, 8, 4), "cross_entropy", dict(
@@ -41,6 +59,10 @@ def cases():
     yield "classification_adamw", mlp(6, 12, 8, 4, activation=nn.GELU, norm=nn.LayerNorm), "cross_entropy", dict(
         optimizer={"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
         schedule={"name": "cosine"},
+    )
+    yield "shapes_sgd", Shapes(), "cross_entropy", dict(
+        optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": 0.5},
+        schedule={"name": "constant"},
     )
     yield "regression_rmsprop", mlp(6, 12, 2, activation=nn.SiLU), "huber", dict(
         optimizer={"name": "rmsprop", "learning_rate": 0.003, "momentum": 0.5, "weight_decay": 0.001},
@@ -120,8 +142,11 @@ def main():
         "cases": [],
     }
     for name, model, loss, options in cases():
-        example = torch.from_numpy(inputs[:2])
-        has_norm = any(isinstance(layer, nn.BatchNorm1d) for layer in model)
+        rows_in = torch.from_numpy(inputs)
+        if isinstance(model, Shapes):
+            rows_in = rows_in.reshape(rows, 2, 3)
+        example = rows_in[:2]
+        has_norm = any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules())
         training = torch.onnx.TrainingMode.TRAINING if has_norm else torch.onnx.TrainingMode.EVAL
         model.train(has_norm)
         torch.onnx.export(
@@ -151,7 +176,7 @@ def main():
         for step in range(STEPS):
             at = slice(step * BATCH % rows, step * BATCH % rows + BATCH)
             optimizer.zero_grad()
-            value = function(model(torch.from_numpy(inputs[at])), target[at])
+            value = function(model(rows_in[at]), target[at])
             value.backward()
             optimizer.step()
             if every_step or (step + 1) % (rows // BATCH) == 0:

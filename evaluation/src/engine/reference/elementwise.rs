@@ -166,6 +166,6 @@ fn choose(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let data = Zip::from(&condition)
         .and(&yes_data)
         .and(&no_data)
-        .map_collect(|condition, yes, no| if *condition != 0.0 { *yes } else { *no });
+        .map_collect(|condition, yes, no| if *condition == 0.0 { *no } else { *yes });
     Ok(vec![Value::new(yes.element, data)])
 }

@@ -49,6 +49,7 @@ fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     Ok(vec![Value::new(first.element, y.into_dyn())])
 }
 
+#[expect(clippy::many_single_char_names, reason = "the names are those of the formula")]
 fn matmul(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let (first, second) = (need(inputs, 0)?, need(inputs, 1)?);
     let (mut a, mut b) = (first.data.clone(), second.data.clone());

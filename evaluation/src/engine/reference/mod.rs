@@ -3,7 +3,7 @@
 //! It checks ONNX Runtime and the gradient rules, and trains small models without any library. Integers and truth
 //! values are kept as doubles too, exact up to 2⁵³; results of type `float32` are rounded only when they leave.
 //!
-//! To add an operator: write its function into a file here and list it in [`operator`].
+//! To add an operator: write its function into a file here and list it in that file's `operator`.
 
 mod elementwise;
 mod linear;

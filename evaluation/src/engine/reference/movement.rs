@@ -25,8 +25,8 @@ pub(super) fn operator(name: &str) -> Option<Operator> {
     })
 }
 
-fn one(element: ElementType, data: ArrayD<f64>) -> Result<Vec<Value>, String> {
-    Ok(vec![Value::new(element, data)])
+fn one(element: ElementType, data: ArrayD<f64>) -> Vec<Value> {
+    vec![Value::new(element, data)]
 }
 
 fn with_shape(x: &Value, shape: &[usize]) -> Result<Vec<Value>, String> {
@@ -35,10 +35,10 @@ fn with_shape(x: &Value, shape: &[usize]) -> Result<Vec<Value>, String> {
         .as_standard_layout()
         .into_owned()
         .into_shape_with_order(IxDyn(shape));
-    one(
+    Ok(one(
         x.element,
         data.map_err(|_| format!("{} numbers do not fit the shape {shape:?}", x.data.len()))?,
-    )
+    ))
 }
 
 fn reshape(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
@@ -111,27 +111,27 @@ fn transpose(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         Some(order) => order.iter().map(|axis| axis_of(*axis, x.data.ndim())).collect(),
         None => (0..x.data.ndim()).rev().collect(),
     };
-    one(
+    Ok(one(
         x.element,
         x.data
             .view()
             .permuted_axes(IxDyn(&order))
             .as_standard_layout()
             .into_owned(),
-    )
+    ))
 }
 
 fn expand(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let x = need(inputs, 0)?;
     let wanted: Vec<usize> = need(inputs, 1)?.ints().into_iter().map(|dim| dim as usize).collect();
     let shape = super::elementwise::common_shape(x.shape(), &wanted)?;
-    one(
+    Ok(one(
         x.element,
         x.data
             .broadcast(IxDyn(&shape))
             .expect("the common shape fits")
             .to_owned(),
-    )
+    ))
 }
 
 fn concat(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
@@ -141,24 +141,23 @@ fn concat(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         first.data.ndim(),
     );
     let parts: Vec<_> = inputs.iter().flatten().map(|value| value.data.view()).collect();
-    one(
+    Ok(one(
         first.element,
         concatenate(Axis(axis), &parts).map_err(|error| error.to_string())?,
-    )
+    ))
 }
 
 fn split(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let x = need(inputs, 0)?;
     let axis = axis_of(node.int("axis").unwrap_or(0), x.data.ndim());
     let size = x.shape()[axis];
-    let sizes: Vec<usize> = match maybe(inputs, 1) {
-        Some(sizes) => sizes.ints().into_iter().map(|size| size as usize).collect(),
-        None => {
-            let chunk = size.div_ceil(node.outputs.len());
-            (0..node.outputs.len())
-                .map(|index| chunk.min(size - (index * chunk).min(size)))
-                .collect()
-        }
+    let sizes: Vec<usize> = if let Some(sizes) = maybe(inputs, 1) {
+        sizes.ints().into_iter().map(|size| size as usize).collect()
+    } else {
+        let chunk = size.div_ceil(node.outputs.len());
+        (0..node.outputs.len())
+            .map(|index| chunk.min(size - (index * chunk).min(size)))
+            .collect()
     };
     let mut start = 0;
     let mut parts = Vec::new();
@@ -186,14 +185,15 @@ fn slice(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
         let start = from_front(starts[index]).clamp(low.max(0), high);
         let end = from_front(ends[index]).clamp(low, high);
-        let chosen: Vec<usize> = (0..)
-            .map(|count| start + count * step)
-            .take_while(|at| if step > 0 { *at < end } else { *at > end })
-            .map(|at| at as usize)
-            .collect();
+        let count = if step > 0 {
+            (end - start + step - 1) / step
+        } else {
+            (start - end - step - 1) / -step
+        };
+        let chosen: Vec<usize> = (0..count.max(0)).map(|index| (start + index * step) as usize).collect();
         data = data.select(Axis(axis), &chosen);
     }
-    one(x.element, data)
+    Ok(one(x.element, data))
 }
 
 /// Zeros around.
@@ -209,7 +209,7 @@ fn pad(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         let target: Vec<usize> = (0..rank).map(|axis| (at[axis] as i64 + pads[axis]) as usize).collect();
         data[IxDyn(&target)] = *value;
     }
-    one(x.element, data)
+    Ok(one(x.element, data))
 }
 
 fn gather(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
@@ -240,7 +240,7 @@ fn scatter_elements(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, Stri
             data[&target] = *update;
         }
     }
-    one(x.element, data)
+    Ok(one(x.element, data))
 }
 
 /// On the last axis.
@@ -258,13 +258,13 @@ fn one_hot(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
             .fold(0, |row, (at, dim)| row * dim + at);
         numbers[usize::from(axis_of(labels[row], depth) == at[shape.len() - 1])]
     });
-    one(values.element, data)
+    Ok(one(values.element, data))
 }
 
 fn shape_of(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let shape: Vec<f64> = need(inputs, 0)?.shape().iter().map(|dim| *dim as f64).collect();
-    one(
+    Ok(one(
         ElementType::I64,
         ArrayD::from_shape_vec(IxDyn(&[shape.len()]), shape).expect("a vector fits its length"),
-    )
+    ))
 }
