@@ -1,1 +1,3 @@
 //! Table of contents.
+
+pub mod dataset;

@@ -1,0 +1,8 @@
+//! Training data.
+
+mod column;
+mod error;
+pub mod fetch;
+mod read;
+
+pub use error::DatasetError;
