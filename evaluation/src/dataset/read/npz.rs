@@ -32,7 +32,7 @@ impl NpzReader {
         let (members, names): (Vec<_>, Vec<_>) = archive
             .file_names()
             .enumerate()
-            .filter_map(|(index, name)| Some((index, name.strip_suffix(".npy")?.to_owned())))
+            .filter_map(|(index, name)| Some((index, name.ok()?.strip_suffix(".npy")?.to_owned())))
             .unzip();
         if names.is_empty() {
             return Err(DatasetError::damaged(
