@@ -110,6 +110,14 @@ impl Column {
         self.values.len().checked_div(self.width()).unwrap_or(0)
     }
 
+    /// Values that are missing or not finite.
+    pub(crate) fn missing(&self) -> usize {
+        match &self.values {
+            Values::Texts(texts) => texts.iter().filter(|text| text.is_empty()).count(),
+            values => (0..values.len()).filter(|index| !values.number(*index).is_finite()).count(),
+        }
+    }
+
     /// `numbers of shape 8 x 8`, for messages and summaries.
     pub(crate) fn describe(&self) -> String {
         if self.row_shape.is_empty() {

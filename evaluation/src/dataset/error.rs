@@ -86,3 +86,117 @@ pub enum DatasetError {
         path: PathBuf,
         /// The name as the model file has it.
         wanted: String,
+        /// `; did you mean …?` or nothing.
+        nearest: String,
+        /// The names that exist, shortened.
+        known: String,
+    },
+
+    /// Two files that should be concatenated do not fit.
+    #[error("training data `{path}`: column `{column}` has {found}, but `{first}` has {expected}")]
+    Schema {
+        /// The file that differs.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it has.
+        found: String,
+        /// The file read first.
+        first: PathBuf,
+        /// What that one has.
+        expected: String,
+    },
+
+    /// Columns that belong together differ in length.
+    #[error(
+        "training data `{path}`: `{column}` has {found} rows, but `{other}` has {expected}; every input and target needs one row per sample"
+    )]
+    RowCount {
+        /// The file.
+        path: PathBuf,
+        /// The column that differs.
+        column: String,
+        /// Its rows.
+        found: usize,
+        /// The column it is compared with.
+        other: String,
+        /// The rows of that one.
+        expected: usize,
+    },
+
+    /// The values of a row cannot be arranged as asked.
+    #[error("training data: {what} must be {expected}, found {found}")]
+    Shape {
+        /// Inputs or targets, with names.
+        what: String,
+        /// What would do.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
+
+    /// A value is missing, not finite or not a number.
+    #[error("training data `{path}`: row {row}, column `{column}`: {finding}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Row in that file, from 1.
+        row: usize,
+        /// The column, with the element where a row has several.
+        column: String,
+        /// What is there and what helps.
+        finding: String,
+    },
+
+    /// There are too few rows, classes or groups for the split that is asked for.
+    #[error("training data: {0}")]
+    Split(String),
+
+    /// A download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+impl DatasetError {
+    /// Whether the machine or the network failed, not the user's input: the same call may succeed elsewhere or later.
+    #[must_use]
+    pub fn is_infrastructure(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Fetch(error) => error.is_infrastructure(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Turns an error of the system into the variant that tells the user what to do.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing {
+                path: path.to_owned(),
+                hint: String::new(),
+            },
+            io::ErrorKind::UnexpectedEof => Self::damaged(path, "the file is cut off; copy or download it again"),
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
+/// A list of names for a message: all when they are few, else the first ones and a count.
+pub(crate) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    if names.len() > SHOWN {
+        text.push(format!("{} more", names.len() - SHOWN));
+    }
+    text.join(", ")
+}

@@ -1,0 +1,18 @@
+//! Names of the environment variables by which the manager speaks to steering and to payloads.
+
+/// Name of the task.
+pub const TASK: &str = "HPO_TASK";
+/// Name of the segment; absent in a task without segments.
+pub const SEGMENT: &str = "HPO_SEGMENT";
+/// Id of the point, a decimal string from "1".
+pub const POINT_ID: &str = "HPO_POINT_ID";
+/// Number of the attempt, from 1.
+pub const ATTEMPT: &str = "HPO_ATTEMPT";
+/// File to which a payload may append [`crate::report::Report`] lines.
+pub const REPORT_FILE: &str = "HPO_REPORT_FILE";
+/// File in which a payload finds a [`crate::report::Decision`]; absent until there is one.
+pub const DECISION_FILE: &str = "HPO_DECISION_FILE";
+/// Directory for checkpoints that outlive an attempt.
+pub const CHECKPOINT_DIR: &str = "HPO_CHECKPOINT_DIR";
+/// Seed of steering when the command line gives none.
+pub const STEERING_SEED: &str = "STEERING_SEED";
