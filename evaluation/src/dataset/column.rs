@@ -114,7 +114,9 @@ impl Column {
     pub(crate) fn missing(&self) -> usize {
         match &self.values {
             Values::Texts(texts) => texts.iter().filter(|text| text.is_empty()).count(),
-            values => (0..values.len()).filter(|index| !values.number(*index).is_finite()).count(),
+            values => (0..values.len())
+                .filter(|index| !values.number(*index).is_finite())
+                .count(),
         }
     }
 
@@ -123,22 +125,14 @@ impl Column {
         if self.row_shape.is_empty() {
             self.values.kind().to_owned()
         } else {
-            format!(
-                "{} of shape {}",
-                self.values.kind(),
-                shape_text(&self.row_shape)
-            )
+            format!("{} of shape {}", self.values.kind(), shape_text(&self.row_shape))
         }
     }
 }
 
 /// `8 x 8`.
 pub(crate) fn shape_text(shape: &[usize]) -> String {
-    shape
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join(" x ")
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
 /// A file and how many rows came from it.
@@ -186,10 +180,7 @@ impl Table {
         let first = self.sources[0].path.clone();
         let path = other.sources[0].path.clone();
         let mut columns = Vec::with_capacity(self.columns.len());
-        for (ours, theirs) in std::mem::take(&mut self.columns)
-            .into_iter()
-            .zip(other.columns)
-        {
+        for (ours, theirs) in std::mem::take(&mut self.columns).into_iter().zip(other.columns) {
             let (expected, found) = (ours.describe(), theirs.describe());
             let same_shape = ours.row_shape == theirs.row_shape;
             let values = if same_shape {

@@ -90,11 +90,7 @@ pub(crate) enum Classes {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Split {
     /// Part of the same files.
-    Part {
-        amount: Amount,
-        seed: u64,
-        kind: SplitKind,
-    },
+    Part { amount: Amount, seed: u64, kind: SplitKind },
     /// Files of their own.
     Files(Vec<TrainingFile>),
 }
@@ -158,15 +154,27 @@ impl DataDescription {
         let map = object(section, "/data", "an object with at least `targets`")?;
         check_keys(map, "/data", &KEYS)?;
         let fraction = field(map, "/data", "fraction", "a number above 0 and at most 1")?.unwrap_or(1.0);
-        check("/data/fraction", fraction > 0.0 && fraction <= 1.0, "above 0 and at most 1", fraction)?;
+        check(
+            "/data/fraction",
+            fraction > 0.0 && fraction <= 1.0,
+            "above 0 and at most 1",
+            fraction,
+        )?;
         let scale: f64 = field(map, "/data", "scale", "a number other than 0")?.unwrap_or(1.0);
-        check("/data/scale", scale.is_finite() && scale != 0.0, "a finite number other than 0", scale)?;
+        check(
+            "/data/scale",
+            scale.is_finite() && scale != 0.0,
+            "a finite number other than 0",
+            scale,
+        )?;
         let max_rows = field(map, "/data", "max_rows", "a number of rows")?;
         check("/data/max_rows", max_rows != Some(0), "at least 1", 0)?;
         let shape: Option<Vec<usize>> = field(map, "/data", "shape", "a list of lengths, such as [1, 8, 8]")?;
         check(
             "/data/shape",
-            shape.as_ref().is_none_or(|shape| !shape.is_empty() && !shape.contains(&0)),
+            shape
+                .as_ref()
+                .is_none_or(|shape| !shape.is_empty() && !shape.contains(&0)),
             "a list of lengths of at least 1",
             format!("{:?}", shape.as_deref().unwrap_or_default()),
         )?;
@@ -209,7 +217,11 @@ fn wrong(pointer: &str, expected: impl Into<String>, found: impl Into<String>) -
 }
 
 fn check(pointer: &str, holds: bool, expected: &str, found: impl ToString) -> Result<(), DatasetError> {
-    if holds { Ok(()) } else { Err(wrong(pointer, expected, found.to_string())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(wrong(pointer, expected, found.to_string()))
+    }
 }
 
 fn object<'a>(value: &'a Value, pointer: &str, expected: &str) -> Result<&'a Map<String, Value>, DatasetError> {
@@ -247,8 +259,15 @@ fn field<T: DeserializeOwned>(
 fn files(value: Option<&Value>, place: &str) -> Result<Vec<TrainingFile>, DatasetError> {
     let Some(value) = value else { return Ok(Vec::new()) };
     training_data::from_value(value).map_err(|problems| {
-        let problem = problems.into_iter().next().expect("a refused list has at least one problem");
-        wrong(&format!("{place}{}", problem.pointer), "file names or URLs", problem.message)
+        let problem = problems
+            .into_iter()
+            .next()
+            .expect("a refused list has at least one problem");
+        wrong(
+            &format!("{place}{}", problem.pointer),
+            "file names or URLs",
+            problem.message,
+        )
     })
 }
 
@@ -280,7 +299,11 @@ fn delimiter(map: &Map<String, Value>) -> Result<Option<u8>, DatasetError> {
     match text.as_deref().map(str::as_bytes) {
         None => Ok(None),
         Some(&[byte]) if byte.is_ascii() => Ok(Some(byte)),
-        Some(_) => Err(wrong("/data/delimiter", expected, format!("`{}`", text.unwrap_or_default()))),
+        Some(_) => Err(wrong(
+            "/data/delimiter",
+            expected,
+            format!("`{}`", text.unwrap_or_default()),
+        )),
     }
 }
 
@@ -294,10 +317,19 @@ fn split(value: Option<&Value>) -> Result<Split, DatasetError> {
     check_keys(map, PLACE, &SPLIT_KEYS)?;
     if map.contains_key("validation_files") {
         if let Some(other) = map.keys().find(|key| *key != "validation_files") {
-            return Err(wrong(PLACE, "either `validation_files` or a part of the same files", format!("`{other}` too")));
+            return Err(wrong(
+                PLACE,
+                "either `validation_files` or a part of the same files",
+                format!("`{other}` too"),
+            ));
         }
         let files = files(map.get("validation_files"), "/data/split/validation_files")?;
-        check("/data/split/validation_files", !files.is_empty(), "at least one file", "an empty list")?;
+        check(
+            "/data/split/validation_files",
+            !files.is_empty(),
+            "at least one file",
+            "an empty list",
+        )?;
         return Ok(Split::Files(files));
     }
     let amount = "a share between 0 and 1, or a number of rows";
@@ -312,10 +344,18 @@ fn split(value: Option<&Value>) -> Result<Split, DatasetError> {
     let kind = match (kind.as_deref(), group) {
         (None | Some("grouped"), Some(group)) => SplitKind::Grouped(group),
         (Some("grouped"), None) => {
-            return Err(wrong("/data/split/group", "the column whose values are the groups", "nothing"));
+            return Err(wrong(
+                "/data/split/group",
+                "the column whose values are the groups",
+                "nothing",
+            ));
         }
         (Some(kind), Some(_)) => {
-            return Err(wrong("/data/split/kind", "`grouped` where there is a `group`", format!("`{kind}`")));
+            return Err(wrong(
+                "/data/split/kind",
+                "`grouped` where there is a `group`",
+                format!("`{kind}`"),
+            ));
         }
         (None | Some("random"), None) => SplitKind::Random,
         (Some("stratified"), None) => SplitKind::Stratified,
@@ -350,7 +390,11 @@ mod tests {
         assert_eq!(data.targets, [Selector::Name("y".to_owned())]);
         assert_eq!(
             data.split,
-            Split::Part { amount: Amount::Share(0.2), seed: 0, kind: SplitKind::Random }
+            Split::Part {
+                amount: Amount::Share(0.2),
+                seed: 0,
+                kind: SplitKind::Random
+            }
         );
         assert_eq!(data.normalize, Normalize::None);
     }
@@ -358,8 +402,14 @@ mod tests {
     #[test]
     fn wrong_fields_are_named_by_their_pointer() {
         for (section, message) in [
-            (json!(null), "model file: `/data` must be an object with at least `targets`, found nothing"),
-            (json!({}), "model file: `/data/targets` must be the column or columns to predict, found nothing"),
+            (
+                json!(null),
+                "model file: `/data` must be an object with at least `targets`, found nothing",
+            ),
+            (
+                json!({}),
+                "model file: `/data/targets` must be the column or columns to predict, found nothing",
+            ),
             (
                 json!({"targets": "y", "fraction": 0}),
                 "model file: `/data/fraction` must be above 0 and at most 1, found 0",
@@ -393,8 +443,14 @@ mod tests {
                 json!({"targets": "y", "delimiter": ",,"}),
                 "model file: `/data/delimiter` must be one ASCII character, such as \",\" or \"\\t\", found `,,`",
             ),
-            (json!({"targets": "y", "classes": 1}), "model file: `/data/classes` must be at least 2, found 1"),
-            (json!({"targets": "y", "max_rows": 0}), "model file: `/data/max_rows` must be at least 1, found 0"),
+            (
+                json!({"targets": "y", "classes": 1}),
+                "model file: `/data/classes` must be at least 2, found 1",
+            ),
+            (
+                json!({"targets": "y", "max_rows": 0}),
+                "model file: `/data/max_rows` must be at least 1, found 0",
+            ),
         ] {
             assert_eq!(DataDescription::from_value(&section).unwrap_err().to_string(), message);
         }
@@ -404,6 +460,9 @@ mod tests {
     fn an_unknown_key_brings_the_nearest_known_one() {
         let error = DataDescription::from_value(&json!({"targets": "y", "normalise": "none"})).unwrap_err();
         let message = error.to_string();
-        assert!(message.ends_with("found the unknown key `normalise`; did you mean `normalize`?"), "{message}");
+        assert!(
+            message.ends_with("found the unknown key `normalise`; did you mean `normalize`?"),
+            "{message}"
+        );
     }
 }

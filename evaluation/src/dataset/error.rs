@@ -60,9 +60,7 @@ pub enum DatasetError {
     },
 
     /// The format of a file is none of ours.
-    #[error(
-        "training data `{path}`: {found}; `.npy`, `.npz`, `.csv` (also gzipped) and `.parquet` can be read"
-    )]
+    #[error("training data `{path}`: {found}; `.npy`, `.npz`, `.csv` (also gzipped) and `.parquet` can be read")]
     UnknownFormat {
         /// The file.
         path: PathBuf,

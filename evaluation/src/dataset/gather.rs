@@ -18,7 +18,10 @@ pub(crate) fn locate(
     fetching: &FetchOptions,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<PathBuf>, DatasetError> {
-    files.iter().map(|file| locate_one(file, base, fetching, note)).collect()
+    files
+        .iter()
+        .map(|file| locate_one(file, base, fetching, note))
+        .collect()
 }
 
 fn locate_one(
@@ -34,7 +37,10 @@ fn locate_one(
     }
     let path = base.join(location);
     if !path.exists() {
-        return Err(DatasetError::Missing { hint: missing_hint(&path), path });
+        return Err(DatasetError::Missing {
+            hint: missing_hint(&path),
+            path,
+        });
     }
     if let Some(expected) = file.sha256() {
         let found = fetch::sha256_of(&path).map_err(|error| DatasetError::io(&path, error))?;
@@ -50,12 +56,17 @@ fn locate_one(
 
 /// The nearest name in the directory, or that there is no such directory.
 fn missing_hint(path: &Path) -> String {
-    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| *parent != Path::new(""))
+        .unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(directory) else {
         return format!(", and there is no directory `{}`", directory.display());
     };
-    let names: Vec<String> =
-        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     did_you_mean(&wanted, names.iter().map(String::as_str))
 }
@@ -98,7 +109,10 @@ pub(crate) fn open_all(paths: &[PathBuf], text: TextOptions) -> Result<Vec<(Path
             }
         }
     }
-    Ok(sets.into_iter().map(|(path, set)| (path, Box::new(set) as Box<dyn Reader>)).collect())
+    Ok(sets
+        .into_iter()
+        .map(|(path, set)| (path, Box::new(set) as Box<dyn Reader>))
+        .collect())
 }
 
 /// Several files with one array each.
@@ -138,7 +152,10 @@ pub(crate) fn needed(
     group: Option<&Selector>,
 ) -> Result<Needed, DatasetError> {
     let find_all = |selectors: &[Selector]| {
-        selectors.iter().map(|selector| find(path, names, selector)).collect::<Result<Vec<_>, _>>()
+        selectors
+            .iter()
+            .map(|selector| find(path, names, selector))
+            .collect::<Result<Vec<_>, _>>()
     };
     let targets = find_all(targets)?;
     let group = group.map(|selector| find(path, names, selector)).transpose()?;
@@ -180,7 +197,10 @@ fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, Da
     };
     match selector {
         Selector::Name(name) if names.contains(name) => Ok(name.clone()),
-        Selector::Name(name) => Err(unknown(name.clone(), did_you_mean(name, names.iter().map(String::as_str)))),
+        Selector::Name(name) => Err(unknown(
+            name.clone(),
+            did_you_mean(name, names.iter().map(String::as_str)),
+        )),
         Selector::Position(position) => {
             let count = names.len() as i64;
             let index = if *position < 0 { position + count } else { *position };
@@ -210,12 +230,15 @@ pub(crate) fn read_table(
             .iter()
             .map(|name| {
                 let names = reader.names();
-                names.iter().position(|other| other == name).ok_or_else(|| DatasetError::UnknownColumn {
-                    path: path.clone(),
-                    wanted: name.clone(),
-                    nearest: did_you_mean(name, names.iter().map(String::as_str)),
-                    known: listed(names),
-                })
+                names
+                    .iter()
+                    .position(|other| other == name)
+                    .ok_or_else(|| DatasetError::UnknownColumn {
+                        path: path.clone(),
+                        wanted: name.clone(),
+                        nearest: did_you_mean(name, names.iter().map(String::as_str)),
+                        known: listed(names),
+                    })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let columns = reader.read(&indices)?;
@@ -249,5 +272,8 @@ fn checked(path: PathBuf, columns: Vec<Column>) -> Result<Table, DatasetError> {
     if rows == 0 {
         return Err(DatasetError::NoRows { path });
     }
-    Ok(Table { sources: vec![Source { path, rows }], columns })
+    Ok(Table {
+        sources: vec![Source { path, rows }],
+        columns,
+    })
 }

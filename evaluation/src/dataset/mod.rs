@@ -111,7 +111,10 @@ pub fn load(
         return Err(DatasetError::NoFiles);
     }
     let group = match &description.split {
-        description::Split::Part { kind: description::SplitKind::Grouped(group), .. } => Some(group),
+        description::Split::Part {
+            kind: description::SplitKind::Grouped(group),
+            ..
+        } => Some(group),
         _ => None,
     };
     let paths = gather::locate(files, &places.base, &places.fetching, note)?;

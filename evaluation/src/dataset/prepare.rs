@@ -49,7 +49,14 @@ pub(crate) fn prepare(
         .then(|| targets::labels(table, &target_columns, description.classes.as_ref(), &rows))
         .transpose()?;
 
-    let parts = divide(table, needed.group.as_ref().map(find), description, origin, &rows, labels.as_ref())?;
+    let parts = divide(
+        table,
+        needed.group.as_ref().map(find),
+        description,
+        origin,
+        &rows,
+        labels.as_ref(),
+    )?;
     let seed = match &description.split {
         description::Split::Part { seed, .. } => *seed,
         description::Split::Files(_) => 0,
@@ -87,7 +94,14 @@ pub(crate) fn prepare(
         files: table
             .sources
             .iter()
-            .map(|source| source.path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .map(|source| {
+                source
+                    .path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .collect(),
         rows: table.rows(),
         dropped_rows: dropped,
@@ -148,8 +162,10 @@ fn usable_rows(
     missing: Missing,
 ) -> Result<Vec<usize>, DatasetError> {
     let mut usable = vec![true; table.rows()];
-    for (column, is_target) in
-        inputs.iter().map(|column| (column, false)).chain(targets.iter().map(|column| (column, true)))
+    for (column, is_target) in inputs
+        .iter()
+        .map(|column| (column, false))
+        .chain(targets.iter().map(|column| (column, true)))
     {
         let width = column.width();
         for index in 0..column.values.len() {
@@ -171,7 +187,11 @@ fn usable_rows(
                 continue;
             }
             let (path, row) = table.place(index / width);
-            let name = if width == 1 { column.name.clone() } else { format!("{}[{}]", column.name, index % width) };
+            let name = if width == 1 {
+                column.name.clone()
+            } else {
+                format!("{}[{}]", column.name, index % width)
+            };
             let remedy = if fillable {
                 "; correct it, or set `data.missing` to `drop`, `zero` or `mean`"
             } else {
@@ -201,7 +221,9 @@ fn divide(
         let (train, validation): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| rows[*at] < *first);
         if train.is_empty() || validation.is_empty() {
             let what = if train.is_empty() { "training" } else { "validation" };
-            return Err(DatasetError::Split(format!("no {what} rows are left after rows with missing values are dropped")));
+            return Err(DatasetError::Split(format!(
+                "no {what} rows are left after rows with missing values are dropped"
+            )));
         }
         return Ok(Parts { train, validation });
     }
@@ -225,12 +247,18 @@ fn group_ids(column: &Column, rows: &[usize]) -> Vec<usize> {
     let text = |row: usize| match &column.values {
         Values::Texts(texts) => texts[row * width..(row + 1) * width].join("\n"),
         Values::Integers(values) => format!("{:?}", &values[row * width..(row + 1) * width]),
-        values => (row * width..(row + 1) * width).map(|at| format!("{:?} ", values.number(at))).collect(),
+        values => (row * width..(row + 1) * width)
+            .map(|at| format!("{:?} ", values.number(at)))
+            .collect(),
     };
     let distinct: BTreeSet<String> = rows.iter().map(|row| text(*row)).collect();
     let distinct: Vec<String> = distinct.into_iter().collect();
     rows.iter()
-        .map(|row| distinct.binary_search(&text(*row)).expect("every value is among the distinct ones"))
+        .map(|row| {
+            distinct
+                .binary_search(&text(*row))
+                .expect("every value is among the distinct ones")
+        })
         .collect()
 }
 
@@ -279,7 +307,11 @@ impl Filler {
                         sums[element].1 += 1.0;
                     }
                 });
-                Self(Some(sums.into_iter().map(|(sum, count): (f64, f64)| sum / count.max(1.0)).collect()))
+                Self(Some(
+                    sums.into_iter()
+                        .map(|(sum, count): (f64, f64)| sum / count.max(1.0))
+                        .collect(),
+                ))
             }
         }
     }
@@ -326,7 +358,8 @@ fn scaled(
             path: path.to_owned(),
             row,
             column: name_of_element(inputs, at % width),
-            finding: "the value is too large for single precision; use `\"normalize\": \"standard\"` or a `scale`".to_owned(),
+            finding: "the value is too large for single precision; use `\"normalize\": \"standard\"` or a `scale`"
+                .to_owned(),
         });
     }
     Ok(out)

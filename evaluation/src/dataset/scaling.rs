@@ -44,7 +44,10 @@ impl Units {
             [channels, ..] => *channels,
             [] => 1,
         };
-        Self { count, size: length / count }
+        Self {
+            count,
+            size: length / count,
+        }
     }
 
     pub(crate) fn unit(self, element: usize) -> usize {
@@ -69,7 +72,11 @@ impl Scaling {
                     low[unit] = low[unit].min(value);
                     high[unit] = high[unit].max(value);
                 });
-                let range = low.iter().zip(&high).map(|(low, high)| divisor(high - low, *low)).collect();
+                let range = low
+                    .iter()
+                    .zip(&high)
+                    .map(|(low, high)| divisor(high - low, *low))
+                    .collect();
                 ("minmax", low, range)
             }
             Normalize::Standard => {
@@ -89,12 +96,17 @@ impl Scaling {
                     .iter()
                     .zip(&count)
                     .zip(&mean)
-                    .map(|((squares, count): (&f64, &f64), mean)| divisor((squares / count).sqrt(), *mean))
+                    .map(|((squares, count), mean): ((&f64, &f64), &f64)| divisor((squares / count).sqrt(), *mean))
                     .collect();
                 ("standard", mean, deviations)
             }
         };
-        Self { method: name, scale, shift, divisor }
+        Self {
+            method: name,
+            scale,
+            shift,
+            divisor,
+        }
     }
 
     /// What the model sees in place of `value`.
@@ -109,7 +121,11 @@ impl Scaling {
 
 /// `spread`, or 1 where it is nothing but rounding noise beside `level`.
 fn divisor(spread: f64, level: f64) -> f64 {
-    if spread > level.abs() * 1e-12 && spread.is_normal() { spread } else { 1.0 }
+    if spread > level.abs() * 1e-12 && spread.is_normal() {
+        spread
+    } else {
+        1.0
+    }
 }
 
 #[cfg(test)]

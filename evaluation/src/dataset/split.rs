@@ -135,7 +135,10 @@ fn whole(groups: &[usize], wanted: usize, seed: u64, what: &str) -> Result<Vec<u
         members.entry(*group).or_default().push(row);
     }
     if members.len() < 2 {
-        return Err(format!("a split by {what} needs at least two {what}s, found {}", members.len()));
+        return Err(format!(
+            "a split by {what} needs at least two {what}s, found {}",
+            members.len()
+        ));
     }
     let members: Vec<Vec<usize>> = members.into_values().collect();
     let mut chosen = Vec::new();
@@ -152,7 +155,11 @@ fn whole(groups: &[usize], wanted: usize, seed: u64, what: &str) -> Result<Vec<u
 mod tests {
     use super::*;
 
-    const NO_TRAITS: RowTraits<'_> = RowTraits { labels: None, groups: None, files: &[] };
+    const NO_TRAITS: RowTraits<'_> = RowTraits {
+        labels: None,
+        groups: None,
+        files: &[],
+    };
 
     fn parts(rows: usize, share: f64, seed: u64) -> Parts {
         split(rows, Amount::Share(share), seed, &SplitKind::Random, NO_TRAITS).unwrap()
@@ -178,7 +185,10 @@ mod tests {
     #[test]
     fn each_class_gives_its_share_in_a_stratified_split() {
         let labels: Vec<i64> = (0..100).map(|row| i64::from(row % 10 == 0)).collect();
-        let traits = RowTraits { labels: Some(&labels), ..NO_TRAITS };
+        let traits = RowTraits {
+            labels: Some(&labels),
+            ..NO_TRAITS
+        };
         let parts = split(100, Amount::Share(0.2), 3, &SplitKind::Stratified, traits).unwrap();
         assert_eq!(parts.validation.len(), 20);
         assert_eq!(parts.validation.iter().filter(|row| labels[**row] == 1).count(), 2);
@@ -187,11 +197,19 @@ mod tests {
     #[test]
     fn groups_are_never_torn() {
         let groups: Vec<usize> = (0..60).map(|row| row % 7).collect();
-        let traits = RowTraits { groups: Some(&groups), ..NO_TRAITS };
+        let traits = RowTraits {
+            groups: Some(&groups),
+            ..NO_TRAITS
+        };
         let kind = SplitKind::Grouped(super::super::description::Selector::Position(0));
         let parts = split(60, Amount::Rows(12), 1, &kind, traits).unwrap();
         assert!(parts.validation.len() >= 12 && !parts.train.is_empty());
-        assert!(parts.validation.iter().all(|row| parts.train.iter().all(|other| groups[*row] != groups[*other])));
+        assert!(
+            parts
+                .validation
+                .iter()
+                .all(|row| parts.train.iter().all(|other| groups[*row] != groups[*other]))
+        );
     }
 
     #[test]
@@ -212,8 +230,14 @@ mod tests {
     #[test]
     fn impossible_splits_say_what_is_too_few() {
         let none = split(3, Amount::Rows(3), 0, &SplitKind::Random, NO_TRAITS).unwrap_err();
-        assert!(none.starts_with("3 validation rows of 3 leave none for training"), "{none}");
-        let files = RowTraits { files: &[0, 0, 0], ..NO_TRAITS };
+        assert!(
+            none.starts_with("3 validation rows of 3 leave none for training"),
+            "{none}"
+        );
+        let files = RowTraits {
+            files: &[0, 0, 0],
+            ..NO_TRAITS
+        };
         let one = split(3, Amount::Rows(1), 0, &SplitKind::ByFile, files).unwrap_err();
         assert_eq!(one, "a split by file needs at least two files, found 1");
         let values = split(3, Amount::Rows(1), 0, &SplitKind::Stratified, NO_TRAITS).unwrap_err();

@@ -70,7 +70,12 @@ pub(crate) fn labels(
     }
     let wrong = |row: usize, finding: String| {
         let (path, row) = table.place(row);
-        DatasetError::Value { path: path.to_owned(), row, column: column.name.clone(), finding }
+        DatasetError::Value {
+            path: path.to_owned(),
+            row,
+            column: column.name.clone(),
+            finding,
+        }
     };
     if let Values::Texts(texts) = &column.values {
         return text_labels(texts, classes, rows, &wrong);
@@ -79,16 +84,24 @@ pub(crate) fn labels(
     for &row in rows {
         let value = column.values.number(row);
         if value.is_nan() {
-            return Err(wrong(row, "the label is missing; set `data.missing` to `drop` to leave such rows out".to_owned()));
+            return Err(wrong(
+                row,
+                "the label is missing; set `data.missing` to `drop` to leave such rows out".to_owned(),
+            ));
         }
         if value.fract() != 0.0 {
             return Err(wrong(
                 row,
-                format!("expected a class, which is a whole number, found {value}; for regression set `data.target_type` to `values` and choose a loss such as `mse`"),
+                format!(
+                    "expected a class, which is a whole number, found {value}; for regression set `data.target_type` to `values` and choose a loss such as `mse`"
+                ),
             ));
         }
         if value < 0.0 {
-            return Err(wrong(row, format!("expected a class from 0 up, found {value}; number the classes from 0")));
+            return Err(wrong(
+                row,
+                format!("expected a class from 0 up, found {value}; number the classes from 0"),
+            ));
         }
         let limit = match classes {
             Some(Classes::Count(count)) => *count as i64,
@@ -99,8 +112,13 @@ pub(crate) fn labels(
             return Err(wrong(
                 row,
                 match classes {
-                    Some(_) => format!("expected a class from 0 to {}, found {value}; correct the data or `data.classes`", limit - 1),
-                    None => format!("expected a class, found {value}; over {MOST_CLASSES} classes need `data.classes`, real values need `\"target_type\": \"values\"`"),
+                    Some(_) => format!(
+                        "expected a class from 0 to {}, found {value}; correct the data or `data.classes`",
+                        limit - 1
+                    ),
+                    None => format!(
+                        "expected a class, found {value}; over {MOST_CLASSES} classes need `data.classes`, real values need `\"target_type\": \"values\"`"
+                    ),
                 },
             ));
         }
@@ -125,7 +143,10 @@ fn text_labels(
     wrong: &dyn Fn(usize, String) -> DatasetError,
 ) -> Result<Labels, DatasetError> {
     if let Some(&row) = rows.iter().find(|row| texts[**row].is_empty()) {
-        return Err(wrong(row, "the label is missing; set `data.missing` to `drop` to leave such rows out".to_owned()));
+        return Err(wrong(
+            row,
+            "the label is missing; set `data.missing` to `drop` to leave such rows out".to_owned(),
+        ));
     }
     let names: Vec<String> = match classes {
         Some(Classes::Names(names)) => names.clone(),
@@ -148,9 +169,20 @@ fn text_labels(
         .iter()
         .map(|&row| {
             index.get(texts[row].as_str()).copied().ok_or_else(|| {
-                wrong(row, format!("the label `{}` is not among `data.classes` ({})", texts[row], super::error::listed(&names)))
+                wrong(
+                    row,
+                    format!(
+                        "the label `{}` is not among `data.classes` ({})",
+                        texts[row],
+                        super::error::listed(&names)
+                    ),
+                )
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Labels { labels, classes: names.len(), names: Some(names) })
+    Ok(Labels {
+        labels,
+        classes: names.len(),
+        names: Some(names),
+    })
 }

@@ -32,9 +32,7 @@ impl FromStr for DeviceRequest {
                 .strip_prefix("cuda:")
                 .and_then(|number| number.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| {
-                    format!("expected `auto`, `cpu`, `cuda` or `cuda:N`, found `{text}`")
-                }),
+                .ok_or_else(|| format!("expected `auto`, `cpu`, `cuda` or `cuda:N`, found `{text}`")),
         }
     }
 }

@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{
-    EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule,
-    TrainingPlan,
-};
+pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
 pub use samples::{Samples, Targets};
 
 use crate::engine::{Engine, EngineError};

@@ -44,21 +44,13 @@ impl Remote {
             .and_then(|fragment| fragment.strip_prefix("sha256="))
             .map(str::to_owned);
         parsed.set_fragment(None);
-        let sha256 = sha256
-            .map(str::to_owned)
-            .or(in_fragment)
-            .map(|sum| sum.to_lowercase());
+        let sha256 = sha256.map(str::to_owned).or(in_fragment).map(|sum| sum.to_lowercase());
         if let Some(sum) = &sha256
             && (sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
-            return Err(invalid(format!(
-                "`sha256` needs 64 hexadecimal digits, found `{sum}`"
-            )));
+            return Err(invalid(format!("`sha256` needs 64 hexadecimal digits, found `{sum}`")));
         }
-        Ok(Self {
-            url: parsed,
-            sha256,
-        })
+        Ok(Self { url: parsed, sha256 })
     }
 
     /// The URL without user, password and query, fit for messages and metadata.
@@ -130,11 +122,7 @@ impl FetchOptions {
 ///
 /// # Errors
 /// When the server refuses, stays unreachable or sends something else, or when the file cannot be written.
-pub fn fetch(
-    remote: &Remote,
-    options: &FetchOptions,
-    note: &mut dyn FnMut(&str),
-) -> Result<PathBuf, FetchError> {
+pub fn fetch(remote: &Remote, options: &FetchOptions, note: &mut dyn FnMut(&str)) -> Result<PathBuf, FetchError> {
     let shown = remote.shown();
     let local = |path: &Path| {
         let (path, url) = (path.to_owned(), shown.clone());
@@ -152,9 +140,7 @@ pub fn fetch(
         if sha256_of(&target).map_err(local(&target))? == *sum {
             return Ok(target);
         }
-        note(&format!(
-            "{shown}: the cached copy has another sum, fetching it again"
-        ));
+        note(&format!("{shown}: the cached copy has another sum, fetching it again"));
         fs::remove_file(&target).map_err(local(&target))?;
     }
 
@@ -258,9 +244,7 @@ mod tests {
 
     #[test]
     fn impossible_urls_are_refused() {
-        let ftp = Remote::new("ftp://host/a.npz", None)
-            .unwrap_err()
-            .to_string();
+        let ftp = Remote::new("ftp://host/a.npz", None).unwrap_err().to_string();
         assert_eq!(
             ftp,
             "training data `ftp://host/a.npz`: only `http` and `https` can be fetched"

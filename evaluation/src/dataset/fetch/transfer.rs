@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    RETRY_AFTER,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,10 +65,7 @@ pub(crate) struct Transfer<'a> {
 /// Whether trying again can help.
 enum Failure {
     Final(FetchError),
-    Again {
-        error: FetchError,
-        wait: Option<Duration>,
-    },
+    Again { error: FetchError, wait: Option<Duration> },
 }
 
 impl From<FetchError> for Failure {
@@ -78,12 +75,7 @@ impl From<FetchError> for Failure {
 }
 
 impl<'a> Transfer<'a> {
-    pub(crate) fn new(
-        client: &'a Client,
-        remote: &'a Remote,
-        target: &'a Path,
-        options: &'a FetchOptions,
-    ) -> Self {
+    pub(crate) fn new(client: &'a Client, remote: &'a Remote, target: &'a Path, options: &'a FetchOptions) -> Self {
         Self {
             client,
             remote,
@@ -103,20 +95,12 @@ impl<'a> Transfer<'a> {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Again { error, wait }) => {
-                    failures = if self.part_length() > before {
-                        1
-                    } else {
-                        failures + 1
-                    };
+                    failures = if self.part_length() > before { 1 } else { failures + 1 };
                     if failures >= self.options.attempts {
                         return Err(error);
                     }
-                    let pause = wait
-                        .unwrap_or(self.options.first_pause * 2u32.saturating_pow(failures - 1));
-                    note(&format!(
-                        "{error}; trying again, {} bytes are here",
-                        self.part_length()
-                    ));
+                    let pause = wait.unwrap_or(self.options.first_pause * 2u32.saturating_pow(failures - 1));
+                    note(&format!("{error}; trying again, {} bytes are here", self.part_length()));
                     std::thread::sleep(pause);
                 }
             }
@@ -133,9 +117,7 @@ impl<'a> Transfer<'a> {
         let validator = read_validator(&self.part_validator).unwrap_or_default();
         match validator.for_range() {
             Some(value) if start > 0 => {
-                request = request
-                    .header(RANGE, format!("bytes={start}-"))
-                    .header(IF_RANGE, value);
+                request = request.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, value);
             }
             _ => start = 0,
         }
@@ -207,20 +189,17 @@ impl<'a> Transfer<'a> {
                 Ok(count) => count,
                 Err(error) => {
                     file.flush().map_err(|error| self.local(error))?;
-                    return Err(
-                        self.broken(&format!("the connection broke after {here} bytes: {error}"))
-                    );
+                    return Err(self.broken(&format!("the connection broke after {here} bytes: {error}")));
                 }
             };
             here += count as u64;
             self.check_size(here)?;
-            file.write_all(&buffer[..count])
-                .map_err(|error| self.local(error))?;
+            file.write_all(&buffer[..count]).map_err(|error| self.local(error))?;
         }
         match expected {
-            Some(length) if here < length => Err(self.broken(&format!(
-                "the connection broke after {here} of {length} bytes"
-            ))),
+            Some(length) if here < length => {
+                Err(self.broken(&format!("the connection broke after {here} of {length} bytes")))
+            }
             _ => Ok(()),
         }
     }
@@ -288,10 +267,7 @@ pub(crate) fn discard(target: &Path) {
 /// Keeps the validator of a finished download, so that the next run can ask whether the file changed.
 pub(crate) fn keep_validator(target: &Path) {
     // Without it the file is fetched again, nothing worse.
-    let _ = fs::rename(
-        with_suffix(target, ".part.json"),
-        with_suffix(target, ".json"),
-    );
+    let _ = fs::rename(with_suffix(target, ".part.json"), with_suffix(target, ".json"));
 }
 
 fn read_validator(path: &Path) -> Option<Validator> {

@@ -42,9 +42,7 @@ impl CsvReader {
             .map_err(|error| {
                 DatasetError::damaged(
                     path,
-                    format!(
-                        "the gzip data is damaged or cut off ({error}); copy or download it again"
-                    ),
+                    format!("the gzip data is damaged or cut off ({error}); copy or download it again"),
                 )
             })?;
         Self::new(path, content, options)
@@ -55,9 +53,7 @@ impl CsvReader {
             content.drain(..3);
         }
         check_text(path, &content)?;
-        let delimiter = options
-            .delimiter
-            .unwrap_or_else(|| guess_delimiter(&content));
+        let delimiter = options.delimiter.unwrap_or_else(|| guess_delimiter(&content));
         let mut first = ByteRecord::new();
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
@@ -69,9 +65,7 @@ impl CsvReader {
             .read_byte_record(&mut first)
             .map_err(|error| DatasetError::damaged(path, error.to_string()))?;
         if !found {
-            return Err(DatasetError::NoRows {
-                path: path.to_owned(),
-            });
+            return Err(DatasetError::NoRows { path: path.to_owned() });
         }
         let fields: Vec<String> = first
             .iter()
@@ -86,9 +80,7 @@ impl CsvReader {
         let names = if header {
             fields
         } else {
-            (0..fields.len())
-                .map(|index| format!("column_{index}"))
-                .collect()
+            (0..fields.len()).map(|index| format!("column_{index}")).collect()
         };
         if let Some(name) = names
             .iter()
@@ -121,25 +113,18 @@ impl Reader for CsvReader {
             .delimiter(self.delimiter)
             .trim(Trim::All)
             .from_reader(self.content.as_slice());
-        let mut builders: Vec<Builder> = wanted
-            .iter()
-            .map(|_| Builder::Integers(Vec::new()))
-            .collect();
+        let mut builders: Vec<Builder> = wanted.iter().map(|_| Builder::Integers(Vec::new())).collect();
         let mut record = ByteRecord::new();
         loop {
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    return Err(DatasetError::damaged(
-                        &self.path,
-                        explain(&error, self.header),
-                    ));
+                    return Err(DatasetError::damaged(&self.path, explain(&error, self.header)));
                 }
             }
             for (builder, &index) in builders.iter_mut().zip(wanted) {
-                let field = std::str::from_utf8(&record[index])
-                    .expect("the content was checked to be UTF-8");
+                let field = std::str::from_utf8(&record[index]).expect("the content was checked to be UTF-8");
                 builder.push(field, &self.content, self.delimiter, self.header, index);
             }
         }
@@ -182,12 +167,7 @@ fn guess_delimiter(content: &[u8]) -> u8 {
         .split(|byte| *byte == b'\n')
         .find(|line| !line.trim_ascii().is_empty())
         .unwrap_or_default();
-    let count = |delimiter: u8| {
-        line.trim_ascii()
-            .iter()
-            .filter(|byte| **byte == delimiter)
-            .count()
-    };
+    let count = |delimiter: u8| line.trim_ascii().iter().filter(|byte| **byte == delimiter).count();
     b",;\t| "
         .iter()
         .copied()
@@ -197,17 +177,9 @@ fn guess_delimiter(content: &[u8]) -> u8 {
 
 fn explain(error: &csv::Error, header: bool) -> String {
     match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = pos.as_ref().map_or(0, csv::Position::line);
-            let first = if header {
-                "the header"
-            } else {
-                "the first line"
-            };
+            let first = if header { "the header" } else { "the first line" };
             format!("line {line} has {len} fields, but {first} has {expected_len}")
         }
         _ => error.to_string(),
@@ -280,13 +252,7 @@ fn texts(content: &[u8], delimiter: u8, header: bool, index: usize, count: usize
         .take(count)
         .filter_map(Result::ok)
         .map(|record| String::from_utf8_lossy(&record[index]).into_owned())
-        .map(|field| {
-            if is_missing(&field) {
-                String::new()
-            } else {
-                field
-            }
-        })
+        .map(|field| if is_missing(&field) { String::new() } else { field })
         .collect()
 }
 
@@ -295,8 +261,8 @@ mod tests {
     use super::*;
 
     fn read(content: &[u8], options: TextOptions) -> Result<(Vec<String>, Vec<Values>), String> {
-        let mut reader = CsvReader::new(Path::new("t.csv"), content.to_vec(), options)
-            .map_err(|error| error.to_string())?;
+        let mut reader =
+            CsvReader::new(Path::new("t.csv"), content.to_vec(), options).map_err(|error| error.to_string())?;
         let all: Vec<usize> = (0..reader.names.len()).collect();
         let columns = reader.read(&all).map_err(|error| error.to_string())?;
         Ok((
@@ -311,10 +277,7 @@ mod tests {
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(values[0], Values::Integers(vec![1, 3]));
         assert_eq!(values[1], Values::Doubles(vec![2.0, 4.5]));
-        assert_eq!(
-            values[2],
-            Values::Texts(vec!["07".to_owned(), "x".to_owned()])
-        );
+        assert_eq!(values[2], Values::Texts(vec!["07".to_owned(), "x".to_owned()]));
     }
 
     #[test]
@@ -326,8 +289,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_and_windows_line_ends_are_no_matter() {
-        let (names, values) =
-            read(b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", TextOptions::default()).unwrap();
+        let (names, values) = read(b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", TextOptions::default()).unwrap();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(values[1], Values::Integers(vec![2]));
     }

@@ -39,18 +39,13 @@ pub(crate) fn open(path: &Path, text: TextOptions) -> Result<Box<dyn Reader>, Da
     let mut head = Vec::with_capacity(8);
     let metadata = std::fs::metadata(path).map_err(|error| DatasetError::io(path, error))?;
     if metadata.is_dir() {
-        return Err(DatasetError::damaged(
-            path,
-            "this is a directory, a file is needed",
-        ));
+        return Err(DatasetError::damaged(path, "this is a directory, a file is needed"));
     }
     File::open(path)
         .and_then(|file| file.take(8).read_to_end(&mut head))
         .map_err(|error| DatasetError::io(path, error))?;
     if head.is_empty() {
-        return Err(DatasetError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(DatasetError::Empty { path: path.to_owned() });
     }
 
     if head.starts_with(b"\x93NUMPY") {
@@ -71,9 +66,7 @@ pub(crate) fn open(path: &Path, text: TextOptions) -> Result<Box<dyn Reader>, Da
         found: found.to_owned(),
     };
     if head.starts_with(b"\x89HDF\r\n\x1a\n") {
-        return Err(unknown(
-            "this is an HDF5 file, save the arrays with `numpy.savez`",
-        ));
+        return Err(unknown("this is an HDF5 file, save the arrays with `numpy.savez`"));
     }
     let extension = path
         .extension()
@@ -87,11 +80,7 @@ pub(crate) fn open(path: &Path, text: TextOptions) -> Result<Box<dyn Reader>, Da
                 "the name says `.{extension}`, but the file does not begin like one; it may be cut off or be a saved error page"
             ),
         )),
-        "" => Err(unknown(
-            "the name has no extension and the content is not known",
-        )),
-        _ => Err(unknown(&format!(
-            "the extension `.{extension}` is not known"
-        ))),
+        "" => Err(unknown("the name has no extension and the content is not known")),
+        _ => Err(unknown(&format!("the extension `.{extension}` is not known"))),
     }
 }

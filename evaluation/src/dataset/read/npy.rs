@@ -38,8 +38,7 @@ impl Reader for NpyReader {
         wanted
             .iter()
             .map(|_| {
-                let file =
-                    File::open(&self.path).map_err(|error| DatasetError::io(&self.path, error))?;
+                let file = File::open(&self.path).map_err(|error| DatasetError::io(&self.path, error))?;
                 read_array(&self.path, &self.names[0], BufReader::new(file))
             })
             .collect()
@@ -47,11 +46,7 @@ impl Reader for NpyReader {
 }
 
 /// Reads one array in npy form; `name` is the column's name and goes into messages.
-pub(crate) fn read_array(
-    path: &Path,
-    name: &str,
-    mut input: impl Read,
-) -> Result<Column, DatasetError> {
+pub(crate) fn read_array(path: &Path, name: &str, mut input: impl Read) -> Result<Column, DatasetError> {
     let bad = |reason: String| DatasetError::damaged(path, format!("array `{name}`: {reason}"));
     let header = read_header(&mut input).map_err(|problem| match problem {
         Problem::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -62,16 +57,12 @@ pub(crate) fn read_array(
     })?;
 
     let Some((&rows, row_shape)) = header.shape.split_first() else {
-        return Err(bad(
-            "holds a single value, an array of rows is needed".to_owned()
-        ));
+        return Err(bad("holds a single value, an array of rows is needed".to_owned()));
     };
     let bytes = header
         .shape
         .iter()
-        .try_fold(header.dtype.size, |product, &length| {
-            product.checked_mul(length)
-        })
+        .try_fold(header.dtype.size, |product, &length| product.checked_mul(length))
         .ok_or_else(|| bad("the shape in the header is impossibly large".to_owned()))?;
     let mut raw = Vec::new();
     input
@@ -166,9 +157,7 @@ fn parse_header(text: &str) -> Result<Header, String> {
 
     let descr = field("descr").ok_or_else(|| broken("descr"))?;
     if descr.starts_with('[') {
-        return Err(
-            "a structured dtype is not read; save each field as an array of its own".to_owned(),
-        );
+        return Err("a structured dtype is not read; save each field as an array of its own".to_owned());
     }
     let quote = descr
         .chars()
@@ -205,27 +194,22 @@ fn parse_dtype(text: &str) -> Result<Dtype, String> {
     };
     let kind = rest.as_bytes().first().copied().unwrap_or(b'?');
     let units: usize = rest.get(1..).unwrap_or_default().parse().unwrap_or(0);
-    let size = if kind == b'U' {
-        units.saturating_mul(4)
-    } else {
-        units
-    };
+    let size = if kind == b'U' { units.saturating_mul(4) } else { units };
     match (kind, size) {
         (b'b', 1) | (b'i' | b'u', 1 | 2 | 4 | 8) | (b'f', 2 | 4 | 8) => {}
         (b'U' | b'S', 1..=1_048_576) => {}
         (b'O', _) => {
-            return Err("holds pickled Python objects, which are not read; convert it with `.astype(...)` before saving".to_owned());
+            return Err(
+                "holds pickled Python objects, which are not read; convert it with `.astype(...)` before saving"
+                    .to_owned(),
+            );
         }
         (b'M' | b'm', _) => return Err(format!("dtype `{text}` is a date; save it as a number")),
         (b'c', _) => {
-            return Err(format!(
-                "dtype `{text}` is complex; save real and imaginary parts"
-            ));
+            return Err(format!("dtype `{text}` is complex; save real and imaginary parts"));
         }
         _ => {
-            return Err(format!(
-                "dtype `{text}` is not read; save it as float32 or int64"
-            ));
+            return Err(format!("dtype `{text}` is not read; save it as float32 or int64"));
         }
     }
     Ok(Dtype {
@@ -244,11 +228,7 @@ fn c_order(raw: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut index = vec![0; shape.len()];
     for _ in 0..raw.len() / size {
-        let from: usize = index
-            .iter()
-            .zip(&strides)
-            .map(|(i, stride)| i * stride)
-            .sum();
+        let from: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
         out.extend_from_slice(&raw[from * size..(from + 1) * size]);
         for axis in (0..shape.len()).rev() {
             index[axis] += 1;
@@ -264,11 +244,7 @@ fn c_order(raw: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
 /// Values from little-endian bytes in C order.
 fn decode(raw: &[u8], dtype: &Dtype) -> Result<Values, String> {
     fn each<const N: usize, T>(raw: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
-        raw.as_chunks::<N>()
-            .0
-            .iter()
-            .map(|bytes| convert(*bytes))
-            .collect()
+        raw.as_chunks::<N>().0.iter().map(|bytes| convert(*bytes)).collect()
     }
     Ok(match (dtype.kind, dtype.size) {
         (b'f', 2) => Values::Singles(each(raw, |bytes| half_to_single(u16::from_le_bytes(bytes)))),
@@ -308,10 +284,7 @@ fn decode(raw: &[u8], dtype: &Dtype) -> Result<Values, String> {
         (_, size) => Values::Texts(
             raw.chunks_exact(size)
                 .map(|text| {
-                    let end = text
-                        .iter()
-                        .rposition(|byte| *byte != 0)
-                        .map_or(0, |at| at + 1);
+                    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
                     std::str::from_utf8(&text[..end])
                         .map(str::to_owned)
                         .map_err(|_| "holds a string that is not UTF-8".to_owned())
@@ -339,8 +312,7 @@ mod tests {
     use super::*;
 
     fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-        let header =
-            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
         let mut out = b"\x93NUMPY\x01\x00".to_vec();
         out.extend((header.len() as u16).to_le_bytes());
         out.extend(header.bytes());
@@ -349,29 +321,16 @@ mod tests {
     }
 
     fn read(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Result<Column, String> {
-        read_array(
-            Path::new("a.npy"),
-            "a",
-            file(descr, fortran, shape, data).as_slice(),
-        )
-        .map_err(|error| error.to_string())
+        read_array(Path::new("a.npy"), "a", file(descr, fortran, shape, data).as_slice())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn byte_orders_give_the_same_values() {
-        let little: Vec<u8> = [1i32, -2]
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let big: Vec<u8> = [1i32, -2]
-            .iter()
-            .flat_map(|value| value.to_be_bytes())
-            .collect();
+        let little: Vec<u8> = [1i32, -2].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let big: Vec<u8> = [1i32, -2].iter().flat_map(|value| value.to_be_bytes()).collect();
         let expected = Values::Integers(vec![1, -2]);
-        assert_eq!(
-            read("<i4", "False", "(2,)", &little).unwrap().values,
-            expected
-        );
+        assert_eq!(read("<i4", "False", "(2,)", &little).unwrap().values, expected);
         assert_eq!(read(">i4", "False", "(2,)", &big).unwrap().values, expected);
     }
 
@@ -379,10 +338,7 @@ mod tests {
     fn fortran_order_is_turned_into_rows() {
         let column = read("|u1", "True", "(2, 3)", &[1, 4, 2, 5, 3, 6]).unwrap();
         assert_eq!(column.row_shape, [3]);
-        assert_eq!(
-            column.values,
-            Values::Singles(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-        );
+        assert_eq!(column.values, Values::Singles(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
     }
 
     #[test]
@@ -402,10 +358,7 @@ mod tests {
 
     #[test]
     fn strings_are_read_in_both_forms() {
-        let wide: Vec<u8> = "aé"
-            .chars()
-            .flat_map(|c| (c as u32).to_le_bytes())
-            .collect();
+        let wide: Vec<u8> = "aé".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
         assert_eq!(
             read("<U2", "False", "(1,)", &wide).unwrap().values,
             Values::Texts(vec!["aé".to_owned()])

@@ -58,15 +58,12 @@ impl Reader for NpzReader {
         let mut columns = Vec::with_capacity(wanted.len());
         for &index in wanted {
             let name = &self.names[index];
-            let member = self
-                .archive
-                .by_index(self.members[index])
-                .map_err(|error| {
-                    DatasetError::damaged(
-                        &self.path,
-                        format!("array `{name}`: {error}; copy or download the file again"),
-                    )
-                })?;
+            let member = self.archive.by_index(self.members[index]).map_err(|error| {
+                DatasetError::damaged(
+                    &self.path,
+                    format!("array `{name}`: {error}; copy or download the file again"),
+                )
+            })?;
             columns.push(read_array(&self.path, name, member)?);
         }
         Ok(columns)

@@ -56,20 +56,13 @@ impl ParquetReader {
         let schema = self.file.metadata().file_metadata().schema_descr();
         let description = schema.column(index);
         if description.max_rep_level() > 1 {
-            return Err(
-                "lists of lists are not read; flatten them and give `data.shape`".to_owned(),
-            );
+            return Err("lists of lists are not read; flatten them and give `data.shape`".to_owned());
         }
         let mut raw = Raw::default();
         for group in 0..self.file.num_row_groups() {
-            let group = self
-                .file
-                .get_row_group(group)
-                .map_err(|error| error.to_string())?;
+            let group = self.file.get_row_group(group).map_err(|error| error.to_string())?;
             let rows = group.metadata().num_rows() as usize;
-            let reader = group
-                .get_column_reader(index)
-                .map_err(|error| error.to_string())?;
+            let reader = group.get_column_reader(index).map_err(|error| error.to_string())?;
             raw.read_group(reader, &description, rows)?;
         }
         let row_shape = raw.row_shape(description.max_rep_level() > 0)?;
@@ -91,10 +84,7 @@ impl Reader for ParquetReader {
             .iter()
             .map(|&index| {
                 self.column(index).map_err(|reason| {
-                    DatasetError::damaged(
-                        &self.path,
-                        format!("column `{}`: {reason}", self.names[index]),
-                    )
+                    DatasetError::damaged(&self.path, format!("column `{}`: {reason}", self.names[index]))
                 })
             })
             .collect()
@@ -110,76 +100,46 @@ struct Raw {
 }
 
 impl Raw {
-    fn read_group(
-        &mut self,
-        reader: ColumnReader,
-        description: &ColumnDescriptor,
-        rows: usize,
-    ) -> Result<(), String> {
+    fn read_group(&mut self, reader: ColumnReader, description: &ColumnDescriptor, rows: usize) -> Result<(), String> {
         let lengths = &mut self.lengths;
         let values = match reader {
-            ColumnReader::BoolColumnReader(reader) => Values::Singles(collect(
-                reader,
-                description,
-                rows,
-                lengths,
-                f32::NAN,
-                |value| Ok(f32::from(u8::from(*value))),
-            )?),
-            ColumnReader::Int32ColumnReader(reader) => {
-                integers(reader, description, rows, lengths, |value| {
-                    if unsigned(description) {
-                        i64::from(*value as u32)
-                    } else {
-                        i64::from(*value)
-                    }
-                })?
+            ColumnReader::BoolColumnReader(reader) => {
+                Values::Singles(collect(reader, description, rows, lengths, f32::NAN, |value| {
+                    Ok(f32::from(u8::from(*value)))
+                })?)
             }
-            ColumnReader::Int64ColumnReader(reader) => {
-                integers(reader, description, rows, lengths, |value| *value)?
+            ColumnReader::Int32ColumnReader(reader) => integers(reader, description, rows, lengths, |value| {
+                if unsigned(description) {
+                    i64::from(*value as u32)
+                } else {
+                    i64::from(*value)
+                }
+            })?,
+            ColumnReader::Int64ColumnReader(reader) => integers(reader, description, rows, lengths, |value| *value)?,
+            ColumnReader::FloatColumnReader(reader) => {
+                Values::Singles(collect(reader, description, rows, lengths, f32::NAN, |value| {
+                    Ok(*value)
+                })?)
             }
-            ColumnReader::FloatColumnReader(reader) => Values::Singles(collect(
-                reader,
-                description,
-                rows,
-                lengths,
-                f32::NAN,
-                |value| Ok(*value),
-            )?),
-            ColumnReader::DoubleColumnReader(reader) => Values::Doubles(collect(
-                reader,
-                description,
-                rows,
-                lengths,
-                f64::NAN,
-                |value| Ok(*value),
-            )?),
-            ColumnReader::ByteArrayColumnReader(reader) => Values::Texts(collect(
-                reader,
-                description,
-                rows,
-                lengths,
-                String::new(),
-                |value| {
+            ColumnReader::DoubleColumnReader(reader) => {
+                Values::Doubles(collect(reader, description, rows, lengths, f64::NAN, |value| {
+                    Ok(*value)
+                })?)
+            }
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                Values::Texts(collect(reader, description, rows, lengths, String::new(), |value| {
                     std::str::from_utf8(value.data())
                         .map(str::to_owned)
                         .map_err(|_| "holds bytes that are not UTF-8 text".to_owned())
-                },
-            )?),
+                })?)
+            }
             ColumnReader::FixedLenByteArrayColumnReader(reader)
                 if description.logical_type_ref() == Some(&LogicalType::Float16) =>
             {
-                Values::Singles(collect(
-                    reader,
-                    description,
-                    rows,
-                    lengths,
-                    f32::NAN,
-                    |value| {
-                        let bytes = value.data();
-                        Ok(half_to_single(u16::from_le_bytes([bytes[0], bytes[1]])))
-                    },
-                )?)
+                Values::Singles(collect(reader, description, rows, lengths, f32::NAN, |value| {
+                    let bytes = value.data();
+                    Ok(half_to_single(u16::from_le_bytes([bytes[0], bytes[1]])))
+                })?)
             }
             ColumnReader::FixedLenByteArrayColumnReader(_) | ColumnReader::Int96ColumnReader(_) => {
                 return Err(format!(
@@ -274,9 +234,7 @@ fn collect<T: DataType, V: Clone>(
             )
             .map_err(|error: ParquetError| format!("{error}; the file may be damaged"))?;
         if records == 0 {
-            return Err(format!(
-                "ends after {read} of {rows} rows; the file is damaged"
-            ));
+            return Err(format!("ends after {read} of {rows} rows; the file is damaged"));
         }
         read += records;
     }
