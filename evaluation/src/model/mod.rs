@@ -1,9 +1,19 @@
 //! The model file: a JSON description of model and training, whose fields may refer to hyperparameters.
 
+pub(crate) mod blocks;
+mod fields;
+pub(crate) mod import;
+mod initialization;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+pub use import::ImportError;
 
 use crate::training::TrainingPlan;
 
@@ -40,8 +50,10 @@ pub enum Architecture {
     Onnx {
         /// The file.
         path: PathBuf,
-        /// Initialise the weights anew; otherwise those of the file are the start.
-        reinitialize: bool,
+        /// How its weights begin; none starts from those of the file.
+        initialization: Option<Initialization>,
+        /// Weights whose names begin with one of these are not trained.
+        freeze: Vec<String>,
     },
 }
 
@@ -152,8 +164,20 @@ impl ModelFile {
     /// # Errors
     /// When the file cannot be read or is no JSON object.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let _ = path;
-        unimplemented!("skeleton")
+        let text = std::fs::read(path).map_err(|source| ModelError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let syntax = |message: String| ModelError::Syntax {
+            path: path.to_owned(),
+            message,
+        };
+        let text = String::from_utf8(text).map_err(|error| syntax(format!("it is not UTF-8: {error}")))?;
+        if text.trim().is_empty() {
+            return Err(syntax("the file is empty".into()));
+        }
+        let document = serde_json::from_str(&text).map_err(|error| syntax(error.to_string()))?;
+        Ok(Self::from_value(document, path.parent().unwrap_or(Path::new("."))))
     }
 
     /// Takes a document that is already parsed; relative paths refer to `directory`.
@@ -170,7 +194,6 @@ impl ModelFile {
     /// # Errors
     /// Names the first wrong field by its JSON pointer.
     pub fn resolve(&self, hyperparameters: &Map<String, Value>) -> Result<Resolved, ModelError> {
-        let _ = (hyperparameters, &self.document, &self.directory);
-        unimplemented!("skeleton")
+        resolve::resolve(&self.document, &self.directory, hyperparameters)
     }
 }

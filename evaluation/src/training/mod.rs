@@ -1,16 +1,32 @@
 //! Trains a model: the whole step — forward, loss, gradients, update — is one ordinary ONNX graph.
 
+mod checkpoint;
+mod losses;
+pub(crate) mod lowering;
+mod metrics;
+mod optimizers;
 mod plan;
+pub(crate) mod random;
+mod run;
 mod samples;
+mod schedule;
+mod step;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
+pub use run::{summarize, train};
 pub use samples::{Samples, Targets};
 
-use crate::engine::{Engine, EngineError};
+use crate::autodiff::AutodiffError;
+use crate::engine::EngineError;
+use crate::graph::{Tensor, encode_model};
+use crate::model::ImportError;
+use crate::model::import::Imported;
 
 /// Where checkpoints live and how often they are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +113,9 @@ pub struct TrainingResult {
 /// A trained model, ready to be saved.
 #[derive(Debug)]
 pub struct TrainedModel {
-    pub(crate) onnx: Vec<u8>,
+    imported: Imported,
+    /// Trained weights and running statistics.
+    values: Vec<(String, Tensor)>,
 }
 
 impl TrainedModel {
@@ -107,8 +125,20 @@ impl TrainedModel {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path, metadata: &[(String, String)]) -> Result<(), TrainingError> {
-        let _ = (path, metadata, &self.onnx);
-        unimplemented!("skeleton")
+        let model = self.imported.with_values(&self.values, metadata);
+        checkpoint::write_whole(path, &encode_model(&model)).map_err(|source| TrainingError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The trained weights and running statistics by name, in the model's order: shape and numbers.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        self.values.iter().filter_map(|(name, tensor)| {
+            tensor
+                .as_f32()
+                .map(|values| (name.as_str(), tensor.shape.as_slice(), values))
+        })
     }
 }
 
@@ -128,6 +158,22 @@ pub enum TrainingError {
         /// Step in the epoch, from 1.
         step: usize,
     },
+    /// A validation metric became NaN or infinite.
+    #[error("the validation metric `{metric}` became {value} at epoch {epoch}")]
+    NotFiniteMetric {
+        /// Its name.
+        metric: &'static str,
+        /// The metric.
+        value: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+    },
+    /// The forward model cannot be used.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The forward model cannot be differentiated.
+    #[error(transparent)]
+    Autodiff(#[from] AutodiffError),
     /// A checkpoint or model file could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -141,22 +187,6 @@ pub enum TrainingError {
     Engine(#[from] EngineError),
 }
 
-/// Trains `plan` on `train`, judging by `validation` after each epoch.
-///
-/// # Errors
-/// When plan, model and data do not fit, the loss is not finite, a file cannot be written, or the engine fails.
-pub fn train(
-    engine: &dyn Engine,
-    plan: &TrainingPlan,
-    train: &Samples,
-    validation: &Samples,
-    checkpoints: Option<&CheckpointPolicy>,
-    observer: &mut dyn Observer,
-) -> Result<TrainingResult, TrainingError> {
-    let _ = (engine, plan, train, validation, checkpoints, observer);
-    unimplemented!("skeleton")
-}
-
 /// One line of a model's description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerSummary {
@@ -168,18 +198,4 @@ pub struct LayerSummary {
     pub output_shape: Vec<usize>,
     /// Trainable numbers first used here.
     pub parameters: usize,
-}
-
-/// Builds the model for the data without training: each node's output shape and the parameter counts.
-///
-/// # Errors
-/// As [`train`] before its first step: an unknown operator, shapes that do not fit.
-pub fn summarize(
-    engine: &dyn Engine,
-    plan: &TrainingPlan,
-    row_shape: &[usize],
-    targets: &Targets,
-) -> Result<Vec<LayerSummary>, TrainingError> {
-    let _ = (engine, plan, row_shape, targets);
-    unimplemented!("skeleton")
 }

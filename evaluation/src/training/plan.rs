@@ -171,6 +171,8 @@ pub enum Schedule {
         minimum: f64,
         /// Epochs of linear increase before the cosine.
         warmup_epochs: usize,
+        /// The epoch at which the minimum is reached; the plan's `epochs` unless the model file says otherwise.
+        total_epochs: usize,
     },
     /// Straight line from `start_factor` to `end_factor` over `epochs` epochs, then constant.
     Linear {
@@ -194,6 +196,8 @@ pub enum Schedule {
         initial_divisor: f64,
         /// It ends at `initial rate / final_divisor`.
         final_divisor: f64,
+        /// Length of the cycle; the plan's `epochs` unless the model file says otherwise.
+        total_epochs: usize,
     },
 }
 
