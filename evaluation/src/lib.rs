@@ -6,10 +6,14 @@
 //! - [`engine`]: executes graphs
 //! - [`model`]: the model file
 //! - [`training`]: the training loop
+//! - [`output`]: metadata and the metrics archive
+//! - [`cli`]: the command line
 
 pub mod autodiff;
+pub mod cli;
 pub mod dataset;
 pub mod engine;
 pub mod graph;
 pub mod model;
+pub mod output;
 pub mod training;
