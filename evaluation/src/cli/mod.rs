@@ -22,7 +22,6 @@ use protocol::exit;
 use protocol::loss_document::LossDocument;
 
 use arguments::{Cli, Command};
-use failure::Failure;
 
 /// Runs the program on the arguments of the process.
 #[must_use]

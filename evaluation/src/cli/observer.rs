@@ -1,5 +1,6 @@
 //! Watches a training: a line per epoch, reports for the manager, its decisions, signals and limits.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -170,7 +171,7 @@ fn line(report: &EpochReport, total: usize) -> String {
         } else {
             metric.name()
         };
-        text.push_str(&format!("  {name} {value:.6}"));
+        let _ = write!(text, "  {name} {value:.6}");
     }
     text + &format!("  learning_rate {:.3e}  {:.2} s", report.learning_rate, report.seconds)
 }

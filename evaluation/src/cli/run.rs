@@ -181,7 +181,7 @@ impl Record<'_> {
             ended: ended.clone(),
             epochs_done: result.epochs.len(),
             resumed_from: result.resumed_from,
-            best_epoch: best,
+            best_epoch: best.map(output::epoch_object),
             seconds: timing
                 .iter()
                 .map(|(name, seconds)| ((*name).to_owned(), json!(seconds)))

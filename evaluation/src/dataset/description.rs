@@ -176,7 +176,7 @@ impl DataDescription {
                 .as_ref()
                 .is_none_or(|shape| !shape.is_empty() && !shape.contains(&0)),
             "a list of lengths of at least 1",
-            format!("{:?}", shape.as_deref().unwrap_or_default()),
+            &*format!("{:?}", shape.as_deref().unwrap_or_default()),
         )?;
         let classes = field(map, "/data", "classes", "a number of classes or a list of their names")?;
         match &classes {
@@ -216,7 +216,7 @@ fn wrong(pointer: &str, expected: impl Into<String>, found: impl Into<String>) -
     }
 }
 
-fn check(pointer: &str, holds: bool, expected: &str, found: impl ToString) -> Result<(), DatasetError> {
+fn check(pointer: &str, holds: bool, expected: &str, found: impl std::fmt::Display + Copy) -> Result<(), DatasetError> {
     if holds {
         Ok(())
     } else {

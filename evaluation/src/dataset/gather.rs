@@ -86,8 +86,11 @@ impl Needed {
     }
 }
 
+/// A reader with the file that messages name.
+pub(crate) type Opened = (PathBuf, Box<dyn Reader>);
+
 /// Opens files; arrays in `.npy` files with different names are columns of one table.
-pub(crate) fn open_all(paths: &[PathBuf], text: TextOptions) -> Result<Vec<(PathBuf, Box<dyn Reader>)>, DatasetError> {
+pub(crate) fn open_all(paths: &[PathBuf], text: TextOptions) -> Result<Vec<Opened>, DatasetError> {
     let mut opened = Vec::with_capacity(paths.len());
     for path in paths {
         opened.push((path.clone(), read::open(path, text)?));
@@ -215,7 +218,7 @@ fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, Da
 
 /// Reads the named columns of all files and puts the files below one another.
 pub(crate) fn read_table(
-    readers: Vec<(PathBuf, Box<dyn Reader>)>,
+    readers: Vec<Opened>,
     wanted: &[String],
     max_rows: Option<usize>,
 ) -> Result<Table, DatasetError> {

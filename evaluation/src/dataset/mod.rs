@@ -119,7 +119,9 @@ pub fn load(
     };
     let paths = gather::locate(files, &places.base, &places.fetching, note)?;
     let readers = gather::open_all(&paths, description.text)?;
-    let (first, reader) = readers.first().expect("at least one file was named");
+    let Some((first, reader)) = readers.first() else {
+        return Err(DatasetError::NoFiles);
+    };
     let needed = gather::needed(first, reader.names(), &description.inputs, &description.targets, group)?;
     let wanted = needed.all();
     let mut table = gather::read_table(readers, &wanted, description.max_rows)?;

@@ -83,7 +83,7 @@ pub(crate) fn prepare(
             inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?,
             targets: match &labels {
                 Some(labels) => Targets::Classes {
-                    labels: positions.iter().map(|at| labels.labels[*at]).collect(),
+                    labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),
                     classes: labels.classes,
                 },
                 None => values(table, &target_columns, rows)?,
@@ -234,7 +234,7 @@ fn divide(
     let files: Vec<usize> = rows.iter().map(|row| file_of_rows[*row]).collect();
     let groups = group.map(|column| group_ids(column, rows));
     let traits = RowTraits {
-        labels: labels.map(|labels| labels.labels.as_slice()),
+        labels: labels.map(|labels| labels.of_rows.as_slice()),
         groups: groups.as_deref(),
         files: &files,
     };
@@ -247,9 +247,10 @@ fn group_ids(column: &Column, rows: &[usize]) -> Vec<usize> {
     let text = |row: usize| match &column.values {
         Values::Texts(texts) => texts[row * width..(row + 1) * width].join("\n"),
         Values::Integers(values) => format!("{:?}", &values[row * width..(row + 1) * width]),
-        values => (row * width..(row + 1) * width)
-            .map(|at| format!("{:?} ", values.number(at)))
-            .collect(),
+        values => {
+            let numbers: Vec<f64> = (row * width..(row + 1) * width).map(|at| values.number(at)).collect();
+            format!("{numbers:?}")
+        }
     };
     let distinct: BTreeSet<String> = rows.iter().map(|row| text(*row)).collect();
     let distinct: Vec<String> = distinct.into_iter().collect();
@@ -268,7 +269,7 @@ fn check_classes(
     validation: &[usize],
     warnings: &mut Vec<String>,
 ) -> Result<(), DatasetError> {
-    let seen = |rows: &[usize]| rows.iter().map(|at| labels.labels[*at]).collect::<BTreeSet<_>>();
+    let seen = |rows: &[usize]| rows.iter().map(|at| labels.of_rows[*at]).collect::<BTreeSet<_>>();
     let (in_train, in_validation) = (seen(train), seen(validation));
     let name = |label: i64| match &labels.names {
         Some(names) => format!("`{}`", names[label as usize]),

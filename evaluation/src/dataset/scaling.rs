@@ -40,9 +40,8 @@ impl Units {
         let length: usize = row_shape.iter().product();
         let count = match row_shape {
             [features] => *features,
-            [_, _] => 1,
+            [] | [_, _] => 1,
             [channels, ..] => *channels,
-            [] => 1,
         };
         Self {
             count,

@@ -1,7 +1,7 @@
 //! Which rows train and which judge: a function of seed, row count and, where asked, classes, groups or files.
 //!
 //! Every row has a key, a hash of seed and row number; rows in the order of their keys are a random permutation that is
-//! the same on every machine. The hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+//! the same on every machine. The hash is the finaliser of `SplitMix64` (Steele, Lea and Flood 2014).
 
 use std::collections::BTreeMap;
 

@@ -24,7 +24,7 @@ pub enum TargetKind {
 /// The class of every row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Labels {
-    pub(crate) labels: Vec<i64>,
+    pub(crate) of_rows: Vec<i64>,
     pub(crate) classes: usize,
     pub(crate) names: Option<Vec<String>>,
 }
@@ -133,7 +133,11 @@ pub(crate) fn labels(
         Some(Classes::Names(names)) => names.len(),
         None => labels.iter().max().map_or(0, |label| *label as usize + 1),
     };
-    Ok(Labels { labels, classes, names })
+    Ok(Labels {
+        of_rows: labels,
+        classes,
+        names,
+    })
 }
 
 fn text_labels(
@@ -148,12 +152,11 @@ fn text_labels(
             "the label is missing; set `data.missing` to `drop` to leave such rows out".to_owned(),
         ));
     }
-    let names: Vec<String> = match classes {
-        Some(Classes::Names(names)) => names.clone(),
-        _ => {
-            let distinct: BTreeSet<&String> = rows.iter().map(|row| &texts[*row]).collect();
-            distinct.into_iter().cloned().collect()
-        }
+    let names: Vec<String> = if let Some(Classes::Names(names)) = classes {
+        names.clone()
+    } else {
+        let distinct: BTreeSet<&String> = rows.iter().map(|row| &texts[*row]).collect();
+        distinct.into_iter().cloned().collect()
     };
     if let Some(Classes::Count(count)) = classes
         && *count != names.len()
@@ -181,7 +184,7 @@ fn text_labels(
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Labels {
-        labels,
+        of_rows: labels,
         classes: names.len(),
         names: Some(names),
     })

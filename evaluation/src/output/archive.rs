@@ -182,23 +182,23 @@ fn curve_csv(epochs: &[EpochReport]) -> String {
 }
 
 fn curve_json(epochs: &[EpochReport]) -> String {
-    let rows: Vec<Value> = epochs
-        .iter()
-        .map(|report| {
-            let mut row = Map::new();
-            row.insert("epoch".to_owned(), report.epoch.into());
-            row.insert("learning_rate".to_owned(), report.learning_rate.into());
-            row.insert("train_loss".to_owned(), report.train_loss.into());
-            for (metric, value) in &report.validation.0 {
-                row.insert(series(metric.name()).to_owned(), (*value).into());
-            }
-            row.insert("seconds".to_owned(), report.seconds.into());
-            Value::Object(row)
-        })
-        .collect();
+    let rows: Vec<Value> = epochs.iter().map(epoch_object).collect();
     let mut text = Value::Array(rows).to_string();
     text.push('\n');
     text
+}
+
+/// One epoch as an object with a key per series.
+pub(crate) fn epoch_object(report: &EpochReport) -> Value {
+    let mut row = Map::new();
+    row.insert("epoch".to_owned(), report.epoch.into());
+    row.insert("learning_rate".to_owned(), report.learning_rate.into());
+    row.insert("train_loss".to_owned(), report.train_loss.into());
+    for (metric, value) in &report.validation.0 {
+        row.insert(series(metric.name()).to_owned(), (*value).into());
+    }
+    row.insert("seconds".to_owned(), report.seconds.into());
+    Value::Object(row)
 }
 
 /// A string as it is, anything else as JSON.

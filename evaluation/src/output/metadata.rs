@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Identity;
 use crate::dataset::{Scaling, Summary};
-use crate::training::{EpochReport, TrainingPlan};
+use crate::training::TrainingPlan;
 
 /// What is known after an evaluation.
 #[derive(Debug, Serialize)]
@@ -45,7 +45,7 @@ pub struct Metadata<'a> {
     /// Epochs done by an earlier attempt whose checkpoint was taken up.
     pub resumed_from: Option<usize>,
     /// The report of the epoch whose weights are the result.
-    pub best_epoch: Option<&'a EpochReport>,
+    pub best_epoch: Option<Value>,
     /// Seconds by phase.
     pub seconds: Map<String, Value>,
     /// Things that were said on stderr.

@@ -4,6 +4,7 @@ mod archive;
 mod identity;
 mod metadata;
 
+pub(crate) use archive::epoch_object;
 pub use archive::{Ending, RunRecord, write_metrics};
 pub use identity::Identity;
 pub use metadata::{Metadata, write_metadata};

@@ -143,7 +143,7 @@ impl Reader for CsvReader {
 fn check_text(path: &Path, content: &[u8]) -> Result<(), DatasetError> {
     if let Err(error) = std::str::from_utf8(content) {
         let at = error.valid_up_to();
-        let line = content[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = content[..at].split(|byte| *byte == b'\n').count();
         return Err(DatasetError::damaged(
             path,
             format!(
@@ -161,17 +161,16 @@ fn check_text(path: &Path, content: &[u8]) -> Result<(), DatasetError> {
     Ok(())
 }
 
-/// The candidate that is most frequent in the first line; a comma where there is none.
+/// The first candidate that is in the first line; a comma where there is none.
 fn guess_delimiter(content: &[u8]) -> u8 {
     let line = content
         .split(|byte| *byte == b'\n')
         .find(|line| !line.trim_ascii().is_empty())
         .unwrap_or_default();
-    let count = |delimiter: u8| line.trim_ascii().iter().filter(|byte| **byte == delimiter).count();
     b",;\t| "
         .iter()
         .copied()
-        .find(|delimiter| count(*delimiter) > 0)
+        .find(|delimiter| line.trim_ascii().contains(delimiter))
         .unwrap_or(b',')
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn open(path: &Path, text: TextOptions) -> Result<Box<dyn Reader>, Da
     }
 
     if head.starts_with(b"\x93NUMPY") {
-        return Ok(Box::new(npy::NpyReader::open(path)?));
+        return Ok(Box::new(npy::NpyReader::new(path)));
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         return Ok(Box::new(npz::NpzReader::open(path)?));

@@ -18,14 +18,14 @@ pub(crate) struct NpyReader {
 }
 
 impl NpyReader {
-    pub(crate) fn open(path: &Path) -> Result<Self, DatasetError> {
+    pub(crate) fn new(path: &Path) -> Self {
         let stem = path
             .file_stem()
             .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             names: vec![stem],
-        })
+        }
     }
 }
 
@@ -196,8 +196,7 @@ fn parse_dtype(text: &str) -> Result<Dtype, String> {
     let units: usize = rest.get(1..).unwrap_or_default().parse().unwrap_or(0);
     let size = if kind == b'U' { units.saturating_mul(4) } else { units };
     match (kind, size) {
-        (b'b', 1) | (b'i' | b'u', 1 | 2 | 4 | 8) | (b'f', 2 | 4 | 8) => {}
-        (b'U' | b'S', 1..=1_048_576) => {}
+        (b'b', 1) | (b'i' | b'u', 1 | 2 | 4 | 8) | (b'f', 2 | 4 | 8) | (b'U' | b'S', 1..=1_048_576) => {}
         (b'O', _) => {
             return Err(
                 "holds pickled Python objects, which are not read; convert it with `.astype(...)` before saving"
