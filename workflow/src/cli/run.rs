@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use protocol::task_options::TaskOptions;
 use protocol::exit;
+use protocol::task_options::TaskOptions;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
@@ -53,7 +53,9 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
             let from_file = with_absolute_paths(&from_file, &base)?;
             let (options, overridden) = from_line.over(&from_file);
             for key in overridden {
-                remark(&format!("option `{key}` of the command line overrides that of the task file"));
+                remark(&format!(
+                    "option `{key}` of the command line overrides that of the task file"
+                ));
             }
             (options, base, true)
         }
@@ -61,10 +63,15 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
     };
     let name = options.out_ds.clone().unwrap_or_else(|| {
         let folder = base.file_name().map(|name| name.to_string_lossy().into_owned());
-        arguments.manager.task_dir.as_deref().and_then(Path::file_name).map_or_else(
-            || folder.unwrap_or_else(|| "task".to_owned()),
-            |name| name.to_string_lossy().into_owned(),
-        )
+        arguments
+            .manager
+            .task_dir
+            .as_deref()
+            .and_then(Path::file_name)
+            .map_or_else(
+                || folder.unwrap_or_else(|| "task".to_owned()),
+                |name| name.to_string_lossy().into_owned(),
+            )
     });
     let directory = match &arguments.manager.task_dir {
         Some(path) => absolute(path)?,
@@ -72,13 +79,20 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
             let safe: String = name
                 .trim_end_matches('/')
                 .chars()
-                .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                        c
+                    } else {
+                        '_'
+                    }
+                })
                 .collect();
             absolute(Path::new(&format!("hpo-{safe}")))?
         }
         None => {
             return Err(CliError::Usage(
-                "nothing to run: name a task file, as in `hpo run task.json`, or a task to resume with `--taskDir`".to_owned(),
+                "nothing to run: name a task file, as in `hpo run task.json`, or a task to resume with `--taskDir`"
+                    .to_owned(),
             ));
         }
     };
@@ -97,11 +111,22 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
     }
     if directory.exists() {
         if named {
-            check_same(&directory, &options, arguments.options.out_ds.is_some() || options.out_ds.is_some())?;
+            check_same(
+                &directory,
+                &options,
+                arguments.options.out_ds.is_some() || options.out_ds.is_some(),
+            )?;
         }
         if options.no_submit == Some(true) {
             let (task, settings, _) = Task::read(&directory)?;
-            print(&Plan { directory: &directory, task: &task, settings: &settings }, manner.json)?;
+            print(
+                &Plan {
+                    directory: &directory,
+                    task: &task,
+                    settings: &settings,
+                },
+                manner.json,
+            )?;
             return Ok(exit::DONE);
         }
         if !manner.silent && directory.journal().exists() {
@@ -116,11 +141,22 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         )));
     }
     check_free(&directory)?;
-    let sources = Sources { options: options.clone(), base: base.clone(), name };
+    let sources = Sources {
+        options: options.clone(),
+        base: base.clone(),
+        name,
+    };
     let (task, settings) = prepare(&sources)?;
     tell_warnings(&task, &settings, &options);
     if options.no_submit == Some(true) {
-        print(&Plan { directory: &directory, task: &task, settings: &settings }, manner.json)?;
+        print(
+            &Plan {
+                directory: &directory,
+                task: &task,
+                settings: &settings,
+            },
+            manner.json,
+        )?;
         return Ok(exit::DONE);
     }
     manage(&directory, manner, Some((&task, &base)))
@@ -132,23 +168,43 @@ pub(super) fn retry(arguments: &RetryArguments) -> Result<u8, CliError> {
     if !failed && opened.state.steering_failures.is_empty() && !matches!(opened.state.end, Some(TaskEnd::Killed)) {
         remark("no point of this task has failed, there is nothing to try again");
     }
-    let RetryArguments { take_over, json, quiet, .. } = *arguments;
+    let RetryArguments {
+        take_over, json, quiet, ..
+    } = *arguments;
     let _ = fs::remove_file(opened.directory.kill_request());
-    manage(&opened.directory, Manner { take_over, json, quiet, reopen: true, silent: false }, None)
+    manage(
+        &opened.directory,
+        Manner {
+            take_over,
+            json,
+            quiet,
+            reopen: true,
+            silent: false,
+        },
+        None,
+    )
 }
 
 /// Becomes the manager only to end the task.
 pub(super) fn wind_up(arguments: &RetryArguments) -> Result<u8, CliError> {
     let directory = TaskDirectory::new(absolute(&arguments.directory)?);
-    let manner =
-        Manner { take_over: arguments.take_over, json: false, quiet: true, reopen: false, silent: true };
+    let manner = Manner {
+        take_over: arguments.take_over,
+        json: false,
+        quiet: true,
+        reopen: false,
+        silent: true,
+    };
     manage(&directory, manner, None)
 }
 
 /// Paths in options are relative to the file that has them; absolute, they can be mixed.
 fn with_absolute_paths(options: &TaskOptions, base: &Path) -> Result<TaskOptions, CliError> {
     let mut options = options.clone();
-    for path in [&mut options.search_space_file, &mut options.segment_spec_file].into_iter().flatten() {
+    for path in [&mut options.search_space_file, &mut options.segment_spec_file]
+        .into_iter()
+        .flatten()
+    {
         let full = base.join(&*path);
         *path = text_of(&full)?;
     }
@@ -156,7 +212,11 @@ fn with_absolute_paths(options: &TaskOptions, base: &Path) -> Result<TaskOptions
         let mut items = Vec::new();
         for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let is_url = item.starts_with("http://") || item.starts_with("https://");
-            items.push(if is_url { item.to_owned() } else { text_of(&base.join(item))? });
+            items.push(if is_url {
+                item.to_owned()
+            } else {
+                text_of(&base.join(item))?
+            });
         }
         *list = items.join(",");
     }
@@ -235,11 +295,15 @@ fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {
     for warning in warnings {
         remark(&warning);
     }
-    for (key, image) in
-        [("steeringContainer", &options.steering_container), ("evaluationContainer", &options.evaluation_container)]
-    {
+    for (key, image) in [
+        ("steeringContainer", &options.steering_container),
+        ("evaluationContainer", &options.evaluation_container),
+    ] {
         if let Some(image) = image.as_deref().filter(|image| !image.is_empty()) {
-            remark(&format!("`{key}` (`{}`) is left aside, its command runs on this machine", escape(image)));
+            remark(&format!(
+                "`{key}` (`{}`) is left aside, its command runs on this machine",
+                escape(image)
+            ));
         }
     }
     let grid = [
@@ -282,15 +346,34 @@ impl Output for Plan<'_> {
 
     fn text(&self) -> String {
         let plan = self.json();
-        let mut text = format!("task {} in {}\n", escape(&self.task.name), self.directory.root().display());
-        text.push_str(&format!("steering    {}\n", escape(plan["steering"].as_str().unwrap_or_default())));
-        let names = self.task.segments.iter().map(|segment| Some(segment.name.as_str())).chain(std::iter::repeat(None));
+        let mut text = format!(
+            "task {} in {}\n",
+            escape(&self.task.name),
+            self.directory.root().display()
+        );
+        text.push_str(&format!(
+            "steering    {}\n",
+            escape(plan["steering"].as_str().unwrap_or_default())
+        ));
+        let names = self
+            .task
+            .segments
+            .iter()
+            .map(|segment| Some(segment.name.as_str()))
+            .chain(std::iter::repeat(None));
         for (command, name) in plan["evaluations"].as_array().into_iter().flatten().zip(names) {
             let name = name.map(|name| format!("[{name}] ")).unwrap_or_default();
-            text.push_str(&format!("evaluation  {name}{}\n", escape(command.as_str().unwrap_or_default())));
+            text.push_str(&format!(
+                "evaluation  {name}{}\n",
+                escape(command.as_str().unwrap_or_default())
+            ));
         }
         for file in &self.task.sandbox {
-            text.push_str(&format!("sandbox     {} ({} bytes)\n", escape(&file.path.display().to_string()), file.bytes));
+            text.push_str(&format!(
+                "sandbox     {} ({} bytes)\n",
+                escape(&file.path.display().to_string()),
+                file.bytes
+            ));
         }
         for file in self.task.training.iter().flatten() {
             text.push_str(&format!("training    {}\n", escape(file)));
@@ -307,8 +390,7 @@ impl Output for Plan<'_> {
 fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Task, &Path)>) -> Result<u8, CliError> {
     let root = directory.root();
     let failed = |what: &str| format!("`{}` {what}", root.display());
-    crate::files::create_private_directory(root)
-        .map_err(|source| CliError::io(failed("cannot be created"), source))?;
+    crate::files::create_private_directory(root).map_err(|source| CliError::io(failed("cannot be created"), source))?;
     let mut claim = Claim::take(root, manner.take_over)?;
     if let Some((task, base)) = new
         && !directory.exists()
@@ -322,17 +404,27 @@ fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Task, &Path)>
     claim.raise_above(root, newest)?;
     let mut journal = Journal::open(&directory.journal(), &opened.contents, claim)?;
     if opened.contents.torn_bytes > 0 {
-        remark(&format!("{} bytes of an unfinished journal record were cut off", opened.contents.torn_bytes));
+        remark(&format!(
+            "{} bytes of an unfinished journal record were cut off",
+            opened.contents.torn_bytes
+        ));
     }
     let mut state = replay(&directory.journal(), &opened.contents, &settings)?;
     let mut events = Vec::new();
     if state.created.is_none() {
-        events.push(Event::Created { task: task.id.clone(), digest });
+        events.push(Event::Created {
+            task: task.id.clone(),
+            digest,
+        });
     }
     let time = coordinator::now();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     if state.end.is_none() || manner.reopen {
-        events.push(Event::Started { process: ProcessIdentity::current(), version, time });
+        events.push(Event::Started {
+            process: ProcessIdentity::current(),
+            version,
+            time,
+        });
     }
     if manner.reopen {
         events.push(Event::Reopened { time });
@@ -350,8 +442,7 @@ fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Task, &Path)>
     let interrupts = Arc::new(AtomicUsize::new(0));
     let waker = install_signals(&interrupts)?;
     raise_descriptor_limit();
-    let executable =
-        std::env::current_exe().map_err(|source| CliError::io("the path of `hpo` is unknown", source))?;
+    let executable = std::env::current_exe().map_err(|source| CliError::io("the path of `hpo` is unknown", source))?;
     let path = search_path(&executable);
     let points = settings.max_points * task.segments.len().max(1) as u32;
     let live = std::io::stderr().is_terminal() && !manner.quiet && !manner.json && !manner.silent;
@@ -386,7 +477,14 @@ fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Task, &Path)>
     if manner.silent {
         return Ok(exit::DONE);
     }
-    print(&Summary { directory, task: &task, state: &state }, manner.json)?;
+    print(
+        &Summary {
+            directory,
+            task: &task,
+            state: &state,
+        },
+        manner.json,
+    )?;
     Ok(conclude(directory, &state, &halt, &interrupts))
 }
 
@@ -395,7 +493,11 @@ fn conclude(directory: &TaskDirectory, state: &State, halt: &Halt, interrupts: &
     let root = directory.root().display();
     if *halt == Halt::Interrupted {
         remark(&format!("interrupted; resume with `hpo run --taskDir {root}`"));
-        return if interrupts.load(Ordering::Relaxed) >= TERMINATED { exit::TERMINATED } else { exit::INTERRUPTED };
+        return if interrupts.load(Ordering::Relaxed) >= TERMINATED {
+            exit::TERMINATED
+        } else {
+            exit::INTERRUPTED
+        };
     }
     match &state.end {
         Some(TaskEnd::Finished { .. }) if !state.ranking().is_empty() => exit::DONE,
@@ -455,7 +557,13 @@ fn install_signals(interrupts: &Arc<AtomicUsize>) -> Result<UnixStream, CliError
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// Our own programs lie beside `hpo`, and are found before others of their names.
@@ -484,13 +592,22 @@ impl Output for Summary<'_> {
         let ranking = self.state.ranking();
         let mut text = String::new();
         for segment in self.task.segment_ids() {
-            let best: Vec<_> =
-                ranking.iter().filter(|point| point.segment == segment).take(SHOWN_AT_THE_END).copied().collect();
+            let best: Vec<_> = ranking
+                .iter()
+                .filter(|point| point.segment == segment)
+                .take(SHOWN_AT_THE_END)
+                .copied()
+                .collect();
             if !best.is_empty() {
                 text.push_str(&point_table(self.task, &best));
             }
         }
-        let failed = self.state.points.iter().filter(|point| point.word() == "failed").count();
+        let failed = self
+            .state
+            .points
+            .iter()
+            .filter(|point| point.word() == "failed")
+            .count();
         let all = self.state.points.len();
         text.push_str(&format!("{} of {all} points have a loss", ranking.len()));
         if failed > 0 {
@@ -499,7 +616,10 @@ impl Output for Summary<'_> {
         let root = self.directory.root().display();
         text.push_str(&format!("\nresults     {root}/results.json\n"));
         if self.state.points.iter().any(|point| {
-            matches!(&point.outcome, crate::state::PointOutcome::Done { metrics: Some(_), .. })
+            matches!(
+                &point.outcome,
+                crate::state::PointOutcome::Done { metrics: Some(_), .. }
+            )
         }) {
             text.push_str(&format!("metrics     {root}/metrics\n"));
         }

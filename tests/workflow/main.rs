@@ -1,0 +1,11 @@
+//! `hpo` as a user runs it, with shell scripts as steering and evaluation.
+
+mod bad_input;
+mod checkpoints;
+mod commands;
+mod kill;
+mod payloads;
+mod processes;
+mod search;
+mod segments;
+mod task;
