@@ -54,7 +54,7 @@ fn task_files() {
 
 #[test]
 fn search_spaces() {
-    let task = Task::new().with(json!({"searchSpaceFile": "space.json"}));
+    let task = Task::new().with(&json!({"searchSpaceFile": "space.json"}));
     let message = refused(&task, 2);
     assert_eq!(
         message,
@@ -63,7 +63,7 @@ fn search_spaces() {
     task.file("space.json", "{\"x\": ");
     assert!(refused(&task, 2).starts_with("search space `$DIR/files/space.json` is not valid JSON: "));
     // Our own steering knows its format, so its faults are found before anything runs.
-    let task = task.with(json!({"steeringExec": null}));
+    let task = task.with(&json!({"steeringExec": null}));
     task.file(
         "space.json",
         r#"{"x": {"method": "uniform", "dimension": {"low": 2, "high": 1}}}"#,
@@ -73,7 +73,7 @@ fn search_spaces() {
         message.starts_with("search space `$DIR/files/space.json`: at `/x"),
         "{message}"
     );
-    let message = refused(&task.with(json!({"searchSpaceFile": null})), 2);
+    let message = refused(&task.with(&json!({"searchSpaceFile": null})), 2);
     assert_eq!(
         message,
         "option `searchSpaceFile`: is needed by the default `steeringExec`, found none"
@@ -82,18 +82,18 @@ fn search_spaces() {
 
 #[test]
 fn training_data_and_containers() {
-    let message = refused(&Task::new().with(json!({"trainingDS": "none.csv"})), 2);
+    let message = refused(&Task::new().with(&json!({"trainingDS": "none.csv"})), 2);
     assert_eq!(
         message,
         "trainingDS: `$DIR/files/none.csv` names no file, looked for `$DIR/files/none.csv`; paths are relative to the file that names them"
     );
-    let message = refused(&Task::new().with(json!({"evaluationContainer": "docker://x/y:1"})), 2);
+    let message = refused(&Task::new().with(&json!({"evaluationContainer": "docker://x/y:1"})), 2);
     assert_eq!(
         message,
         "option `evaluationContainer`: container `docker://x/y:1` cannot be started: no container runtime is available here; pass `--containerRuntime none` to run the command on this machine without it"
     );
     let task = Task::new().with(
-        json!({"evaluationContainer": "docker://x/y:1", "containerRuntime": "none", "maxPoints": 1, "site": "CERN"}),
+        &json!({"evaluationContainer": "docker://x/y:1", "containerRuntime": "none", "maxPoints": 1, "site": "CERN"}),
     );
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -104,7 +104,7 @@ fn training_data_and_containers() {
             "option `site` concerns the grid and has no effect here",
         ]
     );
-    let message = refused(&Task::new().with(json!({"steeringExec": "run --rm image steer"})), 2);
+    let message = refused(&Task::new().with(&json!({"steeringExec": "run --rm image steer"})), 2);
     assert!(
         message.starts_with("option `steeringExec`: begins with `run`, the arguments of docker"),
         "{message}"
@@ -114,7 +114,7 @@ fn training_data_and_containers() {
 #[test]
 fn unknown_options_and_placeholders_are_warnings() {
     let task = Task::new()
-        .with(json!({"maxPoint": 3, "maxPoints": 1, "steeringExec": "sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT %NUM_POINT"}))
+        .with(&json!({"maxPoint": 3, "maxPoints": 1, "steeringExec": "sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT %NUM_POINT"}))
         .evaluating("echo '{\"loss\": 1}' > output.json # %SEGMENT_NAME");
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(0));
@@ -170,7 +170,7 @@ fn directories_that_are_no_tasks() {
 
 #[test]
 fn a_task_is_frozen() {
-    let task = Task::new().with(json!({"maxPoints": 2}));
+    let task = Task::new().with(&json!({"maxPoints": 2}));
     task.succeed();
     let finished = task.run(&["--maxPoints", "9"]);
     assert_eq!(finished.code, Some(2));
@@ -196,7 +196,7 @@ fn a_task_is_frozen() {
 
 #[test]
 fn a_lost_journal_is_not_replaced_by_an_empty_one() {
-    let task = Task::new().with(json!({"maxPoints": 2}));
+    let task = Task::new().with(&json!({"maxPoints": 2}));
     task.succeed();
     std::fs::remove_file(task.directory().join("journal")).unwrap();
     let finished = task.call(&["run", "--taskDir", "task"]);
@@ -238,7 +238,7 @@ fn steering_that_gives_no_answer_fails_the_task_after_three_retries() {
     ];
     for (command, expected) in cases {
         let count = "count=$(cat ../../../count 2>/dev/null); echo x$count > ../../../count; ";
-        let task = Task::new().with(json!({"steeringExec": format!("{count}{command}")}));
+        let task = Task::new().with(&json!({"steeringExec": format!("{count}{command}")}));
         let finished = task.run(&[]);
         assert_eq!(finished.code, Some(1), "{finished:?}");
         assert!(finished.stderr.contains(expected), "{expected} in {}", finished.stderr);
@@ -256,10 +256,10 @@ fn steering_that_gives_no_answer_fails_the_task_after_three_retries() {
 
 #[test]
 fn a_stale_answer_is_not_taken_and_a_slow_steering_is_ended() {
-    let task = Task::new().with(json!({"steeringExec": "true", "maxPoints": 1}));
+    let task = Task::new().with(&json!({"steeringExec": "true", "maxPoints": 1}));
     task.file("output.json", "[{\"x\": 1}]");
     assert!(task.run(&[]).stderr.contains("it wrote no `output.json` (%OUT)"));
-    let task = Task::new().with(json!({"steeringExec": "sleep 1000", "steeringTimeout": "0.1s"}));
+    let task = Task::new().with(&json!({"steeringExec": "sleep 1000", "steeringTimeout": "0.1s"}));
     assert!(
         task.run(&[])
             .stderr
@@ -269,7 +269,7 @@ fn a_stale_answer_is_not_taken_and_a_slow_steering_is_ended() {
 
 #[test]
 fn a_good_answer_counts_whatever_the_exit_code() {
-    let task = Task::new().with(json!({"maxPoints": 1, "steeringExec": "echo '[{\"x\": 1}]' > %OUT; exit 3"}));
+    let task = Task::new().with(&json!({"maxPoints": 1, "steeringExec": "echo '[{\"x\": 1}]' > %OUT; exit 3"}));
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(0));
     assert_eq!(

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::task::Task;
 
-fn failing_once(options: serde_json::Value, command: &str) -> Task {
+fn failing_once(options: &serde_json::Value, command: &str) -> Task {
     Task::new()
-        .with(json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0}))
+        .with(&json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0}))
         .with(options)
         .evaluating(command)
 }
@@ -16,7 +16,7 @@ fn failing_once(options: serde_json::Value, command: &str) -> Task {
 #[test]
 fn a_retry_continues_from_what_the_attempt_before_saved() {
     let task = failing_once(
-        json!({"checkPointToSave": "model,epoch.txt"}),
+        &json!({"checkPointToSave": "model,epoch.txt"}),
         "mkdir -p model; n=$(cat epoch.txt 2>/dev/null || echo 0); n=$((n + 1)); echo $n > epoch.txt; echo w$n > model/weights; \
          [ $n -lt 3 ] && exit 1; echo \"{\\\"loss\\\": $n}\" > output.json",
     );
@@ -35,7 +35,7 @@ fn a_retry_continues_from_what_the_attempt_before_saved() {
 #[test]
 fn the_archive_is_handed_over_unopened_when_it_has_a_name() {
     let task = failing_once(
-        json!({"checkPointToSave": "epoch.txt", "checkPointToLoad": "saved.tgz"}),
+        &json!({"checkPointToSave": "epoch.txt", "checkPointToLoad": "saved.tgz"}),
         "if [ -e saved.tgz ]; then tar -xzf saved.tgz; echo \"{\\\"loss\\\": $(cat epoch.txt)}\" > output.json; \
          else echo 42 > epoch.txt; exit 1; fi",
     );
@@ -45,7 +45,7 @@ fn the_archive_is_handed_over_unopened_when_it_has_a_name() {
 #[test]
 fn a_payload_may_keep_checkpoints_of_its_own_that_outlive_its_attempts() {
     let task = failing_once(
-        json!({}),
+        &json!({}),
         "[ -e $HPO_CHECKPOINT_DIR/done ] || { touch $HPO_CHECKPOINT_DIR/done; exit 1; }; echo '{\"loss\": 1}' > output.json",
     );
     assert_eq!(task.succeed()[0]["attempts"], 2);
@@ -54,7 +54,7 @@ fn a_payload_may_keep_checkpoints_of_its_own_that_outlive_its_attempts() {
 #[test]
 fn an_archive_over_the_limit_is_a_warning() {
     let task = failing_once(
-        json!({"checkPointToSave": "noise", "checkPointMaxSize": "1K", "maxAttempts": 1}),
+        &json!({"checkPointToSave": "noise", "checkPointMaxSize": "1K", "maxAttempts": 1}),
         "head -c 10000 /dev/urandom > noise; exit 1",
     );
     let finished = task.run(&[]);
@@ -67,7 +67,7 @@ fn an_archive_over_the_limit_is_a_warning() {
 #[test]
 fn a_damaged_checkpoint_gives_way_to_a_fresh_start() {
     let task = failing_once(
-        json!({"checkPointToSave": "epoch.txt", "maxAttempts": 1}),
+        &json!({"checkPointToSave": "epoch.txt", "maxAttempts": 1}),
         "[ -e epoch.txt ] && exit 9; touch epoch.txt; [ $HPO_ATTEMPT = 1 ] && exit 1; echo '{\"loss\": 1}' > output.json",
     );
     assert_eq!(task.run(&[]).code, Some(1));

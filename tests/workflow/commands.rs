@@ -7,7 +7,7 @@ use crate::task::Task;
 #[test]
 fn show_list_logs_and_check_speak_to_people_and_programs() {
     let task = Task::new()
-        .with(json!({"maxPoints": 2}))
+        .with(&json!({"maxPoints": 2}))
         .evaluating("printf 'working\\033[31m\\n'; echo careful >&2; echo '{\"loss\": 1}' > output.json");
     task.succeed();
     let json = |arguments: &[&str]| -> Value {
@@ -59,7 +59,7 @@ fn show_list_logs_and_check_speak_to_people_and_programs() {
 #[test]
 fn what_is_not_there_is_told() {
     let task = Task::new()
-        .with(json!({"maxPoints": 2, "maxAttempts": 1}))
+        .with(&json!({"maxPoints": 2, "maxAttempts": 1}))
         .evaluating("exit 1");
     task.run(&[]);
     let told = |arguments: &[&str], code: i32| -> String {

@@ -22,7 +22,7 @@ impl Moments {
 
 fn search() -> Task {
     Task::new()
-        .with(json!({"maxPoints": 12, "nParallelEvaluation": 3, "nPointsPerIteration": 5, "minUnevaluatedPoints": 2}))
+        .with(&json!({"maxPoints": 12, "nParallelEvaluation": 3, "nPointsPerIteration": 5, "minUnevaluatedPoints": 2}))
 }
 
 fn outcome(points: &[Value]) -> Vec<(String, String, String)> {
@@ -77,7 +77,7 @@ fn fifty_kills_of_the_manager_lose_nothing_and_double_nothing() {
 
 #[test]
 fn a_running_evaluation_outlives_the_manager_and_is_adopted() {
-    let task = Task::new().with(json!({"maxPoints": 1, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0}));
+    let task = Task::new().with(&json!({"maxPoints": 1, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0}));
     let (begun, go_on, ledger) = (task.path("begun"), task.path("go-on"), task.ledger());
     let task = task.evaluating(&format!(
         "touch '{}'; while [ ! -e '{}' ]; do sleep 0.01; done; echo once >> '{}'; echo '{{\"loss\": 7}}' > output.json",
@@ -128,7 +128,7 @@ fn the_second_manager_is_refused() {
 #[test]
 fn a_killed_runner_is_a_loss_that_does_not_count_against_the_point() {
     let task = Task::new()
-        .with(json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}));
+        .with(&json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}));
     let begun = task.path("begun");
     let survivor = task.path("survivor");
     let task = task.evaluating(&format!(
@@ -158,7 +158,7 @@ fn a_killed_runner_is_a_loss_that_does_not_count_against_the_point() {
 
 #[test]
 fn an_interrupted_task_is_resumed_where_it_was() {
-    let task = search().with(json!({
+    let task = search().with(&json!({
         "maxPoints": 3, "nPointsPerIteration": 3, "minUnevaluatedPoints": 0, "checkPointToSave": "state"
     }));
     let (begun, ledger) = (task.path("begun"), task.ledger());
@@ -232,7 +232,7 @@ fn a_torn_journal_is_cut_and_a_damaged_one_refused_unchanged() {
 
 #[test]
 fn cut_at_any_record_the_task_goes_on_to_the_same_end() {
-    let task = Task::new().with(json!({"maxPoints": 3}));
+    let task = Task::new().with(&json!({"maxPoints": 3}));
     let before = outcome(&task.succeed());
     let journal = task.directory().join("journal");
     let whole = fs::read(&journal).unwrap();

@@ -6,7 +6,7 @@ use crate::task::{Task, read_json};
 
 fn reason_of(command: &str) -> String {
     let task = Task::new()
-        .with(json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}))
+        .with(&json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}))
         .evaluating(command);
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(1), "{finished:?}");
@@ -76,7 +76,7 @@ fn every_way_to_fail_has_its_reason() {
 
 #[test]
 fn a_hopeless_point_gets_the_very_large_loss_and_the_search_goes_on() {
-    let task = Task::new().with(json!({"maxPoints": 4, "minUnevaluatedPoints": 0, "nPointsPerIteration": 3}));
+    let task = Task::new().with(&json!({"maxPoints": 4, "minUnevaluatedPoints": 0, "nPointsPerIteration": 3}));
     let ledger = task.ledger();
     let task = task.evaluating(&format!(
         "echo $HPO_POINT_ID $HPO_ATTEMPT >> '{}'; [ $HPO_POINT_ID = 2 ] && exit 1; echo '{{\"loss\": 0}}' > output.json",
@@ -114,7 +114,7 @@ fn a_hopeless_point_gets_the_very_large_loss_and_the_search_goes_on() {
 
 #[test]
 fn a_failed_point_can_be_tried_again() {
-    let task = Task::new().with(json!({"maxPoints": 2}));
+    let task = Task::new().with(&json!({"maxPoints": 2}));
     let flag = task.path("fixed");
     let task = task.evaluating(&format!(
         "[ -e '{}' ] && echo '{{\"loss\": 1}}' > output.json",
@@ -141,7 +141,7 @@ fn a_failed_point_can_be_tried_again() {
 
 #[test]
 fn a_retry_of_attempts_stops_at_max_evaluation_jobs() {
-    let task = Task::new().with(json!({"maxPoints": 5, "maxEvaluationJobs": 3, "maxPointsPerEvaluationJob": 1}));
+    let task = Task::new().with(&json!({"maxPoints": 5, "maxEvaluationJobs": 3, "maxPointsPerEvaluationJob": 1}));
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(0));
     let shown = task.show();
@@ -153,7 +153,7 @@ fn a_retry_of_attempts_stops_at_max_evaluation_jobs() {
 #[test]
 fn metadata_and_metrics_that_are_no_good_are_told_and_left() {
     let task = Task::new()
-        .with(json!({"maxPoints": 1, "evaluationMeta": "meta.json", "evaluationMetrics": "m.tgz", "nPointsPerIteration": 1, "minUnevaluatedPoints": 0}))
+        .with(&json!({"maxPoints": 1, "evaluationMeta": "meta.json", "evaluationMetrics": "m.tgz", "nPointsPerIteration": 1, "minUnevaluatedPoints": 0}))
         .evaluating("echo '[1]' > meta.json; mkdir m.tgz; echo '{\"loss\": 1}' > output.json");
     let finished = task.run(&[]);
     assert_eq!(

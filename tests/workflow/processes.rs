@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::task::{Task, wait_until};
 
 fn one() -> Task {
-    Task::new().with(json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}))
+    Task::new().with(&json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}))
 }
 
 fn gone(file: &std::path::Path) {
@@ -38,7 +38,7 @@ fn a_payload_that_takes_too_long_is_ended_however_deaf_it_is() {
     let task = one();
     let pids = task.path("pids");
     let task = task
-        .with(json!({"evaluationTimeout": "0.2s", "killGrace": "0.1s"}))
+        .with(&json!({"evaluationTimeout": "0.2s", "killGrace": "0.1s"}))
         .evaluating(&format!(
             "trap '' TERM; echo $$ >> {0}; while :; do sleep 0.01; done",
             pids.display()
@@ -57,7 +57,7 @@ fn a_payload_that_takes_too_long_is_ended_however_deaf_it_is() {
 #[test]
 fn a_payload_that_ends_well_when_asked_to_keeps_its_loss() {
     let task = one()
-        .with(json!({"evaluationTimeout": "0.3s", "killGrace": "30s"}))
+        .with(&json!({"evaluationTimeout": "0.3s", "killGrace": "30s"}))
         .evaluating("trap 'echo \"{\\\"loss\\\": 5}\" > output.json; exit 0' TERM; while :; do sleep 0.01; done");
     assert_eq!(task.succeed()[0]["loss"], 5.0);
 }

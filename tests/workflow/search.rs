@@ -31,7 +31,7 @@ fn a_search_ends_with_all_points_and_the_best_of_them() {
 
 #[test]
 fn the_final_words_are_a_table_and_the_places_of_everything() {
-    let task = Task::new().with(json!({"maxPoints": 3}));
+    let task = Task::new().with(&json!({"maxPoints": 3}));
     let finished = task.run(&[]);
     let times = without_times(&finished.stdout);
     insta::assert_snapshot!(times, @r"
@@ -92,7 +92,7 @@ fn everything_but_journal_and_task_is_derived() {
 #[test]
 fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
     let task = Task::new()
-        .with(json!({"searchSpaceFile": "space.json", "trainingDS": "data/*.csv", "minUnevaluatedPoints": 0}))
+        .with(&json!({"searchSpaceFile": "space.json", "trainingDS": "data/*.csv", "minUnevaluatedPoints": 0}))
         .evaluating(
             "ls -L | sort > listing; echo \"$HPO_TASK $HPO_POINT_ID $HPO_ATTEMPT %IN_DATA\" > said; echo '{\"loss\": 2}' > output.json",
         );
@@ -135,7 +135,7 @@ fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
 #[test]
 fn metrics_are_renamed_and_nested_as_the_job_wrapper_does() {
     let task = Task::new()
-        .with(json!({"evaluationMetrics": "out/metrics.tgz", "evaluationMeta": "meta.json", "maxPoints": 2, "nParallelEvaluation": 1}))
+        .with(&json!({"evaluationMetrics": "out/metrics.tgz", "evaluationMeta": "meta.json", "maxPoints": 2, "nParallelEvaluation": 1}))
         .evaluating(
             "mkdir out; echo curves-$HPO_POINT_ID > out/metrics.tgz; echo '{\"epochs\": 3}' > meta.json; echo '{\"loss\": 2}' > output.json",
         );
@@ -215,7 +215,7 @@ fn the_options_of_phpo_may_come_by_load_json_and_be_abbreviated() {
 
 #[test]
 fn an_empty_answer_ends_the_search_after_what_is_outstanding() {
-    let task = Task::new().with(json!({"maxPoints": 100}));
+    let task = Task::new().with(&json!({"maxPoints": 100}));
     task.file("steer.sh", "#!/bin/sh\n[ \"$(grep -o '\"x\":' $3 | wc -l)\" -ge 4 ] && echo '[]' > $4 || echo '[{\"x\":1},{\"x\":2}]' > $4\n");
     let points = task.succeed();
     assert_eq!(points.len(), 4);
@@ -225,7 +225,7 @@ fn an_empty_answer_ends_the_search_after_what_is_outstanding() {
 
 #[test]
 fn too_many_points_are_left_out_with_a_remark() {
-    let task = Task::new().with(json!({"maxPoints": 3}));
+    let task = Task::new().with(&json!({"maxPoints": 3}));
     task.file(
         "steer.sh",
         "echo '[{\"x\":1},{\"x\":2},{\"x\":3},{\"x\":4},{\"x\":5}]' > $4\n",

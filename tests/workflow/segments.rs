@@ -8,7 +8,7 @@ use crate::task::{Task, read_json};
 
 fn segmented() -> Task {
     let task = Task::new()
-        .with(json!({
+        .with(&json!({
             "segmentSpecFile": "segments.json", "searchSpaceFile": "space.json", "trainingDS": "data",
             "evaluationMetrics": "m-%SEGMENT_NAME", "maxPoints": 2, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0
         }))
@@ -62,7 +62,7 @@ fn each_segment_has_points_files_and_metrics_of_its_own() {
 
 #[test]
 fn the_input_may_be_the_point_alone() {
-    let task = segmented().with(json!({"evaluationInputFormat": "plain"}));
+    let task = segmented().with(&json!({"evaluationInputFormat": "plain"}));
     task.succeed();
     assert_eq!(
         read_json(&task.of_attempt(2, 1, "workDir/input.json")),

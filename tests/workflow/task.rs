@@ -56,11 +56,11 @@ impl Task {
             "minUnevaluatedPoints": 1,
             "killGrace": "5s"
         });
-        Task { options, ..task }.with(json!({}))
+        Task { options, ..task }.with(&json!({}))
     }
 
     /// The same with further options; null takes one away.
-    pub(crate) fn with(mut self, options: Value) -> Task {
+    pub(crate) fn with(mut self, options: &Value) -> Task {
         for (key, value) in options.as_object().unwrap() {
             if value.is_null() {
                 self.options.as_object_mut().unwrap().remove(key);
@@ -74,7 +74,7 @@ impl Task {
 
     /// The same with another evaluation, a shell command.
     pub(crate) fn evaluating(self, command: &str) -> Task {
-        self.with(json!({ "evaluationExec": command }))
+        self.with(&json!({ "evaluationExec": command }))
     }
 
     /// Writes one of the user's files.

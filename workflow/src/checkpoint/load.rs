@@ -177,7 +177,7 @@ mod tests {
             store.path(),
             &["d".to_owned()],
             1 << 20,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         fs::create_dir_all(work.path().join("d/e")).unwrap();
         for generation in 1..=generations {

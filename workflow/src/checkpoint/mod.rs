@@ -62,5 +62,5 @@ fn generations(directory: &Path) -> Vec<u64> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::files::hexadecimal(bytes)
 }

@@ -309,7 +309,7 @@ mod tests {
             store,
             &["model".to_owned(), "state.txt".to_owned()],
             largest,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         )
     }
 

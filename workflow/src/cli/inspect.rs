@@ -1,5 +1,6 @@
 //! Commands that look and change nothing: `show`, `best`, `list`, `logs`, `journal check`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -84,7 +85,7 @@ impl Output for Shown<'_> {
             count("pending")
         );
         if let Some(reason) = document["reason"].as_str() {
-            text.push_str(&format!("{}\n", escape(reason)));
+            let _ = writeln!(text, "{}", escape(reason));
         }
         let points: Vec<&PointState> = self.state.points.iter().collect();
         text.push_str(&point_table(self.task, &points));
@@ -105,20 +106,21 @@ impl Output for OnePoint<'_> {
     fn text(&self) -> String {
         let mut text = point_table(self.task, &[self.point]);
         let values = serde_json::to_string_pretty(&self.point.point).unwrap_or_default();
-        text.push_str(&format!("{}\n", escape_lines(&values)));
+        let _ = writeln!(text, "{}", escape_lines(&values));
         for (index, attempt) in self.point.attempts.iter().enumerate() {
             let reason = attempt
                 .status
                 .reason()
                 .map(|reason| format!(": {}", escape(reason)))
                 .unwrap_or_default();
-            text.push_str(&format!(
-                "attempt {}: {} after {} in evaluation job {}{reason}\n",
+            let _ = writeln!(
+                text,
+                "attempt {}: {} after {} in evaluation job {}{reason}",
                 index + 1,
                 attempt.status.word(),
                 seconds(attempt.seconds),
                 attempt.job
-            ));
+            );
         }
         text
     }
@@ -181,16 +183,17 @@ impl Output for Best<'_> {
                 continue;
             };
             if let Some(name) = self.task.segment_name(segment) {
-                text.push_str(&format!("segment {name}: "));
+                let _ = write!(text, "segment {name}: ");
             }
             let loss = point.loss().map_or(f64::NAN, protocol::Loss::get);
             let values = serde_json::to_string_pretty(&point.point).unwrap_or_default();
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "point {}, loss {}\n{}\n",
                 point.id,
                 number(loss),
                 escape_lines(&values)
-            ));
+            );
         }
         text
     }
@@ -295,7 +298,7 @@ impl Output for Logs {
         let mut text = String::new();
         for (name, log) in [("standard output", &self.stdout), ("standard error", &self.stderr)] {
             if !log.is_empty() {
-                text.push_str(&format!("--- {name} ---\n{}", escape_lines(log)));
+                let _ = write!(text, "--- {name} ---\n{}", escape_lines(log));
                 if !log.ends_with('\n') {
                     text.push('\n');
                 }
@@ -374,13 +377,14 @@ impl Output for Checked {
             self.records, self.bytes, self.starts
         );
         if self.torn > 0 {
-            text.push_str(&format!(
-                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start\n",
+            let _ = writeln!(
+                text,
+                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start",
                 self.torn
-            ));
+            );
         }
         if self.overtaken > 0 {
-            text.push_str(&format!("{} records of an overtaken hpo are ignored\n", self.overtaken));
+            let _ = writeln!(text, "{} records of an overtaken hpo are ignored", self.overtaken);
         }
         text
     }

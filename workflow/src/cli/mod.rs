@@ -3,8 +3,10 @@
 mod arguments;
 mod error;
 mod inspect;
+mod manage;
 mod open;
 mod output;
+mod plan;
 mod run;
 mod stop;
 
@@ -14,7 +16,6 @@ use std::io::Write;
 use clap::Parser;
 
 use arguments::{Arguments, Command, JournalCommand};
-pub(crate) use error::CliError;
 
 /// The whole program; `arguments` begin with the program's name. Returns the exit code.
 #[must_use]

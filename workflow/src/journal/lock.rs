@@ -91,20 +91,16 @@ impl Claim {
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         file.read_to_string(&mut text).map_err(as_lock)?;
         let holder: Option<ProcessIdentity> = serde_json::from_str(&text).ok();
-        match locked {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let holder = holder.map_or_else(
-                    || "just starting".to_owned(),
-                    |holder| format!("process {} on host `{}`", holder.pid, holder.host),
-                );
-                return Err(LockError::Held {
-                    directory: directory.to_owned(),
-                    holder,
-                });
-            }
-            // A file system without locks: the holder's record and the epochs have to do.
-            Err(_) => {}
+        // Any other error means a file system without locks: the holder's record and the epochs have to do.
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            let holder = holder.map_or_else(
+                || "just starting".to_owned(),
+                |holder| format!("process {} on host `{}`", holder.pid, holder.host),
+            );
+            return Err(LockError::Held {
+                directory: directory.to_owned(),
+                holder,
+            });
         }
         if let Some(holder) = holder
             && !take_over

@@ -11,9 +11,8 @@ mod steering;
 mod supervise;
 mod work_directory;
 
-pub(crate) use log::LOG_LIMIT;
 pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
-pub(crate) use steering::{SteeringEnd, read_end};
+pub(crate) use steering::read_end;
 pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
 
 use std::io::Write;

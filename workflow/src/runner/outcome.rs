@@ -1,5 +1,6 @@
 //! What a payload's end and its files mean.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -66,9 +67,9 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
                 Exit::Signal(signal) => format!("ended by signal {signal}{}", name_of(signal)),
             };
             if let Some(said) = said {
-                reason.push_str(&format!("; {said}"));
+                let _ = write!(reason, "; {said}");
             } else if let Some(line) = last_line(&directory.join("stderr.log")) {
-                reason.push_str(&format!("; last line of its stderr: {line}"));
+                let _ = write!(reason, "; last line of its stderr: {line}");
             }
             failed(reason)
         }

@@ -222,7 +222,7 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
     signals.drain();
     for stream in streams {
         // Bounded, so that a flood of output delays no deadline.
-        stream.read(16);
+        stream.read(64);
     }
     Ok(())
 }
@@ -289,9 +289,9 @@ impl Stream {
         })
     }
 
-    /// Takes what is there, at most `pieces` times 64 KiB.
+    /// Takes what is there, at most `pieces` times 16 KiB.
     fn read(&mut self, pieces: usize) {
-        let mut buffer = [0_u8; 65536];
+        let mut buffer = [0_u8; 16384];
         for _ in 0..pieces {
             let Some(descriptor) = &self.descriptor else { return };
             match rustix::io::read(descriptor, &mut buffer) {
@@ -307,7 +307,7 @@ impl Stream {
 
     fn finish(mut self) {
         // All writers are dead: what is left is at most a pipe's capacity.
-        self.read(64);
+        self.read(1024);
         let _ = self.log.finish();
     }
 }

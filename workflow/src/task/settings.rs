@@ -1,5 +1,6 @@
 //! The numbers of a task: options with their defaults, checked once.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::Problem;
@@ -68,12 +69,12 @@ fn default_evaluation(options: &TaskOptions) -> String {
     ];
     for (option, value) in given {
         if let Some(value) = value {
-            command.push_str(&format!(" {option} {value}"));
+            let _ = write!(command, " {option} {value}");
         }
     }
     if options.training_ds.is_some() || options.segment_spec_file.is_some() {
         let list = options.evaluation_training_data.as_deref().unwrap_or("input_ds.json");
-        command.push_str(&format!(" --data {list}"));
+        let _ = write!(command, " --data {list}");
     }
     command
 }
