@@ -1,0 +1,180 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use protocol::{environment, limits};
+
+use crate::history::Mode;
+
+/// Chooses the next points of a hyperparameter search.
+#[derive(Debug, Parser)]
+#[command(
+    name = "steering",
+    version,
+    styles = Styles::plain(),
+    max_term_width = 110,
+    before_help = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json",
+    after_help = "Exit codes: 0 done, 2 wrong usage or input, 3 infrastructure (disk, permissions).\n\
+                  Options without a verb are read as `generate`. A binary called `hpogrid` subtracts pending points, as hpogrid does."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write the next points
+    #[command(before_help = ASK_EXAMPLE, after_help = ASK_NOTES)]
+    Ask(AskOptions),
+    /// The same, as hpogrid spells it: `--space` counts only where the input has no search space
+    #[command(before_help = GENERATE_EXAMPLE, after_help = ASK_NOTES)]
+    Generate(AskOptions),
+    /// Check a search space and a steering input, and list all faults
+    #[command(before_help = "Example:\n  steering validate -s space.json -i input.json")]
+    Validate(ValidateOptions),
+    /// List the samplers and their settings
+    #[command(before_help = "Example:\n  steering samplers --json")]
+    Samplers(ListOptions),
+}
+
+const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
+const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
+const ASK_NOTES: &str = "Samplers: grid, random, sobol, tpe; `steering samplers` tells more.\n\
+    Names of other libraries stand for the closest sampler:\n  \
+    ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
+    nevergrad with --method RandomSearch -> random; with a Halton, Hammersley or LHS method -> sobol\n\n\
+    At most -n points are returned, and no more than -m leaves. With segments, -n counts for each segment, and -m is\n\
+    shared by the segments equally: phpo multiplies its --maxPoints by their number. An empty list means that the\n\
+    search is over.";
+
+/// Options of `ask` and `generate`.
+#[derive(Debug, Args)]
+pub(super) struct AskOptions {
+    /// Sampler, or library of hpogrid, in any case of letters
+    #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
+    pub(super) lib: String,
+    /// Most new points (of each segment)
+    #[arg(
+        short = 'n',
+        long = "n-point",
+        alias = "n_point",
+        value_name = "COUNT",
+        allow_negative_numbers = true
+    )]
+    pub(super) n_point: usize,
+    /// Points of the whole search; unlimited if absent
+    #[arg(
+        short = 'm',
+        long = "max-point",
+        alias = "max_point",
+        value_name = "COUNT",
+        allow_negative_numbers = true
+    )]
+    pub(super) max_point: Option<usize>,
+    /// Steering input: history and search space; without it the history is empty
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) infile: Option<PathBuf>,
+    /// Where the new points go; standard output if absent
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) outfile: Option<PathBuf>,
+    /// Search space, if the input has none or is to be overridden
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) space: Option<PathBuf>,
+    /// Whether small or large losses are good
+    #[arg(long, short_alias = 'd', value_enum, ignore_case = true, default_value = "min")]
+    pub(super) mode: ModeName,
+    /// Name of the loss; accepted for hpogrid's sake, losses have no name here
+    #[arg(long, short_alias = 'e', value_name = "NAME", default_value = "loss")]
+    pub(super) metric: String,
+    /// Optimiser of nevergrad, see below
+    #[arg(long, value_name = "NAME")]
+    pub(super) method: Option<String>,
+    /// Seed of the random numbers; a hash of the search space if absent
+    #[arg(long, value_name = "NUMBER", env = environment::STEERING_SEED, allow_negative_numbers = true)]
+    pub(super) seed: Option<u64>,
+    /// Name of the task; tasks with different names get different points
+    #[arg(long, value_name = "NAME", env = environment::TASK, default_value = "", hide_default_value = true)]
+    pub(super) task: String,
+    /// The loss that means failure, or `off` where true losses may have that value
+    #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
+    pub(super) failed_loss: FailedLoss,
+    /// Return fewer points by the number of pending ones
+    #[arg(long)]
+    pub(super) subtract_pending: bool,
+    /// Give every point its number as `hpo.n`, from the first on
+    #[arg(long)]
+    pub(super) number_points: bool,
+    /// A setting of the sampler, see `steering samplers`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub(super) settings: Vec<(String, String)>,
+}
+
+/// Options of `validate`.
+#[derive(Debug, Args)]
+pub(super) struct ValidateOptions {
+    /// Search space
+    #[arg(short, long, value_name = "FILE", required_unless_present = "infile")]
+    pub(super) space: Option<PathBuf>,
+    /// Steering input; its points are checked against the search space
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) infile: Option<PathBuf>,
+    /// The loss that means failure, or `off`
+    #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
+    pub(super) failed_loss: FailedLoss,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Options of `samplers`.
+#[derive(Debug, Args)]
+pub(super) struct ListOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `--mode`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ModeName {
+    /// Small losses are good
+    Min,
+    /// Large losses are good
+    Max,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Min => Self::Min,
+            ModeName::Max => Self::Max,
+        }
+    }
+}
+
+/// `--failed-loss`: a number, or nothing when switched off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct FailedLoss(pub(super) Option<f64>);
+
+fn failed_loss(text: &str) -> Result<FailedLoss, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(FailedLoss(None));
+    }
+    match text.parse::<f64>() {
+        Ok(loss) if loss.is_finite() && loss.abs() < limits::HUGE_LOSS => Ok(FailedLoss(Some(loss))),
+        _ => Err(format!(
+            "expected `off` or a number of magnitude below {:e}",
+            limits::HUGE_LOSS
+        )),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}

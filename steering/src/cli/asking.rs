@@ -1,0 +1,128 @@
+//! `steering ask` and `steering generate`.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use protocol::DocumentError;
+use protocol::exit;
+use protocol::json::{self, Dialect as Json};
+use protocol::limits;
+use protocol::search_space::SpaceDocument;
+use protocol::steering::SteeringInput;
+use serde_json::Value;
+
+use super::arguments::AskOptions;
+use super::{Dialect, Failure, output};
+use crate::ask::{AskError, Request, ask, seed_of};
+use crate::samplers::resolve;
+
+/// A search space with the file that it came from.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) value: Value,
+    /// Where in the file it stands.
+    pub(super) pointer: &'static str,
+    pub(super) what: &'static str,
+}
+
+pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
+    let input = match &options.infile {
+        Some(path) => SteeringInput::read(path, options.failed_loss.0)?,
+        None => SteeringInput {
+            points: Vec::new(),
+            space: None,
+        },
+    };
+    let source = source(options, input.space.clone(), dialect)?;
+    let document = check(&source)?;
+    let request = Request {
+        sampler: resolve(&options.lib, options.method.as_deref()),
+        settings: options.settings.clone(),
+        count: options.n_point,
+        max_points: options.max_point,
+        seed: options.seed.unwrap_or_else(|| seed_of(&source.value)),
+        task: options.task.clone(),
+        mode: options.mode.into(),
+        subtract_pending: options.subtract_pending || dialect == Dialect::Hpogrid,
+        number_points: options.number_points,
+    };
+    let points = ask(&document, &input, &request).map_err(|error| explain(error, &source, options))?;
+    let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
+    text.push('\n');
+    match &options.outfile {
+        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
+        })?,
+        None => output::print(&text)?,
+    }
+    Ok(exit::DONE)
+}
+
+/// The search space of the input or of `--space`, whichever the dialect prefers.
+fn source(options: &AskOptions, inside: Option<Value>, dialect: Dialect) -> Result<Source<'_>, Failure> {
+    let inside = match (&options.infile, inside) {
+        (Some(path), Some(value)) => Some(Source {
+            path,
+            value,
+            pointer: "/opt_space",
+            what: "steering input",
+        }),
+        _ => None,
+    };
+    match (&options.space, inside) {
+        (Some(path), None) => read(path),
+        (Some(path), Some(_)) if dialect == Dialect::Own => read(path),
+        (_, Some(inside)) => Ok(inside),
+        (None, None) => Err(Failure::input(match &options.infile {
+            Some(path) => anyhow!(
+                "steering input `{}`: at `/opt_space`: expected a search space, found none; give one by `--space FILE`",
+                path.display()
+            ),
+            None => anyhow!("there is no search space; give one by `--space FILE` or inside `--infile FILE`"),
+        })),
+    }
+}
+
+/// Reads a search-space file.
+pub(super) fn read(path: &Path) -> Result<Source<'_>, Failure> {
+    const WHAT: &str = "search space";
+    let value = json::read(WHAT, path, limits::DOCUMENT_BYTES, Json::Commented)?;
+    Ok(Source {
+        path,
+        value,
+        pointer: "",
+        what: WHAT,
+    })
+}
+
+/// Checks the form of a search space.
+pub(super) fn check(source: &Source<'_>) -> Result<SpaceDocument, DocumentError> {
+    SpaceDocument::from_value(&source.value).map_err(|problems| {
+        let problems = problems
+            .into_iter()
+            .map(|problem| problem.below(source.pointer))
+            .collect();
+        DocumentError::invalid(source.what, source.path, problems)
+    })
+}
+
+/// Adds to an error the file that is to blame.
+fn explain(error: AskError, source: &Source<'_>, options: &AskOptions) -> Failure {
+    match error {
+        AskError::Space(problems) => {
+            let problems = problems
+                .into_iter()
+                .map(|problem| problem.below(source.pointer))
+                .collect();
+            DocumentError::invalid(source.what, source.path, problems).into()
+        }
+        AskError::History(problems) => {
+            let path = options.infile.as_deref().unwrap_or(Path::new("-"));
+            DocumentError::invalid("steering input", path, problems).into()
+        }
+        AskError::Setup(_) => Failure::input(error),
+        AskError::Suggest { .. } | AskError::Point { .. } => {
+            Failure::input(anyhow::Error::new(error).context(format!("{} `{}`", source.what, source.path.display())))
+        }
+    }
+}

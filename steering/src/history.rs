@@ -1,0 +1,215 @@
+//! The history of one search, in a form that does not depend on how it arrived.
+//!
+//! Nothing promises that the points of a steering input come in the order in which they were made, so nothing here may depend on
+//! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
+//! of the points: a permuted history is the same history.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use protocol::limits::RESERVED_PREFIX;
+use protocol::steering::{FailureKind, HistoryEntry};
+use protocol::{Loss, Outcome, Point};
+
+use crate::space::{Coordinate, Space};
+
+/// Which end of the losses is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Small losses.
+    #[default]
+    Min,
+    /// Large ones; they are negated when read.
+    Max,
+}
+
+/// A point with its outcome, as samplers see it.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// What the point says about each dimension; `None` also where a foreign point has nothing that fits.
+    pub coordinates: Vec<Option<Coordinate>>,
+    /// The outcome; smaller losses are better whatever the mode.
+    pub outcome: Outcome,
+    /// Whether the failure tells something about the point.
+    pub blamed: bool,
+    number: Option<u64>,
+    identity: Identity,
+}
+
+/// What orders points that carry no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    /// The key of a point of the space.
+    Own(Vec<u64>),
+    /// The canonical JSON of any other.
+    Foreign(String),
+}
+
+/// All points of a search with their outcomes.
+#[derive(Debug, Clone)]
+pub struct History {
+    observations: Vec<Observation>,
+    numbered: bool,
+    taken: HashSet<Vec<u64>>,
+}
+
+impl History {
+    /// Puts the entries of one segment in order.
+    #[must_use]
+    pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
+        let mut observations: Vec<Observation> = entries
+            .into_iter()
+            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .collect();
+        let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
+        numbers.sort_unstable();
+        let numbered = !numbers.is_empty() && numbers[0].is_some() && numbers.windows(2).all(|pair| pair[0] < pair[1]);
+        if !numbered {
+            for observation in &mut observations {
+                observation.number = None;
+            }
+        }
+        observations.sort_by(order);
+        let taken = observations.iter().filter_map(Observation::key).cloned().collect();
+        Self {
+            observations,
+            numbered,
+            taken,
+        }
+    }
+
+    /// The observations, oldest first if the points are numbered, else in canonical order.
+    #[must_use]
+    pub fn observations(&self) -> &[Observation] {
+        &self.observations
+    }
+
+    /// Number of points, foreign ones included; also the ordinal of the next point.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.observations.len()
+    }
+
+    /// Whether there are no points yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.observations.is_empty()
+    }
+
+    /// The ordinal of the next point: one above all others where points are numbered, else their count.
+    #[must_use]
+    pub fn next_ordinal(&self) -> u64 {
+        match self.observations.last() {
+            Some(Observation { number: Some(last), .. }) => (last + 1).max(self.len() as u64),
+            _ => self.len() as u64,
+        }
+    }
+
+    /// Whether the order is that in which the points were made.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.numbered
+    }
+
+    /// From now on every new point gets its ordinal, provided that the points so far have theirs.
+    pub fn number_points(&mut self) {
+        self.numbered |= self.is_empty();
+    }
+
+    /// Number of points without an outcome.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.observations
+            .iter()
+            .filter(|observation| observation.outcome == Outcome::Pending)
+            .count()
+    }
+
+    /// Whether a point with these coordinates is known, evaluated or not.
+    #[must_use]
+    pub fn is_taken(&self, space: &Space, coordinates: &[Option<Coordinate>]) -> bool {
+        space
+            .fingerprint(coordinates)
+            .is_some_and(|key| self.taken.contains(&key))
+    }
+
+    /// Gives a new point the next ordinal, if the others have one.
+    pub fn number(&self, point: &mut Point) {
+        if self.numbered {
+            point
+                .0
+                .insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
+        }
+    }
+
+    /// Adds a point that was just suggested, and numbered.
+    pub fn push(&mut self, space: &Space, point: &Point) {
+        let mut new = observation(space, point, Outcome::Pending, false);
+        if !self.numbered {
+            new.number = None;
+        }
+        self.taken.extend(new.key().cloned());
+        let place = self
+            .observations
+            .partition_point(|other| order(other, &new) == Ordering::Less);
+        self.observations.insert(place, new);
+    }
+}
+
+impl Observation {
+    fn key(&self) -> Option<&Vec<u64>> {
+        match &self.identity {
+            Identity::Own(key) => Some(key),
+            Identity::Foreign(_) => None,
+        }
+    }
+}
+
+fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> Observation {
+    let number = point
+        .reserved("n")
+        .and_then(serde_json::Value::as_u64)
+        .filter(|number| *number < 1 << 53);
+    let coordinates = space.encode(point);
+    let identity = space
+        .fingerprint(&coordinates)
+        .map_or_else(|| Identity::Foreign(point.identity()), Identity::Own);
+    Observation {
+        coordinates,
+        outcome,
+        blamed,
+        number,
+        identity,
+    }
+}
+
+fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
+    let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
+    match (entry.outcome, status, mode) {
+        (_, Some("failed"), _) => Outcome::Failed,
+        (Outcome::Done { loss }, _, Mode::Max) => {
+            Loss::new(-loss.get()).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
+        }
+        (outcome, _, _) => outcome,
+    }
+}
+
+/// A lost node says nothing about the point that it was evaluating.
+fn blamed(entry: &HistoryEntry) -> bool {
+    entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
+}
+
+/// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.
+fn order(left: &Observation, right: &Observation) -> Ordering {
+    let rank = |observation: &Observation| match observation.outcome {
+        Outcome::Done { loss } => (0, loss.get()),
+        Outcome::Failed => (1, 0.0),
+        Outcome::Pending => (2, 0.0),
+    };
+    let ((left_kind, left_loss), (right_kind, right_loss)) = (rank(left), rank(right));
+    (left.number.cmp(&right.number))
+        .then_with(|| left.identity.cmp(&right.identity))
+        .then_with(|| left_kind.cmp(&right_kind))
+        .then_with(|| left_loss.total_cmp(&right_loss))
+        .then_with(|| left.blamed.cmp(&right.blamed))
+}

@@ -1,0 +1,225 @@
+//! Samplers, and the registry that knows them by name.
+//!
+//! To add one: write `samplers/<name>.rs` with a `pub(super) const ENTRY: Entry`, and add that entry to [`Registry::standard`].
+//! The conformance suite then tests it without further work.
+
+mod aliases;
+mod grid;
+mod random;
+mod settings;
+mod sobol;
+mod tpe;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use protocol::Point;
+use protocol::error::did_you_mean;
+
+use crate::history::History;
+use crate::rng::{Key, Stream};
+use crate::space::{Space, Walk};
+
+pub use aliases::{ALIASES, Alias, resolve};
+pub use settings::{Setting, Settings};
+
+/// Draws after which a sampler stops hoping for a point that is not taken.
+const DRAWS: usize = 100;
+/// Unused points of a finite space among which the last resort chooses.
+const LAST_RESORT: usize = 10_000;
+
+/// A way of choosing the next points.
+pub trait Sampler: fmt::Debug {
+    /// The next `count` points, a pure function of the arguments.
+    ///
+    /// Every returned point is valid in `space`, no two are equal and none is in `history`. Fewer points than asked mean that the
+    /// space is exhausted.
+    ///
+    /// # Errors
+    /// When the sampler cannot work on this space.
+    fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
+}
+
+/// Why there are no suggestions.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SuggestError {
+    /// The grid sampler met a continuum.
+    #[error(
+        "the sampler `grid` needs a list of values for each dimension, but `{dimension}` has infinitely many; \
+         give it `levels`, or choose another sampler"
+    )]
+    NoLevels {
+        /// The dimension without levels.
+        dimension: String,
+    },
+}
+
+/// Why a sampler could not be made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SetupError {
+    /// No sampler has this name.
+    #[error("no sampler is called `{name}`{hint} (known are {known})")]
+    UnknownSampler {
+        /// The name asked for.
+        name: String,
+        /// The nearest name, if any is near.
+        hint: String,
+        /// All names.
+        known: String,
+    },
+    /// The sampler has no such setting.
+    #[error("the sampler `{sampler}` has no setting `{name}`{hint}")]
+    UnknownSetting {
+        /// The sampler.
+        sampler: &'static str,
+        /// The setting asked for.
+        name: String,
+        /// The nearest name, if any is near.
+        hint: String,
+    },
+    /// The value of a setting is not acceptable.
+    #[error("the setting `{name}` of the sampler `{sampler}` must be {expected}, found `{found}`")]
+    BadSetting {
+        /// The sampler.
+        sampler: &'static str,
+        /// The setting.
+        name: &'static str,
+        /// What is acceptable.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+}
+
+/// One line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// What can be set about it.
+    pub settings: &'static [Setting],
+    /// Makes it.
+    pub build: fn(&Settings) -> Result<Box<dyn Sampler>, SetupError>,
+}
+
+/// All samplers by name.
+#[derive(Debug)]
+pub struct Registry(Vec<Entry>);
+
+impl Registry {
+    /// The samplers of this program.
+    #[must_use]
+    pub fn standard() -> Self {
+        let mut registry = Self(Vec::new());
+        registry.register(grid::ENTRY);
+        registry.register(random::ENTRY);
+        registry.register(sobol::ENTRY);
+        registry.register(tpe::ENTRY);
+        registry
+    }
+
+    /// Adds a sampler.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn register(&mut self, entry: Entry) {
+        assert!(
+            self.0.iter().all(|other| other.name != entry.name),
+            "the sampler `{}` is registered twice",
+            entry.name
+        );
+        self.0.push(entry);
+    }
+
+    /// The entries, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter()
+    }
+
+    /// Makes the sampler `name` with settings given as `name=value` pairs.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn build(&self, name: &str, given: &[(String, String)]) -> Result<(&Entry, Box<dyn Sampler>), SetupError> {
+        let names = || self.0.iter().map(|entry| entry.name);
+        let entry = self
+            .0
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| SetupError::UnknownSampler {
+                name: name.to_owned(),
+                hint: did_you_mean(name, names()),
+                known: names()
+                    .chain(ALIASES.iter().map(|alias| alias.name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
+        let settings = Settings::new(entry, given)?;
+        Ok((entry, (entry.build)(&settings)?))
+    }
+}
+
+/// Makes points one after the other, each knowing those before it. That is what makes one ask of two equal two asks of one.
+fn one_by_one(
+    space: &Space,
+    history: &History,
+    count: usize,
+    mut next: impl FnMut(&History) -> Option<Point>,
+) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::with_capacity(count.min(1_024));
+    let mut grown = Cow::Borrowed(history);
+    while points.len() < count {
+        let Some(mut point) = next(&grown) else { break };
+        grown.number(&mut point);
+        if points.len() + 1 < count {
+            grown.to_mut().push(space, &point);
+        }
+        points.push(point);
+    }
+    points
+}
+
+/// The first draw that is not taken; if all are, any unused point of a finite space; if there is none, nothing.
+fn first_unused(space: &Space, history: &History, key: Key, mut draw: impl FnMut(usize) -> Point) -> Option<Point> {
+    let is_new = |point: &Point| !history.is_taken(space, &space.encode(point));
+    for attempt in 0..DRAWS {
+        let point = draw(attempt);
+        if is_new(&point) {
+            return Some(point);
+        }
+    }
+    let mut unused: Vec<Point> = Walk::all(space).ok()?.filter(is_new).take(LAST_RESORT).collect();
+    if unused.is_empty() {
+        return None;
+    }
+    let chosen = key.generator(history.next_ordinal(), Stream::Tie).below(unused.len());
+    Some(unused.swap_remove(chosen))
+}
+
+/// A point drawn from the prior.
+fn prior_point(space: &Space, mut uniform: impl FnMut() -> f64) -> Point {
+    space.at_quantiles(|_| uniform())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sampler_is_found_by_its_name_and_unknown_ones_are_named() {
+        let registry = Registry::standard();
+        for entry in registry.entries() {
+            assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
+        }
+        let error = registry.build("tpo", &[]).unwrap_err();
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+    }
+
+    #[test]
+    #[should_panic(expected = "registered twice")]
+    fn registering_twice_panics() {
+        Registry::standard().register(random::ENTRY);
+    }
+}

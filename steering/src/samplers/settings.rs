@@ -1,0 +1,74 @@
+//! What can be set about a sampler, given as `name=value` on the command line.
+
+use std::str::FromStr;
+
+use protocol::error::did_you_mean;
+
+use super::{Entry, SetupError};
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value unless given.
+    pub default: &'static str,
+    /// What it means, with its range.
+    pub meaning: &'static str,
+}
+
+/// The settings of one sampler, defaults filled in.
+#[derive(Debug)]
+pub struct Settings {
+    sampler: &'static str,
+    values: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    pub(super) fn new(entry: &Entry, given: &[(String, String)]) -> Result<Self, SetupError> {
+        let mut values: Vec<(&'static str, String)> = entry
+            .settings
+            .iter()
+            .map(|setting| (setting.name, setting.default.to_owned()))
+            .collect();
+        for (name, value) in given {
+            let known = values.iter_mut().find(|(known, _)| known == name);
+            let known = known.ok_or_else(|| SetupError::UnknownSetting {
+                sampler: entry.name,
+                name: name.clone(),
+                hint: did_you_mean(name, entry.settings.iter().map(|setting| setting.name)),
+            })?;
+            known.1.clone_from(value);
+        }
+        Ok(Self {
+            sampler: entry.name,
+            values,
+        })
+    }
+
+    /// The setting `name`, which must satisfy `accept`; `expected` says what that is.
+    ///
+    /// # Errors
+    /// [`SetupError::BadSetting`].
+    ///
+    /// # Panics
+    /// If the sampler does not declare the setting.
+    pub fn get<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        accept: impl Fn(&T) -> bool,
+    ) -> Result<T, SetupError> {
+        let (_, text) = self
+            .values
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("a sampler reads the settings it declares");
+        text.parse().ok().filter(accept).ok_or_else(|| SetupError::BadSetting {
+            sampler: self.sampler,
+            name,
+            expected,
+            found: text.clone(),
+        })
+    }
+}
