@@ -6,6 +6,7 @@ pub(crate) mod lowering;
 mod metrics;
 mod optimizers;
 mod plan;
+mod prepare;
 pub(crate) mod random;
 mod run;
 mod samples;
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
-pub use run::{summarize, train};
+pub use prepare::summarize;
+pub use run::train;
 pub use samples::{Samples, Targets};
 
 use crate::autodiff::AutodiffError;
