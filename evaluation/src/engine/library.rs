@@ -110,7 +110,11 @@ pub enum LibraryError {
         message: String,
     },
     /// The cache cannot be written.
-    #[error("cannot write the cache folder `{}`", path.display())]
+    #[error(
+        "cannot write the cache folder `{}`; set `XDG_CACHE_HOME` to a folder that can be written, or name a library \
+         with `--onnxruntime`",
+        path.display()
+    )]
     Cache {
         /// The folder.
         path: PathBuf,
@@ -174,7 +178,9 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
         .cache
         .clone()
         .or_else(|| around.cache.clone())
-        .unwrap_or_else(std::env::temp_dir);
+        .ok_or_else(|| LibraryError::NotFound {
+            message: "neither `XDG_CACHE_HOME` nor `HOME` says where to keep one".into(),
+        })?;
     let folder = folder.join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
     if let Some(path) = library_in(&folder) {
         return Ok(Library {
@@ -295,7 +301,11 @@ fn download(folder: &Path, around: &Surroundings) -> Result<PathBuf, LibraryErro
     fs::create_dir_all(folder).map_err(cache_error)?;
     // One process downloads, the others wait for it and then find the library.
     let lock = File::create(folder.join("lock")).map_err(cache_error)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| cache_error(error.into()))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive) {
+        // Some network file systems have no locks; then several may download, and the last rename wins.
+        Ok(()) | Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(cache_error(error.into())),
+    }
     if let Some(path) = library_in(folder) {
         return Ok(path);
     }

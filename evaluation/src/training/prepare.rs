@@ -101,7 +101,7 @@ pub(crate) fn check_samples(name: &str, samples: &Samples) -> Result<(), Trainin
 /// Builds the model for the data without training: each node's output shape and the parameter counts.
 ///
 /// # Errors
-/// As [`train`] before its first step: an unknown operator, shapes that do not fit.
+/// As [`super::train`] before its first step: an unknown operator, shapes that do not fit.
 pub fn summarize(
     engine: &dyn Engine,
     plan: &TrainingPlan,

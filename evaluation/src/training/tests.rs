@@ -465,3 +465,18 @@ fn the_reference_interpreter_trains_to_the_same_losses() {
         assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
     }
 }
+
+#[test]
+fn a_file_is_replaced_whole_and_a_device_is_left_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for text in ["first", "second"] {
+        checkpoint::write_whole(&path, text.as_bytes()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let link = folder.path().join("zero");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    checkpoint::write_whole(&link, b"nothing").unwrap();
+    assert!(link.is_symlink());
+}

@@ -110,6 +110,31 @@ fn without_python_the_message_says_what_to_install() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_written_and_a_missing_one_are_named_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let around = Surroundings {
+        cache: Some(file),
+        ..nowhere()
+    };
+    let message = locate_with(&LibraryRequest::default(), &around)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("cannot write the cache folder `") && message.contains("XDG_CACHE_HOME"),
+        "{message}"
+    );
+    let message = locate_with(&LibraryRequest::default(), &nowhere())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("neither `XDG_CACHE_HOME` nor `HOME` says where to keep one"),
+        "{message}"
+    );
+}
+
+#[test]
 fn without_pip_the_message_says_what_to_install() {
     let folder = tempfile::tempdir().unwrap();
     let python = script(folder.path(), "echo \"python3: No module named pip\" >&2; exit 1");
