@@ -171,6 +171,16 @@ impl Engine for OnnxRuntime {
             .filter(|name| !name.is_empty())
             .cloned()
             .collect();
+        // Weights have no say in types; as inputs they need not be written into the graph.
+        let large = |tensor: &Tensor| tensor.elements.element_type().is_float() && tensor.elements.len() > 1024;
+        for (name, tensor) in std::mem::take(&mut open.constants) {
+            if large(&tensor) {
+                open.inputs
+                    .push((name, TensorType::new(tensor.elements.element_type(), tensor.shape)));
+            } else {
+                open.constants.insert(name, tensor);
+            }
+        }
         let cpu = Self {
             cuda: None,
             ..self.clone()

@@ -57,7 +57,16 @@ pub fn train(
         && let Some(checkpoint) = store.latest(observer)
     {
         match run.restore(checkpoint) {
-            Ok(()) => resumed_from = Some(run.progress.reports.len()),
+            Ok(()) => {
+                let done = run.progress.reports.len();
+                resumed_from = Some(done);
+                if done > plan.epochs {
+                    let asked = plan.epochs;
+                    observer.warning(&format!(
+                        "the checkpoint has {done} epochs already, {asked} were asked for"
+                    ));
+                }
+            }
             Err(message) => observer.warning(&message),
         }
     }
