@@ -10,6 +10,7 @@ mod settings;
 mod sobol;
 mod tpe;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use protocol::Point;
@@ -167,11 +168,14 @@ fn one_by_one(
     count: usize,
     mut next: impl FnMut(&History) -> Option<Point>,
 ) -> Vec<Point> {
-    let mut points = Vec::with_capacity(count.min(1_024));
-    let mut grown = history.clone();
+    let mut points: Vec<Point> = Vec::with_capacity(count.min(1_024));
+    let mut grown = Cow::Borrowed(history);
     while points.len() < count {
         let Some(mut point) = next(&grown) else { break };
-        grown.push(space, &mut point);
+        grown.number(&mut point);
+        if points.len() + 1 < count {
+            grown.to_mut().push(space, &point);
+        }
         points.push(point);
     }
     points

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::autodiff::{differentiate, operators};
+use crate::engine::reference::Reference;
 use crate::engine::{Engine, testing};
 use crate::graph::proto::AttributeProto;
 use crate::graph::{Builder, ElementType, Elements, Graph, Node, Tensor, TensorType};
@@ -201,7 +202,15 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
         }
         Ok::<_, String>(outputs)
     };
-    let found = run(&builder.finish(), &[at(&values)])?.remove(0);
+    let graph = builder.finish();
+    let found = run(&graph, &[at(&values)])?.remove(0);
+    if case.operator != "Dropout" || case.inputs.len() == 1 {
+        agree(
+            &found,
+            &Reference.run(&graph, at(&values)).map_err(|error| error.to_string())?,
+            element,
+        )?;
+    }
 
     let mut points = Vec::new();
     for (variable, (_, tensor)) in values.iter().enumerate() {
@@ -243,6 +252,29 @@ fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), S
             if error.is_nan() || error > tolerance.relative * (1.0 + numeric.abs()) {
                 return Err(format!(
                     "d/d{name}[{position}]: rule gives {analytic}, differences give {numeric}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both engines must give the same gradients.
+fn agree(found: &[Tensor], reference: &[Tensor], element: ElementType) -> Result<(), String> {
+    let tolerance = if element == ElementType::F64 { 1e-11 } else { 1e-5 };
+    for (found, reference) in found.iter().zip(reference) {
+        let (found, reference) = (
+            found.to_f64().expect("floating-point"),
+            reference.to_f64().expect("floating-point"),
+        );
+        if found.len() != reference.len() {
+            return Err("the reference interpreter gives another shape".into());
+        }
+        for (found, reference) in found.iter().zip(reference) {
+            let error = (found - reference).abs();
+            if error.is_nan() || error > tolerance * (1.0 + reference.abs()) {
+                return Err(format!(
+                    "ONNX Runtime gives {found}, the reference interpreter {reference}"
                 ));
             }
         }

@@ -54,6 +54,7 @@ fn gemm(c: &mut Context<'_>) -> Result<Gradients, String> {
 }
 
 /// `numpy.matmul`: vectors become matrices, leading axes are a batch and broadcast.
+#[expect(clippy::many_single_char_names, reason = "the names are those of the formula")]
 fn matmul(c: &mut Context<'_>) -> Result<Gradients, String> {
     let (mut dy, mut a, mut b) = (c.dy()?, c.x(0)?, c.x(1)?);
     let (a_given, b_given) = (c.shape(&a)?, c.shape(&b)?);

@@ -5,7 +5,7 @@
 //! adds up what several users of a tensor contribute, and skips whatever no wanted tensor depends on.
 //!
 //! To add an operator: write its rule and at least one test case into a file here, or into a new file, and list it in
-//! the file's `RULES`; a new file also takes one line in [`FAMILIES`]. The tests check every registered rule by central
+//! the file's `RULES`; a new file also takes one line in `FAMILIES`. The tests check every registered rule by central
 //! differences and fail for a rule without a case.
 
 mod activation;
@@ -154,7 +154,7 @@ pub fn differentiate(
         let gradients: Gradients = node
             .outputs
             .iter()
-            .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
+            .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
             .collect();
         if gradients.iter().all(Option::is_none) {
             continue;
@@ -175,11 +175,11 @@ pub fn differentiate(
     }
     Ok(wanted
         .iter()
-        .map(|name| contributions.remove(name).map(|parts| total(builder, parts)))
+        .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
         .collect())
 }
 
-fn total(builder: &mut Builder, parts: Vec<String>) -> String {
+fn total(builder: &mut Builder, parts: &[String]) -> String {
     let names: Vec<&str> = parts.iter().map(String::as_str).collect();
     match names[..] {
         [one] => one.to_owned(),

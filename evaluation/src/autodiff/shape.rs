@@ -72,13 +72,13 @@ fn split(c: &mut Context<'_>) -> Result<Gradients, String> {
     let axis = c.node.int("axis").unwrap_or(0);
     let mut parts = Vec::new();
     for (index, output) in c.node.outputs.iter().enumerate() {
-        parts.push(match c.gradient(index) {
-            Some(gradient) => gradient,
-            None => {
-                let shape = c.shape(output)?;
-                c.zeros(&shape)?
-            }
-        });
+        let part = if let Some(gradient) = c.gradient(index) {
+            gradient
+        } else {
+            let shape = c.shape(output)?;
+            c.zeros(&shape)?
+        };
+        parts.push(part);
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     Ok(vec![

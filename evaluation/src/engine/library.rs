@@ -347,10 +347,9 @@ fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<P
     };
     let not_found = |message: String| LibraryError::NotFound { message };
     let bytes = fs::read(wheel).map_err(cache_error)?;
-    let found: String = Sha256::digest(&bytes)
+    let found = Sha256::digest(&bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     if found != sha256 {
         return Err(not_found(format!(
             "the downloaded wheel has SHA-256 `{found}`, expected `{sha256}`"

@@ -2,6 +2,7 @@
 
 pub mod library;
 mod onnxruntime;
+pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -63,7 +63,7 @@ impl OnnxRuntime {
             }
         };
         drop(loaded);
-        let version = version_of(ort::info());
+        let version = version_of(path, ort::info());
         let mut engine = Self {
             environment,
             version,
@@ -461,12 +461,21 @@ fn cuda_provider_beside(library: &Path) -> bool {
         .is_some_and(|folder| folder.join("libonnxruntime_providers_cuda.so").exists())
 }
 
-/// `ort` describes the library as `ORT Build Info: git-branch=…, …`; the branch or tag carries the version.
-fn version_of(info: &str) -> String {
-    info.split(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .find(|part| part.split('.').filter(|number| !number.is_empty()).count() >= 3)
-        .unwrap_or("of unknown version")
-        .to_owned()
+/// The file's name carries the version, also behind a link; else the build's description names the branch or commit.
+fn version_of(path: &Path, info: &str) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = real.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    if let Some(version) = name.strip_prefix("libonnxruntime.so.") {
+        return version.to_owned();
+    }
+    let entry = |key: &str| {
+        info.split([',', ' '])
+            .find_map(|part| part.trim().strip_prefix(key))
+            .map(str::to_owned)
+    };
+    entry("git-branch=rel-")
+        .or_else(|| entry("git-commit-id="))
+        .unwrap_or_else(|| "of unknown version".to_owned())
 }
 
 fn ort_type(element: ElementType) -> TensorElementType {

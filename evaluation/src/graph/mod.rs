@@ -7,6 +7,8 @@ mod builder;
 mod file;
 pub mod proto;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::Engine;
-use crate::graph::proto::{ModelProto, NodeProto, TensorShapeProto, ValueInfoProto};
+use crate::graph::proto::{DimensionProto, ModelProto, NodeProto, TensorShapeProto, ValueInfoProto};
 use crate::graph::{ElementType, Elements, Graph, GraphError, Node, OPSET, Tensor, TensorType, attribute};
 use crate::model::Initialization;
 use crate::training::lowering;
@@ -113,13 +113,13 @@ impl Imported {
             output.name.clone().unwrap_or_default(),
         );
         Ok(Self {
+            model,
             graph,
             input,
             declared,
             output,
             candidates,
             opset,
-            model,
         })
     }
 
@@ -346,6 +346,21 @@ impl Imported {
                     node.output.truncate(1);
                 }
                 _ => {}
+            }
+        }
+        // Types inside the graph may be of another form or batch size; engines infer them anew.
+        graph.value_info.clear();
+        for info in graph.input.iter_mut().chain(&mut graph.output) {
+            let kind = info.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut());
+            if let Some(dim) = kind
+                .and_then(|kind| kind.shape.as_mut())
+                .and_then(|shape| shape.dim.first_mut())
+                && dim.dim_param.is_none()
+            {
+                *dim = DimensionProto {
+                    dim_param: Some("batch".into()),
+                    ..DimensionProto::default()
+                };
             }
         }
         for (key, value) in metadata {

@@ -71,6 +71,7 @@ pub(super) fn resolve(
             "epochs",
             "batch_size",
             "drop_last",
+            "shuffle",
             "early_stopping",
             "clip_norm",
             "seed",
@@ -98,6 +99,7 @@ pub(super) fn resolve(
         epochs,
         batch_size: training.integer("batch_size", 1, Some(32))?,
         drop_last: training.flag("drop_last", false)?,
+        shuffle: training.flag("shuffle", true)?,
         early_stopping,
         clip_norm: training
             .get("clip_norm")

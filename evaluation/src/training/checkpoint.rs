@@ -86,7 +86,9 @@ pub(crate) fn fingerprint(plan: &TrainingPlan, imported: &Imported, train: &Samp
         match &samples.targets {
             Targets::Classes { labels, classes } => {
                 hash.update(format!("classes {classes}"));
-                labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+                for label in labels {
+                    hash.update(label.to_le_bytes());
+                }
             }
             Targets::Values { width, values } => {
                 hash.update(format!("values {width}"));
@@ -134,7 +136,7 @@ impl Store {
     }
 
     /// The newest checkpoint that is whole and of this training. Warns about those that are not.
-    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Result<Option<Checkpoint>, TrainingError> {
+    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Option<Checkpoint> {
         for (_, path) in self.names().into_iter().rev() {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
@@ -144,7 +146,7 @@ impl Store {
                 }
             };
             match self.decode(&bytes) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Ok(checkpoint) => return Some(checkpoint),
                 Err(Refusal::Damaged) => {
                     observer.warning(&format!(
                         "checkpoint `{}` is damaged; the one before it is tried",
@@ -156,11 +158,11 @@ impl Store {
                         "checkpoint `{}` is of other hyperparameters or data; training begins anew",
                         path.display()
                     ));
-                    return Ok(None);
+                    return None;
                 }
             }
         }
-        Ok(None)
+        None
     }
 
     /// Generations with their files, oldest first.
@@ -267,13 +269,15 @@ fn update_with(hash: &mut Sha256, values: &[f32]) {
     let mut buffer = Vec::with_capacity(values.len().min(1 << 16) * 4);
     for chunk in values.chunks(1 << 16) {
         buffer.clear();
-        chunk
-            .iter()
-            .for_each(|value| buffer.extend_from_slice(&value.to_le_bytes()));
+        for value in chunk {
+            buffer.extend_from_slice(&value.to_le_bytes());
+        }
         hash.update(&buffer);
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -13,6 +13,8 @@ mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torch_tests;
 
 use std::path::{Path, PathBuf};
 
@@ -76,6 +78,11 @@ pub trait Observer {
     /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
     fn resumed(&mut self, epochs: usize) {
         let _ = epochs;
+    }
+
+    /// Called after each step with its training loss; must be cheap.
+    fn step(&mut self, loss: f32) {
+        let _ = loss;
     }
 
     /// Something the user should know that is no error, such as a refused checkpoint.

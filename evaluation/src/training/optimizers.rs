@@ -121,6 +121,7 @@ pub(crate) fn add_scalars(builder: &mut Builder, optimizer: &Optimizer) -> Vec<S
 }
 
 /// Appends the update of one parameter; returns its next value and those of its slots.
+#[expect(clippy::many_single_char_names, reason = "the names are those of the module's table")]
 pub(crate) fn append(
     builder: &mut Builder,
     optimizer: &Optimizer,

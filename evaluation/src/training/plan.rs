@@ -23,6 +23,8 @@ pub struct TrainingPlan {
     pub batch_size: usize,
     /// Leave out the last batch of an epoch when it is smaller than the others.
     pub drop_last: bool,
+    /// Draw a new order of the rows for each epoch.
+    pub shuffle: bool,
     /// When to stop before the last epoch.
     pub early_stopping: Option<EarlyStopping>,
     /// Largest Euclidean norm of all gradients together; larger ones are scaled down to it.

@@ -200,7 +200,7 @@ pub fn train(
     run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
     let mut resumed_from = None;
     if let Some(store) = &store
-        && let Some(checkpoint) = store.latest(observer)?
+        && let Some(checkpoint) = store.latest(observer)
     {
         match run.restore(checkpoint) {
             Ok(()) => {
@@ -350,7 +350,9 @@ impl<'a> Run<'a> {
         let rows = self.train.rows();
         let epoch = self.progress.reports.len();
         let mut order: Vec<i64> = (0..rows as i64).collect();
-        Stream::new(plan.seed, Purpose::Order, epoch as u64).shuffle(&mut order);
+        if plan.shuffle {
+            Stream::new(plan.seed, Purpose::Order, epoch as u64).shuffle(&mut order);
+        }
         let whole = rows / self.batch;
         let steps = if plan.drop_last {
             whole
@@ -375,6 +377,7 @@ impl<'a> Run<'a> {
                     step: step + 1,
                 });
             }
+            observer.step(loss);
             self.progress.loss_sum += f64::from(loss) * chosen.len() as f64;
             self.progress.loss_rows += chosen.len();
             self.progress.learning_rate = rate;
@@ -461,15 +464,14 @@ impl<'a> Run<'a> {
         let mut sums = Accumulator::new(&self.recipe.plan.loss, &self.validation.targets, self.recipe.outputs);
         let all: Vec<i64> = (0..rows as i64).collect();
         for chosen in all.chunks(EVALUATION_ROWS) {
-            let program = match self.evaluations.get(&chosen.len()) {
-                Some(program) => *program,
-                None => {
-                    let graph = self.recipe.evaluation(chosen.len(), rows, &states)?;
-                    let kind = TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
-                    let program = self.machine.load(&graph, &[kind])?;
-                    self.evaluations.insert(chosen.len(), program);
-                    program
-                }
+            let program = if let Some(program) = self.evaluations.get(&chosen.len()) {
+                *program
+            } else {
+                let graph = self.recipe.evaluation(chosen.len(), rows, &states)?;
+                let kind = TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
+                let program = self.machine.load(&graph, &[kind])?;
+                self.evaluations.insert(chosen.len(), program);
+                program
             };
             self.machine.run(program, &[Feed::I64(chosen)])?;
             sums.add(self.machine.result(program, 0)?);

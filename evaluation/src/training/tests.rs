@@ -140,7 +140,7 @@ fn every_loss_optimizer_and_schedule_reduces_the_regression_loss() {
             let document = json!({
                 "model": {"blocks": [{"dense": {"units": 16, "activation": "tanh"}}]},
                 "loss": loss, "optimizer": optimizer, "schedule": schedules[index % schedules.len()],
-                "training": {"epochs": 15, "batch_size": 20}, "objective": "r2",
+                "training": {"epochs": 30, "batch_size": 20}, "objective": "r2",
             });
             let result = train(
                 testing::engine(),
@@ -370,7 +370,9 @@ fn binary_cross_entropy_takes_two_classes() {
     let Targets::Classes { labels, classes } = &mut samples.targets else {
         unreachable!("clusters are classes")
     };
-    labels.iter_mut().for_each(|label| *label = i64::from(*label > 0));
+    for label in labels.iter_mut() {
+        *label = i64::from(*label > 0);
+    }
     *classes = 2;
     let document = json!({
         "model": {"blocks": [{"dense": {"units": 8, "activation": "relu"}}]}, "loss": "binary_cross_entropy",
@@ -389,6 +391,51 @@ fn binary_cross_entropy_takes_two_classes() {
 }
 
 #[test]
+fn a_saved_model_is_an_ordinary_forward_model_with_the_chosen_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let first = run(everything(), &clusters(150, 1), None, &mut Script::default());
+    first.model.save(&path, &[("note".into(), "trained".into())]).unwrap();
+    let file = crate::graph::read_model(&path).unwrap();
+    assert_eq!(file.metadata_props[0].value.as_deref(), Some("trained"));
+    // With a vanishing learning rate one more epoch changes nothing, so the file must give the same metrics but for
+    // the running statistics, which a frozen form has not.
+    let document = json!({
+        "model": {"onnx": path}, "loss": {"name": "cross_entropy", "label_smoothing": 0.05},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-30}, "training": {"epochs": 1, "batch_size": 150},
+    });
+    let mut again = plan(document);
+    again.optimizer.learning_rate = 1e-30;
+    let second = train(
+        testing::engine(),
+        &again,
+        &clusters(150, 1),
+        &clusters(60, 2),
+        None,
+        &mut Script::default(),
+    )
+    .unwrap();
+    let changed: Vec<&str> = first
+        .model
+        .weights()
+        .zip(second.model.weights())
+        .filter(|(first, second)| first != second)
+        .map(|((name, ..), _)| name)
+        .collect();
+    assert_eq!(changed, ["batch_norm_1.mean", "batch_norm_1.variance"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named_when_a_model_is_saved() {
+    let result = run(everything(), &clusters(150, 1), None, &mut Script::default());
+    let error = result
+        .model
+        .save(Path::new("/nonexistent/model.onnx"), &[])
+        .unwrap_err();
+    assert_eq!(error.to_string(), "cannot write `/nonexistent/model.onnx`");
+}
+
+#[test]
 fn the_summary_lists_shapes_and_parameters() {
     let samples = clusters(10, 1);
     let layers = summarize(testing::engine(), &plan(everything()), &[2], &samples.targets).unwrap();
@@ -398,4 +445,23 @@ fn the_summary_lists_shapes_and_parameters() {
         layers.iter().map(|layer| layer.parameters).sum::<usize>(),
         48 + 32 + 136 + 16 + 27
     );
+}
+
+#[test]
+fn the_reference_interpreter_trains_to_the_same_losses() {
+    let document = {
+        let mut document = everything();
+        document["training"]["epochs"] = json!(2);
+        document
+    };
+    let (train_set, validation) = (clusters(40, 1), clusters(20, 2));
+    let on = |engine: &dyn crate::engine::Engine| {
+        let plan = plan(document.clone());
+        train(engine, &plan, &train_set, &validation, None, &mut Script::default()).unwrap()
+    };
+    let (first, second) = (on(testing::engine()), on(&crate::engine::reference::Reference));
+    for (first, second) in first.epochs.iter().zip(&second.epochs) {
+        let error = (first.train_loss - second.train_loss).abs();
+        assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
+    }
 }

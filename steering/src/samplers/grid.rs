@@ -32,7 +32,8 @@ impl Sampler for Grid {
             .take(count);
         Ok(unused
             .map(|mut point| {
-                grown.push(space, &mut point);
+                grown.number(&mut point);
+                grown.push(space, &point);
                 point
             })
             .collect())

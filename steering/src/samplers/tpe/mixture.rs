@@ -19,6 +19,9 @@ use crate::numerics::normal::{self, LOG_SQRT_TWO_PI};
 use crate::rng::Generator;
 use crate::space::{Coordinate, Domain, Group, Numeric, Space};
 
+/// Width of a cell, in standard deviations, up to which its mass is computed from the density in its middle.
+const NARROW: f64 = 0.05;
+
 /// The parameters of the density.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -77,6 +80,39 @@ struct Kernel {
     sigma: f64,
     /// log of its mass inside the range.
     log_mass: f64,
+    /// log of σ.
+    log_sigma: f64,
+}
+
+impl Kernel {
+    fn new(mu: f64, sigma: f64) -> Self {
+        let log_mass = normal::log_mass(-mu / sigma, (1.0 - mu) / sigma);
+        Self {
+            mu,
+            sigma,
+            log_mass,
+            log_sigma: libm::log(sigma),
+        }
+    }
+
+    /// log density at `t`, up to the missing −log √(2π).
+    fn log_density(&self, t: f64) -> f64 {
+        let z = (t - self.mu) / self.sigma;
+        -0.5 * z * z - self.log_sigma - self.log_mass
+    }
+
+    /// log of the mass between `low` and `high`, whose distance has the logarithm `log_width`.
+    fn log_cell(&self, low: f64, high: f64, log_width: f64) -> f64 {
+        let width = (high - low) / self.sigma;
+        if width > NARROW {
+            return normal::log_mass((low - self.mu) / self.sigma, (high - self.mu) / self.sigma) - self.log_mass;
+        }
+        // The density in the middle times the width, with the second-order term of the Taylor series: exact to 10⁻⁶ within five
+        // standard deviations, and many times cheaper than two error functions.
+        let middle = 0.5 * (low + high);
+        let z = (middle - self.mu) / self.sigma;
+        self.log_density(middle) - LOG_SQRT_TWO_PI + log_width + width * width * (z * z - 1.0) / 24.0
+    }
 }
 
 impl<'a> Mixture<'a> {
@@ -121,7 +157,7 @@ impl<'a> Mixture<'a> {
                         let values: Vec<Option<f64>> = values.map(|value| value.and_then(Coordinate::t)).collect();
                         Column::Numeric {
                             numeric,
-                            kernels: kernels(numeric, &values, free, shape),
+                            kernels: kernels(&values, free, shape),
                         }
                     }
                 }
@@ -146,8 +182,7 @@ impl<'a> Mixture<'a> {
                 )),
                 Column::Numeric { numeric, kernels } => {
                     let Kernel { mu, sigma, .. } = kernels[component];
-                    let (low, high) = numeric.range();
-                    numeric.at(normal::truncated_quantile(generator.uniform(), mu, sigma, low, high))
+                    numeric.at(normal::truncated_quantile(generator.uniform(), mu, sigma, 0.0, 1.0))
                 }
             })
             .collect()
@@ -187,15 +222,14 @@ impl Column<'_> {
             }
             (Self::Numeric { numeric, kernels }, Coordinate::Step { index, .. }) => {
                 let (low, high) = numeric.cell(index);
+                let log_width = libm::log(high - low);
                 for (term, kernel) in terms.iter_mut().zip(kernels) {
-                    *term += normal::log_mass((low - kernel.mu) / kernel.sigma, (high - kernel.mu) / kernel.sigma)
-                        - kernel.log_mass;
+                    *term += kernel.log_cell(low, high, log_width);
                 }
             }
             (Self::Numeric { kernels, .. }, Coordinate::Real { t, .. }) => {
                 for (term, kernel) in terms.iter_mut().zip(kernels) {
-                    let z = (t - kernel.mu) / kernel.sigma;
-                    *term += -0.5 * z * z - LOG_SQRT_TWO_PI - libm::log(kernel.sigma) - kernel.log_mass;
+                    *term += kernel.log_density(t) - LOG_SQRT_TWO_PI;
                 }
             }
             _ => {}
@@ -236,15 +270,8 @@ fn categorical<'a>(values: impl Iterator<Item = Option<Coordinate>>, prior: &[f6
 }
 
 /// One kernel per value and one for the prior. A point without a value for this dimension says nothing: it gets the prior's.
-fn kernels(numeric: &Numeric, values: &[Option<f64>], free: usize, shape: &Shape) -> Vec<Kernel> {
-    let (low, high) = numeric.range();
-    let kernel = |mu: f64, sigma: f64| Kernel {
-        mu,
-        sigma,
-        log_mass: normal::log_mass((low - mu) / sigma, (high - mu) / sigma),
-    };
-    let (mu, sigma) = numeric.prior_normal();
-    let prior = kernel(mu, sigma);
+fn kernels(values: &[Option<f64>], free: usize, shape: &Shape) -> Vec<Kernel> {
+    let prior = Kernel::new(0.5, 1.0);
     let mut kernels = vec![prior; values.len() + 1];
     let mut sorted: Vec<(f64, usize)> = values
         .iter()
@@ -266,7 +293,7 @@ fn kernels(numeric: &Numeric, values: &[Option<f64>], free: usize, shape: &Shape
                 left.max(right)
             }
         };
-        kernels[point] = kernel(t, width.clamp(floor, 1.0));
+        kernels[point] = Kernel::new(t, width.clamp(floor, 1.0));
     }
     kernels
 }
@@ -392,6 +419,26 @@ mod tests {
             }
             for (count, density) in counts.iter().zip(&densities) {
                 assert!((count - density).abs() < 0.015, "{dimension}: {counts:?} {densities:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_cells_have_the_mass_of_the_exact_formula() {
+        for (mu, sigma) in [(0.5, 1.0), (0.1, 0.05), (0.93, 0.01)] {
+            let kernel = Kernel::new(mu, sigma);
+            for step in 0..200 {
+                let low = f64::from(step) / 200.0;
+                if (low - mu).abs() > 35.0 * sigma {
+                    continue;
+                }
+                let high = low + 0.049 * sigma;
+                let exact = normal::log_mass((low - mu) / sigma, (high - mu) / sigma) - kernel.log_mass;
+                let found = kernel.log_cell(low, high, libm::log(high - low));
+                assert!(
+                    (found - exact).abs() < 1e-5 * exact.abs().max(1.0),
+                    "{mu} {sigma} {low}: {found} is not {exact}"
+                );
             }
         }
     }
