@@ -40,7 +40,7 @@ impl Work {
         let work = Self {
             directory: TempDir::new().unwrap(),
         };
-        work.write("model.json", &model.to_string());
+        work.write("model.json", model.to_string());
         work.write("input.json", r#"{"units": 8, "rate": 0.05}"#);
         work
     }
