@@ -155,10 +155,10 @@ fn rows_and_shapes_must_fit() {
     );
     assert_eq!(
         refused(
-            &json!({"inputs": ["a", "b", "c"], "targets": "y"}),
+            &json!({"inputs": ["kind", "a"], "targets": "y"}),
             &["blobs.csv", "kinds.parquet"]
         ),
-        "training data `kinds.parquet`: no column `a`; there are `vector`, `holes`, `half`, `flag`, `unsigned`, `price`, `y`"
+        "training data `kinds.parquet`: no column `kind`; there are `vector`, `holes`, `half`, `flag`, `unsigned`, `price`, `y`"
     );
 }
 
