@@ -132,6 +132,8 @@ struct Surroundings {
     library_variable: Option<OsString>,
     cache: Option<PathBuf>,
     python: OsString,
+    /// Platform tag and SHA-256 of the wheel for this machine, if there is one.
+    wheel: Option<(&'static str, String)>,
 }
 
 impl Surroundings {
@@ -146,6 +148,10 @@ impl Surroundings {
             library_variable: variable(LIBRARY_VARIABLE),
             cache,
             python: "python3".into(),
+            wheel: WHEELS
+                .into_iter()
+                .find(|(arch, ..)| cfg!(target_os = "linux") && *arch == std::env::consts::ARCH)
+                .map(|(_, platform, sha256)| (platform, sha256.to_owned())),
         }
     }
 }
@@ -182,7 +188,7 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
             message: "downloading was forbidden".into(),
         });
     }
-    let path = download(&folder, &around.python)?;
+    let path = download(&folder, around)?;
     Ok(Library {
         version: version_in_name(&path),
         path,
@@ -275,18 +281,13 @@ fn installed_package(python: &OsString) -> Option<PathBuf> {
     new_enough(&version_in_name(&path)?).then_some(path)
 }
 
-fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
+fn download(folder: &Path, around: &Surroundings) -> Result<PathBuf, LibraryError> {
+    let python = &around.python;
     let not_found = |message: String| LibraryError::NotFound { message };
-    let (_, platform, sha256) = WHEELS
-        .into_iter()
-        .find(|(arch, ..)| cfg!(target_os = "linux") && *arch == std::env::consts::ARCH)
-        .ok_or_else(|| {
-            not_found(format!(
-                "no download is known for {} on {}",
-                std::env::consts::ARCH,
-                std::env::consts::OS
-            ))
-        })?;
+    let (platform, sha256) = around.wheel.as_ref().ok_or_else(|| {
+        let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+        not_found(format!("no download is known for {arch} on {system}"))
+    })?;
     let cache_error = |source| LibraryError::Cache {
         path: folder.to_owned(),
         source,
@@ -347,9 +348,7 @@ fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<P
     };
     let not_found = |message: String| LibraryError::NotFound { message };
     let bytes = fs::read(wheel).map_err(cache_error)?;
-    let found = Sha256::digest(&bytes)
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let found = hex(&Sha256::digest(&bytes));
     if found != sha256 {
         return Err(not_found(format!(
             "the downloaded wheel has SHA-256 `{found}`, expected `{sha256}`"
@@ -381,6 +380,12 @@ fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<P
     Ok(path)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,6 +395,7 @@ mod tests {
             library_variable: None,
             cache: None,
             python: "/nonexistent/python3".into(),
+            wheel: Some(("any", "0".repeat(64))),
         }
     }
 
@@ -522,6 +528,70 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("the downloaded wheel has SHA-256 `"), "{message}");
+    }
+
+    #[test]
+    fn several_processes_at_once_download_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = folder.path().join("source.whl");
+        let mut archive = zip::ZipWriter::new(File::create(&wheel).unwrap());
+        let options = zip::write::SimpleFileOptions::default();
+        archive
+            .start_file("onnxruntime/capi/libonnxruntime_providers_shared.so", options)
+            .unwrap();
+        archive
+            .start_file("onnxruntime/capi/libonnxruntime.so.1.31.1", options)
+            .unwrap();
+        io::Write::write_all(&mut archive, b"\x7fELF library").unwrap();
+        archive.finish().unwrap();
+        let sha256 = hex(&Sha256::digest(fs::read(&wheel).unwrap()));
+        let body = format!(
+            "case \"$*\" in *download*) while [ \"$1\" != --dest ]; do shift; done; cp {wheel} \"$2/a.whl\"; \
+             echo >> {folder}/count;; esac",
+            wheel = wheel.display(),
+            folder = folder.path().display()
+        );
+        let python = script(folder.path(), &body);
+        let cache = folder.path().join("cache");
+        let found: Vec<Library> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let around = Surroundings {
+                        cache: Some(cache.clone()),
+                        python: python.clone(),
+                        wheel: Some(("any", sha256.clone())),
+                        ..nowhere()
+                    };
+                    scope.spawn(move || locate_with(&LibraryRequest::default(), &around).unwrap())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(
+            found
+                .iter()
+                .all(|library| fs::read(&library.path).unwrap() == b"\x7fELF library")
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path().join("count")).unwrap().lines().count(),
+            1
+        );
+        let names = fs::read_dir(found[0].path.parent().unwrap()).unwrap().count();
+        assert_eq!(names, 2, "only the lock and the library are left");
+    }
+
+    #[test]
+    fn a_machine_without_a_wheel_is_told_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let around = Surroundings {
+            cache: Some(folder.path().to_owned()),
+            wheel: None,
+            ..nowhere()
+        };
+        let message = locate_with(&LibraryRequest::default(), &around)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("no download is known for "), "{message}");
     }
 
     /// A program in place of Python.
