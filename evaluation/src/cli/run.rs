@@ -1,7 +1,7 @@
 //! `evaluation run`: train and write everything down.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::loss_document::LossDocument;
 use protocol::{Loss, environment, exit};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::RunOptions;
 use super::failure::Failure;
-use super::observer::{Reason, Watcher};
+use super::observer::{Pace, Reason, Watcher};
 use super::prepare::{self, Work};
 use super::signals::Signals;
 use super::{print, say};
@@ -75,6 +75,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
         warnings: Vec::new(),
         epochs_done: 0,
         looked: Instant::now(),
+        pace: Pace::new(Duration::from_secs(options.checkpoint_interval.into())),
     };
     for warning in work.warnings.iter().chain(&data.warnings) {
         watcher.warn(warning);
@@ -82,7 +83,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     let identity = Identity::new(variable, &work.point.identity(), work.segment.map(|segment| segment.0));
     let policy = options.checkpoint.clone().map(|directory| CheckpointPolicy {
         directory,
-        every_epochs: options.checkpoint_every,
+        every_epochs: 1,
     });
 
     watcher.signals.end_orderly();

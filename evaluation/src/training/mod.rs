@@ -85,6 +85,11 @@ pub trait Observer {
         let _ = loss;
     }
 
+    /// Asked after an epoch at which the policy wants a checkpoint; `false` puts it off to the next such epoch.
+    fn checkpoint_due(&mut self) -> bool {
+        true
+    }
+
     /// Something the user should know that is no error, such as a refused checkpoint.
     fn warning(&mut self, message: &str);
 }
