@@ -251,6 +251,12 @@ fn points_and_model_files_are_checked_before_anything_is_trained() {
         work.fail(2, &["--data", &data]),
         "point: `hpo.frac` must be a number above 0 and at most 1, found 2"
     );
+    std::fs::remove_file(work.path("input.json")).unwrap();
+    let nothing = work.fail(2, &["--data", &data]);
+    assert!(
+        nothing.ends_with("; there is no `input.json` here, name the point with `--input`"),
+        "{nothing}"
+    );
     let no_point = work.fail(2, &["--input", "nothing.json"]);
     assert!(no_point.starts_with("cannot read point `nothing.json`: "), "{no_point}");
     let no_model = work.fail(2, &["--model", "nothing.json"]);
@@ -287,6 +293,16 @@ fn files_that_cannot_be_written_are_a_failure_of_the_machine() {
             "{message}"
         );
     }
+    for option in ["--save-model", "--checkpoint"] {
+        let message = work.fail(3, &[&arguments[..], &[option, "model.json/file"]].concat());
+        assert!(message.starts_with("cannot write `model.json/file"), "{message}");
+    }
+    let directory = work.run(&[&arguments[..], &["--output", "."]].concat());
+    assert_eq!(directory.status.code(), Some(2));
+    assert_eq!(
+        crate::support::stderr(&directory),
+        "error: loss document `.` must be a regular file\n"
+    );
     let output = work.run(&[&arguments[..], &["--output", "no/output.json"]].concat());
     assert_eq!(output.status.code(), Some(3));
     let said = crate::support::stderr(&output);

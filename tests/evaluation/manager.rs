@@ -55,6 +55,23 @@ fn stop_ends_with_the_loss_so_far() {
 }
 
 #[test]
+fn a_pause_without_a_checkpoint_directory_says_that_nothing_is_saved() {
+    let work = Work::new(&model(&blobs()));
+    work.write("decision", "pause");
+    let output = work
+        .command(&["--quiet", "--device", "cpu", "--data", &fixture("blobs.csv")])
+        .env("HPO_DECISION_FILE", work.path("decision"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = crate::support::stderr(&output);
+    assert!(
+        said.contains("warning: paused, but nothing is saved without `--checkpoint`"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_paused_evaluation_goes_on_to_the_same_result() {
     let work = Work::new(&model(&blobs()));
     let data = fixture("blobs.csv");
