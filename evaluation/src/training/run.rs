@@ -60,6 +60,7 @@ pub fn train(
             Ok(()) => {
                 let done = run.progress.reports.len();
                 resumed_from = Some(done);
+                observer.resumed(done);
                 if done > plan.epochs {
                     let asked = plan.epochs;
                     observer.warning(&format!(
@@ -179,8 +180,9 @@ impl<'a> Run<'a> {
             let decision = observer.epoch(&report);
             let done = self.progress.reports.len();
             let is_last = done == plan.epochs || self.is_exhausted();
-            let is_due = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
-            if store.is_some() && (is_due || is_last || decision == Decision::CheckpointAndStop) {
+            let is_wanted = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
+            let must_save = is_last || decision == Decision::CheckpointAndStop;
+            if store.is_some() && (must_save || (is_wanted && observer.checkpoint_due())) {
                 self.save(store, observer)?;
             }
             match decision {
