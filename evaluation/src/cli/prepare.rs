@@ -36,7 +36,17 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
         .hyperparameters()
         .map(|(name, value)| (name.to_owned(), value.clone()))
         .collect();
-    let mut resolved = model.resolve(&point.0)?;
+    let mut resolved = model.resolve(&point.0).map_err(|error| {
+        let failure = Failure::from(error);
+        if point.0.is_empty() && !subject.input.exists() {
+            Failure::new(
+                failure.code,
+                format!("{failure}; there is no `{INPUT}` here, name the point with `--input`"),
+            )
+        } else {
+            failure
+        }
+    })?;
 
     let epoch_limit = reserved(&point, "epochs", "a whole number of at least 1", |value| {
         let number = value.as_f64()?;

@@ -1,8 +1,59 @@
 //! The model file: a JSON description of model and training, whose fields may refer to hyperparameters.
+//!
+//! ```json
+//! {
+//!   "data": {"inputs": "images", "targets": "labels"},
+//!   "model": {"blocks": [
+//!     {"dense": {"units": "$units", "activation": "relu", "repeat": "$layers"}},
+//!     {"dropout": {"rate": "$dropout"}}
+//!   ]},
+//!   "loss": "cross_entropy",
+//!   "optimizer": {"name": "sgd", "learning_rate": "$learning_rate", "momentum": 0.9},
+//!   "schedule": {"name": "cosine"},
+//!   "training": {"epochs": 30, "batch_size": "$batch_size", "early_stopping": {"patience": 5}},
+//!   "objective": {"metric": "error", "mode": "min"}
+//! }
+//! ```
+//!
+//! Every text `"$name"` is replaced by the hyperparameter `name` of the point; `"$$…"` is a text that begins with `$`.
+//! Nothing is taken from the point unless the file refers to it. Only `model` and `loss` are required.
+//!
+//! | field | meaning and default |
+//! | --- | --- |
+//! | `data` | where inputs and targets come from; see the documentation of data sets |
+//! | `model.blocks` | layers in sequence, see below; the last dense layer, to the number of classes or targets, is added |
+//! | `model.onnx` | in place of `blocks`: path of a forward model, relative to the model file |
+//! | `model.init` | `default` (uniform in ±1/√inputs), `he_uniform`, `he_normal`, `xavier_uniform`, `xavier_normal`; for `onnx` the weights of the file are the start unless this is given |
+//! | `model.freeze` | for `onnx`: weights whose names begin with one of these are not trained |
+//! | `loss` | `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`, or an object with `name` and `label_smoothing` (0) or `delta` (1) |
+//! | `optimizer` | `name` (`adam`), `learning_rate` (0.001; `sgd` and `rmsprop` 0.01), `weight_decay` (0; `adamw` 0.01) and, by name: `sgd` `momentum` (0), `nesterov`; `adam` and `adamw` `betas` (0.9, 0.999), `epsilon` (1e-8); `rmsprop` `alpha` (0.99), `epsilon`, `momentum` |
+//! | `schedule` | `constant`; `step` with `step_size`, `gamma` (0.1); `multistep` with `milestones`, `gamma`; `exponential` with `gamma`; `cosine` with `minimum` (0), `warmup_epochs` (0), `total_epochs`; `linear` with `start_factor` (1), `end_factor` (0), `epochs`; `linear_warmup` with `epochs`; `one_cycle` with `rising` (0.3), `initial_divisor` (25), `final_divisor` (10000), `total_epochs` |
+//! | `training` | `epochs` (10), `batch_size` (32), `drop_last` (false), `shuffle` (true), `early_stopping` with `patience`, `min_delta` (0), `clip_norm` (none), `seed` (1), `keep`: weights of the `best` (default) or `last` epoch |
+//! | `objective` | `metric`: `loss`, `accuracy`, `error`, `mse`, `rmse`, `mae`, `r2` (default `error` for classes, else `loss`), `mode`: `min` or `max` (default by metric) |
+//! | `description` | ignored, for people |
+//!
+//! A block is an object with one key:
+//!
+//! | block | fields |
+//! | --- | --- |
+//! | `dense` | `units`, `activation` (`linear`), `bias` (true), `repeat` (1): so many such layers, 0 for none |
+//! | `dropout` | `rate` (0.5) |
+//! | `batch_norm` | `momentum` (0.1, the share of the new batch), `epsilon` (1e-5) |
+//! | `layer_norm` | `epsilon` (1e-5) |
+//! | `activation` | `relu`, `leaky_relu`, `elu`, `selu`, `gelu`, `gelu_tanh`, `silu` (`swish`), `sigmoid`, `tanh`, `softplus`, `hard_sigmoid`, `hard_swish`, `linear` |
+//! | `flatten` | none: rows become vectors, which they do anyway before the first layer |
+//! | `repeat` | `times`, `blocks`: a group of blocks, repeated |
+//!
+//! A forward model from a file may come from any exporter. It needs one input and one output of type `float32`. Its
+//! floating-point tensors with at least one axis become trainable; a final `Softmax` (or `Sigmoid`) is part of
+//! the loss and left out in training. Models with batch normalisation or dropout must be exported in training mode:
+//! exporters fold these layers away otherwise.
 
 pub(crate) mod blocks;
 mod fields;
 pub(crate) mod import;
+#[cfg(test)]
+mod import_tests;
 mod initialization;
 mod resolve;
 #[cfg(test)]
@@ -187,6 +238,21 @@ impl ModelFile {
             document,
             directory: directory.to_owned(),
         }
+    }
+
+    /// The same file with another number of epochs, as if it said so itself: schedules stretch to it.
+    ///
+    /// To train a part of the epochs and go on later, set [`TrainingPlan::epochs`] instead, which leaves schedules as
+    /// they are.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: usize) -> Self {
+        if let Value::Object(document) = &mut self.document {
+            let training = document.entry("training").or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(training) = training {
+                training.insert("epochs".into(), epochs.into());
+            }
+        }
+        self
     }
 
     /// Fills in the hyperparameters and checks every field. Keys with the prefix `hpo.` are no hyperparameters.
