@@ -77,28 +77,19 @@ pub trait Observer {
         Decision::Continue
     }
 
-<<<<<<< HEAD
-=======
     /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
     fn resumed(&mut self, epochs: usize) {
         let _ = epochs;
     }
 
->>>>>>> engine
     /// Called after each step with its training loss; must be cheap.
     fn step(&mut self, loss: f32) {
         let _ = loss;
     }
 
-<<<<<<< HEAD
-    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
-    fn resumed(&mut self, epochs: usize) {
-        let _ = epochs;
-=======
     /// Asked after an epoch at which the policy wants a checkpoint; `false` puts it off to the next such epoch.
     fn checkpoint_due(&mut self) -> bool {
         true
->>>>>>> engine
     }
 
     /// Something the user should know that is no error, such as a refused checkpoint.
