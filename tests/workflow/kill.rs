@@ -248,3 +248,27 @@ fn cut_at_any_record_the_task_goes_on_to_the_same_end() {
         "what was evaluated is imported and not repeated"
     );
 }
+
+#[test]
+fn what_a_shell_has_started_gets_its_time_to_save_although_the_shell_goes_at_once() {
+    let task = search().with(&json!({
+        "maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "checkPointToSave": "state", "killGrace": "30s"
+    }));
+    let begun = task.path("begun");
+    let task = task.evaluating("sh train.sh; true");
+    task.file(
+        "train.sh",
+        &format!(
+            "[ -e state ] && {{ echo '{{\"loss\": 4}}' > output.json; exit 0; }}\n\
+             trap 'sleep 0.2; echo saved > state; exit 143' TERM\ntouch '{}'\nwhile :; do sleep 0.01; done\n",
+            begun.display()
+        ),
+    );
+    let mut manager = task.start();
+    wait_until("the evaluation runs", || begun.exists());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(manager.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(manager.wait().unwrap().code(), Some(143));
+    let points = task.succeed();
+    assert_eq!((&points[0]["loss"], &points[0]["attempts"]), (&json!(4.0), &json!(2)));
+}

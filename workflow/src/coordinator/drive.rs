@@ -77,6 +77,9 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) flow: Flow,
 }
 
+/// Room that is kept for the journal and for the results of what runs.
+const LEAST_ROOM: u64 = 8 << 20;
+
 /// What the manager remembers between turns and may forget.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -91,6 +94,7 @@ pub(crate) struct Flow {
     /// Attempts on other hosts at the last look.
     elsewhere: usize,
     results_written: Option<Instant>,
+    told_full: bool,
 }
 
 impl std::fmt::Debug for Coordinator<'_> {
@@ -311,6 +315,21 @@ impl Coordinator<'_> {
             return;
         }
         self.flow.hold = None;
+        if plan::next_start(&self.state, self.settings).is_some()
+            && crate::files::room(self.directory.root()).is_some_and(|room| room < LEAST_ROOM)
+        {
+            if !self.flow.told_full {
+                let root = self.directory.root().display();
+                self.flow.notes.push(format!(
+                    "less than {} MiB are free in `{root}`; nothing new is started until there is room, running evaluations go on",
+                    LEAST_ROOM >> 20
+                ));
+            }
+            self.flow.told_full = true;
+            self.flow.hold = Some(Instant::now() + FULL_DISK_PAUSE);
+            return;
+        }
+        self.flow.told_full = false;
         while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
             let AttemptKey { point, attempt } = key;
             self.push(Event::Intent {

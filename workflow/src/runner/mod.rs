@@ -17,7 +17,7 @@ pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Restored, Saver, restore};
 use crate::files::{self, Durability};
@@ -74,11 +74,24 @@ fn evaluate(directory: &Path) -> std::io::Result<()> {
         seconds: begin.elapsed().as_secs_f64(),
         warnings,
     };
-    // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
-    files::write_whole(
-        &directory.join("result.json"),
-        &serde_json::to_vec(&result)?,
-        Durability::Crash,
+    let text = serde_json::to_vec(&result)?;
+    loop {
+        // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
+        match files::write_whole(&directory.join("result.json"), &text, Durability::Crash) {
+            // A result may have taken days: it waits for room as long as there is hope.
+            Err(error) if is_full(&error) && !signals.take_stop() => std::thread::sleep(FULL_DISK_PAUSE),
+            done => return done,
+        }
+    }
+}
+
+/// Between two attempts to write to a full disk.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
     )
 }
 

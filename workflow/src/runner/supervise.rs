@@ -150,9 +150,12 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
     let mut intervention = Intervention::None;
     let mut kill_at: Option<Instant> = None;
     let mut killed = false;
-    let status = loop {
-        if let Some(status) = reap(pid) {
-            break status;
+    let mut status = None;
+    loop {
+        let left = reap(pid, &mut status);
+        // Asked to end, a shell goes at once; what it had started still has its time to save and end.
+        if status.is_some() && (intervention == Intervention::None || killed || !left) {
+            break;
         }
         let now = Instant::now();
         if intervention == Intervention::None {
@@ -172,6 +175,7 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             killed = true;
             kill_at = None;
+            continue;
         }
         if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
             periodic.run();
@@ -187,14 +191,16 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             .min()
             .map(|at| at.saturating_duration_since(now));
         wait_for(signals, &mut streams, wait)?;
-    };
+    }
     kill_descendants();
     for stream in streams {
         stream.finish();
     }
-    let exit = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    let exit = match status.map(|status| (status.exit_status(), status.terminating_signal())) {
+        Some((Some(code), _)) => Exit::Code(code),
+        Some((None, Some(signal))) => Exit::Signal(signal),
+        // Taken away by somebody else, which cannot be, or of a kind that is no end.
+        _ => Exit::Signal(0),
     };
     Ok(Ended {
         exit,
@@ -227,14 +233,16 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
     Ok(())
 }
 
-/// Collects ended children; returns the status of `pid` if it is among them.
-fn reap(pid: Pid) -> Option<WaitStatus> {
-    while let Ok(Some((ended, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if ended == pid {
-            return Some(status);
+/// Collects ended children, keeps the status of `pid`, and tells whether any child is left.
+fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, how))) if ended == pid => *status = Some(how),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
-    None
 }
 
 /// Kills everything that descends from this process, until nothing is left.
