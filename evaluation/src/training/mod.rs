@@ -80,6 +80,11 @@ pub trait Observer {
         let _ = loss;
     }
 
+    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
+    fn resumed(&mut self, epochs: usize) {
+        let _ = epochs;
+    }
+
     /// Something the user should know that is no error, such as a refused checkpoint.
     fn warning(&mut self, message: &str);
 }

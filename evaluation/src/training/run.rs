@@ -203,7 +203,10 @@ pub fn train(
         && let Some(checkpoint) = store.latest(observer)
     {
         match run.restore(checkpoint) {
-            Ok(()) => resumed_from = Some(run.progress.reports.len()),
+            Ok(()) => {
+                resumed_from = Some(run.progress.reports.len());
+                observer.resumed(run.progress.reports.len());
+            }
             Err(message) => observer.warning(&message),
         }
     }
