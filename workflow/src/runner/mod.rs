@@ -138,8 +138,19 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
         }
         warnings.append(&mut saver.warnings);
     }
-    outcome::interpret(directory, order, ended, warnings)
+    match outcome::interpret(directory, order, ended, warnings) {
+        // A payload that could not write what it had to write is not to blame for it.
+        AttemptEnd::Failed { reason } if files::room(directory).is_some_and(|room| room < LITTLE_ROOM) => {
+            AttemptEnd::Lost {
+                reason: format!("the disk is full; {reason}"),
+            }
+        }
+        end => end,
+    }
 }
+
+/// Below this many free bytes a failure is put down to the disk.
+const LITTLE_ROOM: u64 = 256 << 10;
 
 struct Saving<'a>(Option<&'a mut Saver>);
 
