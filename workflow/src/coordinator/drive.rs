@@ -23,6 +23,8 @@ use crate::task::{Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
 const POINTS_PER_RECORD: usize = 200;
+/// Most letters of what is wrong with an answer of steering.
+const LONGEST_REASON: usize = 4000;
 /// Longest sleep between two turns.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two attempts to write to a full disk.
@@ -375,10 +377,11 @@ impl Coordinator<'_> {
                     self.push(Event::Iteration { number, asked, points });
                 }
             }
-            Answer::Failure(reason) => self.push(Event::SteeringFailed {
-                number: run.number,
-                reason,
-            }),
+            Answer::Failure(reason) => {
+                let number = run.number;
+                let reason = reason.chars().take(LONGEST_REASON).collect();
+                self.push(Event::SteeringFailed { number, reason });
+            }
         }
     }
 
