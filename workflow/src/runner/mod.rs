@@ -138,6 +138,12 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
         }
         warnings.append(&mut saver.warnings);
     }
+    if ended.survivors > 0 {
+        warnings.push(format!(
+            "{} processes of the evaluation could not be killed",
+            ended.survivors
+        ));
+    }
     match outcome::interpret(directory, order, ended, warnings) {
         // A payload that could not write what it had to write is not to blame for it.
         AttemptEnd::Failed { reason } if files::room(directory).is_some_and(|room| room < LITTLE_ROOM) => {

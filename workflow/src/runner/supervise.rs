@@ -56,7 +56,8 @@ pub(crate) enum Intervention {
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
     pub(crate) intervention: Intervention,
-    pub(crate) duration: Duration,
+    /// Processes that could not be killed.
+    pub(crate) survivors: usize,
 }
 
 /// Signals of this process, as flags and as something to wait for.
@@ -133,7 +134,6 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let begin = Instant::now();
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let mut streams = [
@@ -146,7 +146,7 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             launch.log_directory.join("stderr.log"),
         )?,
     ];
-    let deadline = launch.timeout.map(|timeout| begin + timeout);
+    let deadline = launch.timeout.map(|timeout| Instant::now() + timeout);
     let mut intervention = Intervention::None;
     let mut kill_at: Option<Instant> = None;
     let mut killed = false;
@@ -192,7 +192,7 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             .map(|at| at.saturating_duration_since(now));
         wait_for(signals, &mut streams, wait)?;
     }
-    kill_descendants();
+    let survivors = kill_descendants();
     for stream in streams {
         stream.finish();
     }
@@ -205,7 +205,7 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
     Ok(Ended {
         exit,
         intervention,
-        duration: begin.elapsed(),
+        survivors,
     })
 }
 
@@ -245,21 +245,31 @@ fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
     }
 }
 
-/// Kills everything that descends from this process, until nothing is left.
-fn kill_descendants() {
+/// How long to try to kill what is left. Only a process that the kernel itself holds takes that long.
+const KILL_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Kills everything that descends from this process, until nothing is left; returns how many could not be killed.
+fn kill_descendants() -> usize {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some(_)) => continue,
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => continue,
             Ok(None) => {}
-            Err(_) => return,
+            Err(_) => return 0,
         }
-        for pid in descendants(std::process::id() as i32) {
+        let left = descendants(std::process::id() as i32);
+        if begin.elapsed() > KILL_PATIENCE {
+            return left.len().max(1);
+        }
+        for pid in left {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
         }
         // A killed process needs a moment to die, and an orphan to come to us.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
