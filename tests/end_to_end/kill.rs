@@ -161,7 +161,7 @@ fn disturb(task: &Task, moments: &mut Moments, kills: usize) -> (usize, usize) {
     let (mut done, mut evaluations_killed) = (0, 0);
     while done < kills {
         let mut manager = task.start();
-        if !task.run_until_growth(&mut manager, moments.below(1500)) {
+        if !task.run_until_growth(&mut manager, moments.below(1200)) {
             break;
         }
         if moments.below(3) == 0 {
@@ -182,32 +182,37 @@ fn disturb(task: &Task, moments: &mut Moments, kills: usize) -> (usize, usize) {
     (done, evaluations_killed)
 }
 
+/// Kills of one test; two tests make fifty.
+const KILLS: usize = 25;
+
+/// Searches, each disturbed at moments of its own, until the kills are used up; some of them hit evaluations.
+fn disturbed_searches(sampler: &str, seed: u64, check: impl Fn(&Task)) {
+    let mut moments = Moments(seed);
+    let (mut kills, mut of_evaluations) = (0, 0);
+    for _ in 0..KILLS {
+        let task = Task::new(sampler);
+        let (now, now_of_evaluations) = disturb(&task, &mut moments, KILLS - kills);
+        kills += now;
+        of_evaluations += now_of_evaluations;
+        check(&task);
+        task.check_ledger(now_of_evaluations);
+        if kills >= KILLS {
+            break;
+        }
+    }
+    assert!(kills >= KILLS && of_evaluations > 0, "only {kills} kills, {of_evaluations} of evaluations");
+}
+
 #[test]
 fn killed_searches_with_sobol_end_with_the_points_and_losses_of_an_undisturbed_one() {
     let undisturbed = Task::new("sobol");
     undisturbed.finish();
     let expected = undisturbed.results();
     assert_eq!(expected.len(), POINTS);
-    let mut moments = Moments(1);
-    let mut total = 0;
-    while total < 25 {
-        let task = Task::new("sobol");
-        let (kills, of_evaluations) = disturb(&task, &mut moments, 25 - total);
-        total += kills.max(1);
-        assert_eq!(task.results(), expected);
-        task.check_ledger(of_evaluations);
-    }
+    disturbed_searches("sobol", 1, |task| assert_eq!(task.results(), expected));
 }
 
 #[test]
 fn killed_searches_with_tpe_lose_nothing_and_evaluate_nothing_twice() {
-    let mut moments = Moments(2);
-    let mut total = 0;
-    while total < 25 {
-        let task = Task::new("tpe");
-        let (kills, of_evaluations) = disturb(&task, &mut moments, 25 - total);
-        total += kills.max(1);
-        assert_eq!(task.results().len(), POINTS);
-        task.check_ledger(of_evaluations);
-    }
+    disturbed_searches("tpe", 2, |task| assert_eq!(task.results().len(), POINTS));
 }
