@@ -19,7 +19,10 @@ struct Moments(u64);
 
 impl Moments {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -144,7 +147,9 @@ impl Task {
 
 /// Running evaluations of the task, from the process table.
 fn evaluations(task_dir: &Path) -> Vec<Pid> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     processes
         .filter_map(|entry| {
             let entry = entry.ok()?;
@@ -200,7 +205,10 @@ fn disturbed_searches(sampler: &str, seed: u64, check: impl Fn(&Task)) {
             break;
         }
     }
-    assert!(kills >= KILLS && of_evaluations > 0, "only {kills} kills, {of_evaluations} of evaluations");
+    assert!(
+        kills >= KILLS && of_evaluations > 0,
+        "only {kills} kills, {of_evaluations} of evaluations"
+    );
 }
 
 #[test]
