@@ -1,6 +1,7 @@
 //! SIGKILL of the manager and of evaluations at random moments changes nothing but the time it takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -41,7 +42,7 @@ impl Task {
         let mut moments = Moments(7);
         for _ in 0..240 {
             let [a, b, c] = [(); 3].map(|()| moments.below(1000) as f64 / 500.0 - 1.0);
-            table += &format!("{a},{b},{c},{}\n", (3.0 * a).sin() + b * c);
+            writeln!(table, "{a},{b},{c},{}", (3.0 * a).sin() + b * c).unwrap();
         }
         fs::write(folder.join("data.csv"), table).unwrap();
         fs::write(
