@@ -13,7 +13,7 @@ use crate::programs::{hpo, points};
 
 const POINTS: usize = 8;
 /// A search that takes longer than this is stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A small deterministic generator: the moments of the kills must be spread, not secret.
 struct Moments(u64);
