@@ -23,6 +23,8 @@ use crate::task::{Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
 const POINTS_PER_RECORD: usize = 200;
+/// Most letters of what is wrong with an answer of steering.
+const LONGEST_REASON: usize = 4000;
 /// Longest sleep between two turns.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two attempts to write to a full disk.
@@ -77,6 +79,9 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) flow: Flow,
 }
 
+/// Room that is kept for the journal and for the results of what runs.
+const LEAST_ROOM: u64 = 8 << 20;
+
 /// What the manager remembers between turns and may forget.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -91,11 +96,15 @@ pub(crate) struct Flow {
     /// Attempts on other hosts at the last look.
     elsewhere: usize,
     results_written: Option<Instant>,
+    told_full: bool,
 }
 
 impl std::fmt::Debug for Coordinator<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coordinator").field("task", &self.task.name).field("flow", &self.flow).finish_non_exhaustive()
+        f.debug_struct("Coordinator")
+            .field("task", &self.task.name)
+            .field("flow", &self.flow)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +135,10 @@ impl Coordinator<'_> {
                 }
             }
             if killed && self.state.running.is_empty() && self.state.end.is_none() {
-                self.push(Event::Ended { end: TaskEnd::Killed, time: now() });
+                self.push(Event::Ended {
+                    end: TaskEnd::Killed,
+                    time: now(),
+                });
             }
             self.commit()?;
             for key in starts {
@@ -203,7 +215,10 @@ impl Coordinator<'_> {
     }
 
     fn job(&self, key: AttemptKey) -> Job {
-        Job { key, directory: self.directory.attempt(key) }
+        Job {
+            key,
+            directory: self.directory.attempt(key),
+        }
     }
 
     fn collect_attempts(&mut self) {
@@ -268,7 +283,13 @@ impl Coordinator<'_> {
         } else {
             // Its payload may still run, without anybody to watch it.
             self.backend.sweep(&self.directory.attempt(key));
-            self.end_attempt(key, AttemptEnd::Lost { reason: otherwise.to_owned() }, 0.0);
+            self.end_attempt(
+                key,
+                AttemptEnd::Lost {
+                    reason: otherwise.to_owned(),
+                },
+                0.0,
+            );
         }
     }
 
@@ -282,7 +303,13 @@ impl Coordinator<'_> {
             self.flow.hold = None;
         }
         let AttemptKey { point, attempt } = key;
-        self.push(Event::AttemptEnded { point, attempt, end, seconds, time: now() });
+        self.push(Event::AttemptEnded {
+            point,
+            attempt,
+            end,
+            seconds,
+            time: now(),
+        });
     }
 
     fn decide_starts(&mut self, starts: &mut Vec<AttemptKey>) {
@@ -290,20 +317,45 @@ impl Coordinator<'_> {
             return;
         }
         self.flow.hold = None;
+        if plan::next_start(&self.state, self.settings).is_some()
+            && crate::files::room(self.directory.root()).is_some_and(|room| room < LEAST_ROOM)
+        {
+            if !self.flow.told_full {
+                let root = self.directory.root().display();
+                self.flow.notes.push(format!(
+                    "less than {} MiB are free in `{root}`; nothing new is started until there is room, running evaluations go on",
+                    LEAST_ROOM >> 20
+                ));
+            }
+            self.flow.told_full = true;
+            self.flow.hold = Some(Instant::now() + FULL_DISK_PAUSE);
+            return;
+        }
+        self.flow.told_full = false;
         while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
             let AttemptKey { point, attempt } = key;
-            self.push(Event::Intent { point, attempt, job, boot_id: boot_id() });
+            self.push(Event::Intent {
+                point,
+                attempt,
+                job,
+                boot_id: boot_id(),
+            });
             starts.push(key);
         }
     }
 
     fn submit(&mut self, key: AttemptKey) {
         let job = self.job(key);
-        let prepared =
-            super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
-                .and_then(|()| self.backend.submit(&job));
+        let prepared = super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
+            .and_then(|()| self.backend.submit(&job));
         if let Err(error) = prepared {
-            self.end_attempt(key, AttemptEnd::Lost { reason: format!("it could not be started: {error}") }, 0.0);
+            self.end_attempt(
+                key,
+                AttemptEnd::Lost {
+                    reason: format!("it could not be started: {error}"),
+                },
+                0.0,
+            );
         }
     }
 
@@ -325,7 +377,11 @@ impl Coordinator<'_> {
                     self.push(Event::Iteration { number, asked, points });
                 }
             }
-            Answer::Failure(reason) => self.push(Event::SteeringFailed { number: run.number, reason }),
+            Answer::Failure(reason) => {
+                let number = run.number;
+                let reason = reason.chars().take(LONGEST_REASON).collect();
+                self.push(Event::SteeringFailed { number, reason });
+            }
         }
     }
 
@@ -334,7 +390,9 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let segments = self.task.segment_ids();
-        let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else { return Ok(()) };
+        let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else {
+            return Ok(());
+        };
         let context = Context {
             directory: self.directory,
             task: self.task,
@@ -346,7 +404,10 @@ impl Coordinator<'_> {
         match SteeringRun::start(context, &self.state, number, asked) {
             Ok(run) => self.flow.steering = Some(run),
             Err(error) => {
-                self.push(Event::SteeringFailed { number, reason: format!("it cannot be started: {error}") });
+                self.push(Event::SteeringFailed {
+                    number,
+                    reason: format!("it cannot be started: {error}"),
+                });
                 self.commit()?;
             }
         }
@@ -367,14 +428,23 @@ impl Coordinator<'_> {
     }
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
-        let hold = self.flow.hold.map(|until| until.saturating_duration_since(Instant::now()));
+        let hold = self
+            .flow
+            .hold
+            .map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = hold.map_or(TICK, |hold| hold.min(TICK));
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.waker.as_fd()];
         let steering = self.flow.steering.as_ref();
         let blind = steering.is_some_and(|run| run.descriptor.is_none());
         descriptors.extend(steering.and_then(|run| run.descriptor.as_ref()).map(AsFd::as_fd));
-        let timeout = if blind { timeout.min(Duration::from_millis(50)) } else { timeout };
-        self.backend.wait(&descriptors, timeout).map_err(CoordinatorError::Wait)?;
+        let timeout = if blind {
+            timeout.min(Duration::from_millis(50))
+        } else {
+            timeout
+        };
+        self.backend
+            .wait(&descriptors, timeout)
+            .map_err(CoordinatorError::Wait)?;
         let mut buffer = [0; 64];
         while matches!(io::Read::read(&mut &self.waker, &mut buffer), Ok(count) if count > 0) {}
         Ok(())
@@ -382,7 +452,10 @@ impl Coordinator<'_> {
 
     /// Writes `results.json`, not more often than every five seconds unless it is the last time.
     pub(crate) fn write_results(&mut self, last: bool) {
-        let due = self.flow.results_written.is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
+        let due = self
+            .flow
+            .results_written
+            .is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
         if !last && (!due || self.state.points.is_empty()) {
             return;
         }
@@ -391,17 +464,25 @@ impl Coordinator<'_> {
         let written = crate::files::write_whole(
             &self.directory.results(),
             text.as_bytes(),
-            if last { crate::files::Durability::PowerCut } else { crate::files::Durability::Crash },
+            if last {
+                crate::files::Durability::PowerCut
+            } else {
+                crate::files::Durability::Crash
+            },
         );
         if let Err(error) = written
             && last
         {
-            self.observer.note(&format!("results.json cannot be written: {error}; `hpo show` has the results"));
+            self.observer.note(&format!(
+                "results.json cannot be written: {error}; `hpo show` has the results"
+            ));
         }
     }
 }
 
 /// Seconds since 1970, for people only.
 pub(crate) fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
 }

@@ -56,7 +56,8 @@ pub(crate) enum Intervention {
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
     pub(crate) intervention: Intervention,
-    pub(crate) duration: Duration,
+    /// Processes that could not be killed.
+    pub(crate) survivors: usize,
 }
 
 /// Signals of this process, as flags and as something to wait for.
@@ -72,8 +73,11 @@ impl Signals {
     pub(crate) fn install() -> io::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
-        let signals =
-            Signals { pipe: read, stop: Arc::new(AtomicBool::new(false)), checkpoint: Arc::new(AtomicBool::new(false)) };
+        let signals = Signals {
+            pipe: read,
+            stop: Arc::new(AtomicBool::new(false)),
+            checkpoint: Arc::new(AtomicBool::new(false)),
+        };
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
         }
@@ -120,23 +124,38 @@ impl Periodic for Idle {
 /// When it could not be started.
 pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn Periodic) -> io::Result<Ended> {
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(&launch.command).current_dir(&launch.work_directory).process_group(0);
+    command
+        .arg("-c")
+        .arg(&launch.command)
+        .current_dir(&launch.work_directory)
+        .process_group(0);
     command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let begin = Instant::now();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let mut streams = [
-        Stream::new(child.stdout.take().map(OwnedFd::from), launch.log_directory.join("stdout.log"))?,
-        Stream::new(child.stderr.take().map(OwnedFd::from), launch.log_directory.join("stderr.log"))?,
+        Stream::new(
+            child.stdout.take().map(OwnedFd::from),
+            launch.log_directory.join("stdout.log"),
+        )?,
+        Stream::new(
+            child.stderr.take().map(OwnedFd::from),
+            launch.log_directory.join("stderr.log"),
+        )?,
     ];
-    let deadline = launch.timeout.map(|timeout| begin + timeout);
+    let deadline = launch.timeout.map(|timeout| Instant::now() + timeout);
     let mut intervention = Intervention::None;
     let mut kill_at: Option<Instant> = None;
     let mut killed = false;
-    let status = loop {
-        if let Some(status) = reap(pid) {
-            break status;
+    let mut status = None;
+    loop {
+        let left = reap(pid, &mut status);
+        // Asked to end, a shell goes at once; what it had started still has its time to save and end.
+        if status.is_some() && (intervention == Intervention::None || killed || !left) {
+            break;
         }
         let now = Instant::now();
         if intervention == Intervention::None {
@@ -156,23 +175,38 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             killed = true;
             kill_at = None;
+            continue;
         }
         if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
             periodic.run();
         }
-        let waits = [kill_at, deadline.filter(|_| intervention == Intervention::None), periodic.due()];
-        let wait = waits.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let waits = [
+            kill_at,
+            deadline.filter(|_| intervention == Intervention::None),
+            periodic.due(),
+        ];
+        let wait = waits
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         wait_for(signals, &mut streams, wait)?;
-    };
-    kill_descendants();
+    }
+    let survivors = kill_descendants();
     for stream in streams {
         stream.finish();
     }
-    let exit = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    let exit = match status.map(|status| (status.exit_status(), status.terminating_signal())) {
+        Some((Some(code), _)) => Exit::Code(code),
+        Some((None, Some(signal))) => Exit::Signal(signal),
+        // Taken away by somebody else, which cannot be, or of a kind that is no end.
+        _ => Exit::Signal(0),
     };
-    Ok(Ended { exit, intervention, duration: begin.elapsed() })
+    Ok(Ended {
+        exit,
+        intervention,
+        survivors,
+    })
 }
 
 fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>) -> io::Result<()> {
@@ -182,7 +216,10 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
             descriptors.push(PollFd::new(descriptor, PollFlags::IN));
         }
     }
-    let timeout = wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) });
+    let timeout = wait.map(|wait| Timespec {
+        tv_sec: wait.as_secs() as i64,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    });
     match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
@@ -191,42 +228,56 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
     signals.drain();
     for stream in streams {
         // Bounded, so that a flood of output delays no deadline.
-        stream.read(16);
+        stream.read(64);
     }
     Ok(())
 }
 
-/// Collects ended children; returns the status of `pid` if it is among them.
-fn reap(pid: Pid) -> Option<WaitStatus> {
-    while let Ok(Some((ended, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if ended == pid {
-            return Some(status);
-        }
-    }
-    None
-}
-
-/// Kills everything that descends from this process, until nothing is left.
-fn kill_descendants() {
+/// Collects ended children, keeps the status of `pid`, and tells whether any child is left.
+fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
-            Err(_) => return,
+            Ok(Some((ended, how))) if ended == pid => *status = Some(how),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
         }
-        for pid in descendants(std::process::id() as i32) {
+    }
+}
+
+/// How long to try to kill what is left. Only a process that the kernel itself holds takes that long.
+const KILL_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Kills everything that descends from this process, until nothing is left; returns how many could not be killed.
+fn kill_descendants() -> usize {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(None) => {}
+            Err(_) => return 0,
+        }
+        let left = descendants(std::process::id() as i32);
+        if begin.elapsed() > KILL_PATIENCE {
+            return left.len().max(1);
+        }
+        for pid in left {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
         }
         // A killed process needs a moment to die, and an orphan to come to us.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
 fn descendants(root: i32) -> Vec<i32> {
-    let parents: Vec<(i32, i32)> =
-        all_processes().into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect();
+    let parents: Vec<(i32, i32)> = all_processes()
+        .into_iter()
+        .filter_map(|pid| Some((pid, Stat::of(pid)?.parent)))
+        .collect();
     let mut found = vec![root];
     let mut next = 0;
     while next < found.len() {
@@ -250,12 +301,15 @@ impl Stream {
         if let Some(descriptor) = &descriptor {
             rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
         }
-        Ok(Stream { descriptor, log: CappedLog::new(path, LOG_LIMIT) })
+        Ok(Stream {
+            descriptor,
+            log: CappedLog::new(path, LOG_LIMIT),
+        })
     }
 
-    /// Takes what is there, at most `pieces` times 64 KiB.
+    /// Takes what is there, at most `pieces` times 16 KiB.
     fn read(&mut self, pieces: usize) {
-        let mut buffer = [0_u8; 65536];
+        let mut buffer = [0_u8; 16384];
         for _ in 0..pieces {
             let Some(descriptor) = &self.descriptor else { return };
             match rustix::io::read(descriptor, &mut buffer) {
@@ -271,7 +325,7 @@ impl Stream {
 
     fn finish(mut self) {
         // All writers are dead: what is left is at most a pipe's capacity.
-        self.read(64);
+        self.read(1024);
         let _ = self.log.finish();
     }
 }
