@@ -234,13 +234,14 @@ impl Gp {
     }
 }
 
-/// What the point `ordinal` is for. Two of four points are for being good now rather than for learning: a model of few points is
-/// less sure of itself than it may be, and where noise blurs the losses a better place shows only by being visited. While other
-/// points are being evaluated, every other one is for learning, since more of the same adds nothing to them.
+/// What the point `ordinal` is for. Of four points two are for improvement, one is for being good now, since where noise blurs
+/// the losses a better place shows only by being visited, and one is for learning, since a model of few points is wrong in ways
+/// that it does not know. While other points are being evaluated every other one is for learning, since more of the same adds
+/// little to what they will tell, and none is for being good now: two such points would be the same.
 fn purpose(ordinal: u64, waiting: bool) -> Purpose {
-    match ordinal % 4 {
-        1 | 3 if waiting => Purpose::Explore,
-        0 | 1 => Purpose::Exploit,
+    match (ordinal % 4, waiting) {
+        (0, false) => Purpose::Exploit,
+        (2, false) | (1 | 3, true) => Purpose::Explore,
         _ => Purpose::Improve,
     }
 }
