@@ -157,7 +157,8 @@ impl History {
 }
 
 impl Observation {
-    fn key(&self) -> Option<&Vec<u64>> {
+    /// The key under which equal points are found; nothing for a point that is not of this space.
+    pub(crate) fn key(&self) -> Option<&Vec<u64>> {
         match &self.identity {
             Identity::Own(key) => Some(key),
             Identity::Foreign(_) => None,

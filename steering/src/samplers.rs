@@ -4,6 +4,8 @@
 //! The conformance suite then tests it without further work.
 
 mod aliases;
+mod auto;
+mod gp;
 mod grid;
 mod random;
 mod settings;
@@ -113,6 +115,8 @@ impl Registry {
     #[must_use]
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
+        registry.register(auto::ENTRY);
+        registry.register(gp::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
@@ -214,7 +218,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]
