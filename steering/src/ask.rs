@@ -99,7 +99,11 @@ fn place(segment: Option<SegmentId>) -> String {
 ///
 /// # Errors
 /// [`AskError`]; then there are no points for any segment.
-pub fn ask(document: &SpaceDocument, input: &SteeringInput, request: &Request) -> Result<Vec<EvaluationInput>, AskError> {
+pub fn ask(
+    document: &SpaceDocument,
+    input: &SteeringInput,
+    request: &Request,
+) -> Result<Vec<EvaluationInput>, AskError> {
     let registry = Registry::standard();
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
     let searches = searches(document, input)?;
@@ -155,7 +159,11 @@ pub fn spaces(document: &SpaceDocument) -> Result<Vec<(Option<SegmentId>, Space)
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.below(&prefix))),
         }
     }
-    if problems.is_empty() { Ok(encoded) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(encoded)
+    } else {
+        Err(problems)
+    }
 }
 
 struct Search<'a> {
@@ -168,7 +176,11 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     let mut searches: Vec<Search<'a>> = spaces(document)
         .map_err(AskError::Space)?
         .into_iter()
-        .map(|(segment, space)| Search { segment, space, entries: Vec::new() })
+        .map(|(segment, space)| Search {
+            segment,
+            space,
+            entries: Vec::new(),
+        })
         .collect();
     let mut problems = Vec::new();
     for (index, entry) in input.points.iter().enumerate() {
@@ -177,7 +189,8 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
             search.entries.push(entry);
         } else if problems.len() < 20 {
             let message = match segment {
-                None => "expected the pair [model_id, point], since the search space has segments, found a point alone".to_owned(),
+                None => "expected the pair [model_id, point], since the search space has segments, found a point alone"
+                    .to_owned(),
                 Some(id) if matches!(document, SpaceDocument::Single(_)) => {
                     format!("expected a point alone, since the search space has no segments, found one of segment {id}")
                 }
@@ -186,7 +199,11 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
             problems.push(Problem::new(pointer(&pointer("/points", index), 0), message));
         }
     }
-    if problems.is_empty() { Ok(searches) } else { Err(AskError::History(problems)) }
+    if problems.is_empty() {
+        Ok(searches)
+    } else {
+        Err(AskError::History(problems))
+    }
 }
 
 /// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,

@@ -30,17 +30,26 @@ struct Failure {
 
 impl Failure {
     fn input(error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), code: exit::USAGE }
+        Self {
+            error: error.into(),
+            code: exit::USAGE,
+        }
     }
 
     fn infrastructure(error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), code: exit::INFRASTRUCTURE }
+        Self {
+            error: error.into(),
+            code: exit::INFRASTRUCTURE,
+        }
     }
 }
 
 impl From<protocol::DocumentError> for Failure {
     fn from(error: protocol::DocumentError) -> Self {
-        Self { code: error.exit_code(), error: error.into() }
+        Self {
+            code: error.exit_code(),
+            error: error.into(),
+        }
     }
 }
 
@@ -69,7 +78,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let done = match parsed.command {
         Command::Ask(options) => asking::run(&options, if is_hpogrid { Dialect::Hpogrid } else { Dialect::Own }),
-        Command::Generate(options) => asking::run(&options, if is_hpogrid { Dialect::Hpogrid } else { Dialect::Generate }),
+        Command::Generate(options) => asking::run(
+            &options,
+            if is_hpogrid {
+                Dialect::Hpogrid
+            } else {
+                Dialect::Generate
+            },
+        ),
         Command::Validate(options) => validating::run(&options),
         Command::Samplers(options) => listing::run(&options),
     };
@@ -84,8 +100,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Puts the verb `generate` before options that come without a verb, and says whether the program was called `hpogrid`.
 fn normalise(mut arguments: Vec<OsString>) -> (Vec<OsString>, bool) {
-    let name = arguments.first().map(Path::new).and_then(Path::file_stem).unwrap_or_default().to_owned();
-    let first = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
+    let name = arguments
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_stem)
+        .unwrap_or_default()
+        .to_owned();
+    let first = arguments
+        .get(1)
+        .and_then(|argument| argument.to_str())
+        .unwrap_or_default();
     let is_option = first.starts_with('-') && !matches!(first, "-h" | "--help" | "-V" | "--version");
     if is_option {
         arguments.insert(1, "generate".into());
@@ -110,9 +134,15 @@ mod tests {
             let (arguments, is_hpogrid) = normalise(line.split(' ').map(OsString::from).collect());
             (arguments.join(" ".as_ref()).into_string().unwrap(), is_hpogrid)
         };
-        assert_eq!(normal("steering -l=ax -n 1"), ("steering generate -l=ax -n 1".into(), false));
+        assert_eq!(
+            normal("steering -l=ax -n 1"),
+            ("steering generate -l=ax -n 1".into(), false)
+        );
         assert_eq!(normal("steering --help"), ("steering --help".into(), false));
-        assert_eq!(normal("/usr/bin/hpogrid generate -n 1"), ("/usr/bin/hpogrid generate -n 1".into(), true));
+        assert_eq!(
+            normal("/usr/bin/hpogrid generate -n 1"),
+            ("/usr/bin/hpogrid generate -n 1".into(), true)
+        );
         assert_eq!(normal("hpogrid.exe -n 1"), ("hpogrid.exe generate -n 1".into(), true));
         assert_eq!(normal("steering"), ("steering".into(), false));
     }

@@ -48,17 +48,28 @@ impl History {
     /// Puts the entries of one segment in order.
     #[must_use]
     pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
-        let mut observations: Vec<Observation> =
-            entries.into_iter().map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry))).collect();
+        let mut observations: Vec<Observation> = entries
+            .into_iter()
+            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
         let numbered = !numbers.is_empty() && numbers[0].is_some() && numbers.windows(2).all(|pair| pair[0] < pair[1]);
         if !numbered {
-            observations.iter_mut().for_each(|observation| observation.number = None);
+            observations
+                .iter_mut()
+                .for_each(|observation| observation.number = None);
         }
         observations.sort_by(order);
-        let taken = observations.iter().filter_map(|observation| space.fingerprint(&observation.coordinates)).collect();
-        Self { observations, numbered, taken }
+        let taken = observations
+            .iter()
+            .filter_map(|observation| space.fingerprint(&observation.coordinates))
+            .collect();
+        Self {
+            observations,
+            numbered,
+            taken,
+        }
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.
@@ -102,40 +113,60 @@ impl History {
     /// Number of points without an outcome.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.observations.iter().filter(|observation| observation.outcome == Outcome::Pending).count()
+        self.observations
+            .iter()
+            .filter(|observation| observation.outcome == Outcome::Pending)
+            .count()
     }
 
     /// Whether a point with these coordinates is known, evaluated or not.
     #[must_use]
     pub fn is_taken(&self, space: &Space, coordinates: &[Option<Coordinate>]) -> bool {
-        space.fingerprint(coordinates).is_some_and(|key| self.taken.contains(&key))
+        space
+            .fingerprint(coordinates)
+            .is_some_and(|key| self.taken.contains(&key))
     }
 
     /// Adds a point that was just suggested. It gets the next ordinal where the others have one.
     pub fn push(&mut self, space: &Space, point: &mut Point) {
         if self.numbered {
-            point.0.insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
+            point
+                .0
+                .insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
         }
         let mut new = observation(space, point, Outcome::Pending, false);
         if !self.numbered {
             new.number = None;
         }
         self.taken.extend(space.fingerprint(&new.coordinates));
-        let place = self.observations.partition_point(|other| order(other, &new) == Ordering::Less);
+        let place = self
+            .observations
+            .partition_point(|other| order(other, &new) == Ordering::Less);
         self.observations.insert(place, new);
     }
 }
 
 fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> Observation {
-    let number = point.reserved("n").and_then(serde_json::Value::as_u64).filter(|number| *number < 1 << 53);
-    Observation { coordinates: space.encode(point), outcome, blamed, number, identity: point.identity() }
+    let number = point
+        .reserved("n")
+        .and_then(serde_json::Value::as_u64)
+        .filter(|number| *number < 1 << 53);
+    Observation {
+        coordinates: space.encode(point),
+        outcome,
+        blamed,
+        number,
+        identity: point.identity(),
+    }
 }
 
 fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
-        (Outcome::Done { loss }, _, Mode::Max) => Loss::new(-loss.get()).map_or(Outcome::Failed, |loss| Outcome::Done { loss }),
+        (Outcome::Done { loss }, _, Mode::Max) => {
+            Loss::new(-loss.get()).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
+        }
         (outcome, _, _) => outcome,
     }
 }

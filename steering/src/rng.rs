@@ -42,6 +42,8 @@ pub enum Stream {
     Density,
     /// Choices among equals, and the last resort when draws keep repeating points.
     Tie,
+    /// Latent coordinates of an evolution strategy.
+    Latent,
     /// Scrambling of a quasi-random sequence; one per search, not per point.
     Scrambling,
 }
@@ -52,6 +54,7 @@ impl Stream {
             Self::Startup => 0,
             Self::Density => 2,
             Self::Tie => 3,
+            Self::Latent => 4,
             Self::Scrambling => 6,
         }
     }
@@ -81,7 +84,12 @@ impl Key {
     #[must_use]
     pub fn generator(self, ordinal: u64, stream: Stream) -> Generator {
         let counter = [0, stream.number(), ordinal as u32, (ordinal >> 32) as u32];
-        Generator { key: self, counter, block: [0; 4], used: 4 }
+        Generator {
+            key: self,
+            counter,
+            block: [0; 4],
+            used: 4,
+        }
     }
 
     /// Four random words at an explicit position, for purposes that need random access.
@@ -121,7 +129,9 @@ impl Generator {
     fn word(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox(self.counter, self.key.0);
-            self.counter[0] = self.counter[0].checked_add(1).expect("no point needs 2^32 blocks of random numbers");
+            self.counter[0] = self.counter[0]
+                .checked_add(1)
+                .expect("no point needs 2^32 blocks of random numbers");
             self.used = 0;
         }
         self.used += 1;
@@ -158,10 +168,19 @@ mod tests {
 
     #[test]
     fn philox_gives_the_published_answers() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
-            philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }

@@ -4,6 +4,7 @@
 //! The conformance suite then tests it without further work.
 
 mod aliases;
+mod cmaes;
 mod grid;
 mod random;
 mod settings;
@@ -112,6 +113,7 @@ impl Registry {
     #[must_use]
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
+        registry.register(cmaes::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
@@ -124,7 +126,11 @@ impl Registry {
     /// # Panics
     /// If the name is taken.
     pub fn register(&mut self, entry: Entry) {
-        assert!(self.0.iter().all(|other| other.name != entry.name), "the sampler `{}` is registered twice", entry.name);
+        assert!(
+            self.0.iter().all(|other| other.name != entry.name),
+            "the sampler `{}` is registered twice",
+            entry.name
+        );
         self.0.push(entry);
     }
 
@@ -139,11 +145,18 @@ impl Registry {
     /// [`SetupError`].
     pub fn build(&self, name: &str, given: &[(String, String)]) -> Result<(&Entry, Box<dyn Sampler>), SetupError> {
         let names = || self.0.iter().map(|entry| entry.name);
-        let entry = self.0.iter().find(|entry| entry.name == name).ok_or_else(|| SetupError::UnknownSampler {
-            name: name.to_owned(),
-            hint: did_you_mean(name, names()),
-            known: names().chain(ALIASES.iter().map(|alias| alias.name)).collect::<Vec<_>>().join(", "),
-        })?;
+        let entry = self
+            .0
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| SetupError::UnknownSampler {
+                name: name.to_owned(),
+                hint: did_you_mean(name, names()),
+                known: names()
+                    .chain(ALIASES.iter().map(|alias| alias.name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         let settings = Settings::new(entry, given)?;
         Ok((entry, (entry.build)(&settings)?))
     }
@@ -167,12 +180,7 @@ fn one_by_one(
 }
 
 /// The first draw that is not taken; if all are, any unused point of a finite space; if there is none, nothing.
-fn first_unused(
-    space: &Space,
-    history: &History,
-    key: Key,
-    mut draw: impl FnMut(usize) -> Point,
-) -> Option<Point> {
+fn first_unused(space: &Space, history: &History, key: Key, mut draw: impl FnMut(usize) -> Point) -> Option<Point> {
     let is_new = |point: &Point| !history.is_taken(space, &space.encode(point));
     for attempt in 0..DRAWS {
         let point = draw(attempt);

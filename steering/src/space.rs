@@ -19,8 +19,8 @@ mod walk;
 use protocol::Point;
 use serde_json::{Map, Value};
 
-pub use dimension::{Coordinate, Dimension, Domain};
 pub(crate) use dimension::pick;
+pub use dimension::{Coordinate, Dimension, Domain};
 pub use numeric::{Numeric, Spread};
 pub(crate) use walk::Walk;
 
@@ -80,7 +80,10 @@ impl Space {
     /// Whether the dimension at `position` is part of a point whose parents are as `assignment` says.
     #[must_use]
     pub fn is_active(&self, position: usize, assignment: &Assignment) -> bool {
-        self.dimensions[position].conditions.iter().all(|condition| condition.holds(assignment.get(condition.parent)))
+        self.dimensions[position]
+            .conditions
+            .iter()
+            .all(|condition| condition.holds(assignment.get(condition.parent)))
     }
 
     /// The point at the quantiles `u`, one per dimension; those of inactive dimensions are not used.
@@ -100,7 +103,11 @@ impl Space {
     #[must_use]
     pub fn point(&self, assignment: Assignment) -> Point {
         let keys = self.dimensions.iter().map(|dimension| dimension.name.clone());
-        Point(keys.zip(assignment.0).filter_map(|(key, value)| Some((key, value?))).collect::<Map<_, _>>())
+        Point(
+            keys.zip(assignment.0)
+                .filter_map(|(key, value)| Some((key, value?)))
+                .collect::<Map<_, _>>(),
+        )
     }
 
     /// What a point says about each dimension: `None` where it is inactive or the point has no acceptable value for it.
@@ -110,7 +117,9 @@ impl Space {
         let mut coordinates = vec![None; self.dimensions.len()];
         for &position in &self.order {
             let dimension = &self.dimensions[position];
-            let Some(value) = point.0.get(&dimension.name) else { continue };
+            let Some(value) = point.0.get(&dimension.name) else {
+                continue;
+            };
             if self.is_active(position, &assignment)
                 && let Some(coordinate) = dimension.encode(value)
             {
@@ -178,34 +187,52 @@ fn arrange(mut dimensions: Vec<Dimension>) -> Result<Space, Vec<usize>> {
             if depth[position].is_some() {
                 continue;
             }
-            let parents: Option<Vec<usize>> = dimension.conditions.iter().map(|condition| depth[condition.parent]).collect();
+            let parents: Option<Vec<usize>> = dimension
+                .conditions
+                .iter()
+                .map(|condition| depth[condition.parent])
+                .collect();
             if let Some(parents) = parents {
                 depth[position] = Some(parents.iter().max().map_or(0, |deepest| deepest + 1));
                 order.push(position);
             }
         }
         if order.len() == before {
-            return Err((0..dimensions.len()).filter(|position| depth[*position].is_none()).collect());
+            return Err((0..dimensions.len())
+                .filter(|position| depth[*position].is_none())
+                .collect());
         }
     }
     let mut groups: Vec<(usize, Vec<Condition>, Group)> = Vec::new();
     for (position, dimension) in dimensions.iter().enumerate() {
-        match groups.iter_mut().find(|(_, conditions, _)| *conditions == dimension.conditions) {
+        match groups
+            .iter_mut()
+            .find(|(_, conditions, _)| *conditions == dimension.conditions)
+        {
             Some((_, _, group)) => group.members.push(position),
             None => groups.push((
                 depth[position].unwrap_or_default(),
                 dimension.conditions.clone(),
-                Group { members: vec![position] },
+                Group {
+                    members: vec![position],
+                },
             )),
         }
     }
     groups.sort_by_key(|(depth, _, _)| *depth);
     let groups = groups.into_iter().map(|(_, _, group)| group).collect();
-    let parents: Vec<usize> = dimensions.iter().flat_map(|dimension| dimension.conditions.iter().map(|c| c.parent)).collect();
+    let parents: Vec<usize> = dimensions
+        .iter()
+        .flat_map(|dimension| dimension.conditions.iter().map(|c| c.parent))
+        .collect();
     for parent in parents {
         dimensions[parent].is_parent = true;
     }
-    Ok(Space { dimensions, order, groups })
+    Ok(Space {
+        dimensions,
+        order,
+        groups,
+    })
 }
 
 #[cfg(test)]
@@ -246,7 +273,10 @@ mod tests {
         let points: Vec<Point> = Walk::all(&space).unwrap().collect();
         assert_eq!(points.len(), 3 + 9 + 27 + 81);
         assert_eq!(space.size(), Some(120));
-        let mut keys: Vec<_> = points.iter().map(|point| space.fingerprint(&space.encode(point)).unwrap()).collect();
+        let mut keys: Vec<_> = points
+            .iter()
+            .map(|point| space.fingerprint(&space.encode(point)).unwrap())
+            .collect();
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), 120);
@@ -261,10 +291,18 @@ mod tests {
             "a": {"method": "categorical", "dimension": {"categories": ["x", "y"]}}
         }));
         assert_eq!(space.size(), Some(4));
-        let texts: Vec<String> = Walk::all(&space).unwrap().map(|point| serde_json::to_string(&point).unwrap()).collect();
+        let texts: Vec<String> = Walk::all(&space)
+            .unwrap()
+            .map(|point| serde_json::to_string(&point).unwrap())
+            .collect();
         assert_eq!(
             texts,
-            [r#"{"c":1,"b":true,"a":"x"}"#, r#"{"c":2,"b":true,"a":"x"}"#, r#"{"b":false,"a":"x"}"#, r#"{"a":"y"}"#]
+            [
+                r#"{"c":1,"b":true,"a":"x"}"#,
+                r#"{"c":2,"b":true,"a":"x"}"#,
+                r#"{"b":false,"a":"x"}"#,
+                r#"{"a":"y"}"#
+            ]
         );
     }
 

@@ -41,8 +41,7 @@ pub(super) enum Command {
 }
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
-const GENERATE_EXAMPLE: &str =
-    "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
+const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
 const ASK_NOTES: &str = "Samplers: grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
     ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
@@ -154,7 +153,10 @@ fn failed_loss(text: &str) -> Result<FailedLoss, String> {
     }
     match text.parse::<f64>() {
         Ok(loss) if loss.is_finite() && loss.abs() < limits::HUGE_LOSS => Ok(FailedLoss(Some(loss))),
-        _ => Err(format!("expected `off` or a number of magnitude below {:e}", limits::HUGE_LOSS)),
+        _ => Err(format!(
+            "expected `off` or a number of magnitude below {:e}",
+            limits::HUGE_LOSS
+        )),
     }
 }
 

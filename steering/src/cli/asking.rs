@@ -28,7 +28,10 @@ pub(super) struct Source<'a> {
 pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
     let input = match &options.infile {
         Some(path) => SteeringInput::read(path, options.failed_loss.0)?,
-        None => SteeringInput { points: Vec::new(), space: None },
+        None => SteeringInput {
+            points: Vec::new(),
+            space: None,
+        },
     };
     let source = source(options, input.space.clone(), dialect)?;
     let document = check(&source)?;
@@ -47,8 +50,9 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
     let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
     text.push('\n');
     match &options.outfile {
-        Some(path) => json::write_atomically(path, text.as_bytes())
-            .map_err(|error| Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display())))?,
+        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
+        })?,
         None => output::print(&text)?,
     }
     Ok(exit::DONE)
@@ -57,7 +61,12 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
 /// The search space of the input or of `--space`, whichever the dialect prefers.
 fn source(options: &AskOptions, inside: Option<Value>, dialect: Dialect) -> Result<Source<'_>, Failure> {
     let inside = match (&options.infile, inside) {
-        (Some(path), Some(value)) => Some(Source { path, value, pointer: "/opt_space", what: "steering input" }),
+        (Some(path), Some(value)) => Some(Source {
+            path,
+            value,
+            pointer: "/opt_space",
+            what: "steering input",
+        }),
         _ => None,
     };
     match (&options.space, inside) {
@@ -78,13 +87,21 @@ fn source(options: &AskOptions, inside: Option<Value>, dialect: Dialect) -> Resu
 pub(super) fn read(path: &Path) -> Result<Source<'_>, Failure> {
     const WHAT: &str = "search space";
     let value = json::read(WHAT, path, limits::DOCUMENT_BYTES, Json::Commented)?;
-    Ok(Source { path, value, pointer: "", what: WHAT })
+    Ok(Source {
+        path,
+        value,
+        pointer: "",
+        what: WHAT,
+    })
 }
 
 /// Checks the form of a search space.
 pub(super) fn check(source: &Source<'_>) -> Result<SpaceDocument, DocumentError> {
     SpaceDocument::from_value(&source.value).map_err(|problems| {
-        let problems = problems.into_iter().map(|problem| problem.below(source.pointer)).collect();
+        let problems = problems
+            .into_iter()
+            .map(|problem| problem.below(source.pointer))
+            .collect();
         DocumentError::invalid(source.what, source.path, problems)
     })
 }
@@ -93,7 +110,10 @@ pub(super) fn check(source: &Source<'_>) -> Result<SpaceDocument, DocumentError>
 fn explain(error: AskError, source: &Source<'_>, options: &AskOptions) -> Failure {
     match error {
         AskError::Space(problems) => {
-            let problems = problems.into_iter().map(|problem| problem.below(source.pointer)).collect();
+            let problems = problems
+                .into_iter()
+                .map(|problem| problem.below(source.pointer))
+                .collect();
             DocumentError::invalid(source.what, source.path, problems).into()
         }
         AskError::History(problems) => {

@@ -10,9 +10,9 @@ use super::Failure;
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::infrastructure(anyhow!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::infrastructure(anyhow!(
+            "cannot write to standard output: {error}"
+        ))),
         _ => Ok(()),
     }
 }

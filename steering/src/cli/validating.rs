@@ -25,7 +25,11 @@ struct Findings {
 
 impl Findings {
     fn add(&mut self, path: &Path, what: &'static str, problems: impl IntoIterator<Item = Problem>) {
-        self.faults.extend(problems.into_iter().map(|problem| (path.display().to_string(), what, problem)));
+        self.faults.extend(
+            problems
+                .into_iter()
+                .map(|problem| (path.display().to_string(), what, problem)),
+        );
     }
 
     /// Keeps the faults of a document; what kept it from being read at all is an error of the call.
@@ -49,11 +53,23 @@ pub(super) fn run(options: &ValidateOptions) -> Result<u8, Failure> {
             Err(error) => findings.absorb(error)?,
         }
     }
-    let source = match (&options.space, &options.infile, input.as_ref().and_then(|input| input.space.clone())) {
+    let source = match (
+        &options.space,
+        &options.infile,
+        input.as_ref().and_then(|input| input.space.clone()),
+    ) {
         (Some(path), _, _) => Some(read(path)?),
-        (None, Some(path), Some(value)) => Some(Source { path, value, pointer: "/opt_space", what: "steering input" }),
+        (None, Some(path), Some(value)) => Some(Source {
+            path,
+            value,
+            pointer: "/opt_space",
+            what: "steering input",
+        }),
         (None, Some(path), None) if input.is_some() => {
-            let problem = Problem::new("/opt_space", "expected a search space, found none; give one by `--space FILE`");
+            let problem = Problem::new(
+                "/opt_space",
+                "expected a search space, found none; give one by `--space FILE`",
+            );
             findings.add(path, "steering input", [problem]);
             None
         }
@@ -71,15 +87,26 @@ pub(super) fn run(options: &ValidateOptions) -> Result<u8, Failure> {
             compare(input, path, &mut findings);
         }
     }
-    output::print(&if options.json { as_json(&findings) } else { as_text(&findings) })?;
-    Ok(if findings.faults.is_empty() { exit::DONE } else { exit::USAGE })
+    output::print(&if options.json {
+        as_json(&findings)
+    } else {
+        as_text(&findings)
+    })?;
+    Ok(if findings.faults.is_empty() {
+        exit::DONE
+    } else {
+        exit::USAGE
+    })
 }
 
 fn lay_out(document: &SpaceDocument, source: &Source<'_>, findings: &mut Findings) {
     match spaces(document) {
         Ok(spaces) => findings.spaces = spaces,
         Err(problems) => {
-            let problems: Vec<Problem> = problems.into_iter().map(|problem| problem.below(source.pointer)).collect();
+            let problems: Vec<Problem> = problems
+                .into_iter()
+                .map(|problem| problem.below(source.pointer))
+                .collect();
             findings.add(source.path, source.what, problems);
         }
     }
@@ -92,13 +119,19 @@ fn compare(input: &SteeringInput, path: &Path, findings: &mut Findings) {
         let mut place = pointer(&pointer("/points", index), 0);
         let segment = entry.input.segment();
         let Some((_, space)) = findings.spaces.iter().find(|(other, _)| *other == segment) else {
-            problems.push(Problem::new(place, "the point belongs to no segment of the search space"));
+            problems.push(Problem::new(
+                place,
+                "the point belongs to no segment of the search space",
+            ));
             continue;
         };
         if segment.is_some() {
             place = pointer(&place, 1);
         }
-        let faults = space.problems(entry.input.point()).into_iter().chain(entry.input.point().problems());
+        let faults = space
+            .problems(entry.input.point())
+            .into_iter()
+            .chain(entry.input.point().problems());
         problems.extend(faults.map(|fault| fault.below(&place)));
     }
     findings.add(path, "steering input", problems);
@@ -116,7 +149,10 @@ fn as_json(findings: &Findings) -> String {
         .map(|(segment, space)| json!({"model_id": segment, "dimensions": space.dimensions().len(), "points": space.size()}))
         .collect();
     let valid = problems.is_empty();
-    format!("{}\n", json!({"valid": valid, "problems": problems, "spaces": spaces, "history": findings.points}))
+    format!(
+        "{}\n",
+        json!({"valid": valid, "problems": problems, "spaces": spaces, "history": findings.points})
+    )
 }
 
 fn as_text(findings: &Findings) -> String {

@@ -18,7 +18,11 @@ pub(crate) fn distribution(x: f64) -> f64 {
 
 /// Φ(b) − Φ(a) for a ≤ b, accurate in both tails.
 pub(crate) fn mass(a: f64, b: f64) -> f64 {
-    if a > 0.0 { distribution(-a) - distribution(-b) } else { distribution(b) - distribution(a) }
+    if a > 0.0 {
+        distribution(-a) - distribution(-b)
+    } else {
+        distribution(b) - distribution(a)
+    }
 }
 
 /// log(Φ(b) − Φ(a)) for a < b; finite as long as a double can hold it, also where the mass itself is zero in a double.
@@ -29,8 +33,13 @@ pub(crate) fn log_mass(a: f64, b: f64) -> f64 {
     }
     // Far out, the mass is that of the tail beyond the nearer end: φ(z)/z (1 − 1/z² + …), less what lies beyond the other end.
     let (near, far) = if a > 0.0 { (a, b) } else { (-b, -a) };
-    let tail = |z: f64| -0.5 * z * z - LOG_SQRT_TWO_PI - libm::log(z) + libm::log1p(-1.0 / (z * z) + 3.0 / (z * z * z * z));
-    let beyond = if far.is_finite() { libm::exp((tail(far) - tail(near)).min(-1e-16)) } else { 0.0 };
+    let tail =
+        |z: f64| -0.5 * z * z - LOG_SQRT_TWO_PI - libm::log(z) + libm::log1p(-1.0 / (z * z) + 3.0 / (z * z * z * z));
+    let beyond = if far.is_finite() {
+        libm::exp((tail(far) - tail(near)).min(-1e-16))
+    } else {
+        0.0
+    };
     tail(near) + libm::log1p(-beyond)
 }
 
@@ -47,7 +56,11 @@ pub(crate) fn quantile(p: f64) -> f64 {
     }
     // Tail expansion as a start; exact enough for the refinement to converge quadratically from anywhere left of the median.
     let t = libm::sqrt(-2.0 * libm::log(p));
-    let mut x = if p < 0.02 { -(t - libm::log(t * libm::sqrt(2.0 * PI)) / t) } else { (p - 0.5) * libm::sqrt(2.0 * PI) };
+    let mut x = if p < 0.02 {
+        -(t - libm::log(t * libm::sqrt(2.0 * PI)) / t)
+    } else {
+        (p - 0.5) * libm::sqrt(2.0 * PI)
+    };
     for _ in 0..60 {
         let density = libm::exp(-0.5 * x * x - LOG_SQRT_TWO_PI);
         let newton = (distribution(x) - p) / density;
@@ -77,7 +90,10 @@ mod tests {
     use super::*;
 
     fn close(found: f64, expected: f64, relative: f64) {
-        assert!((found - expected).abs() <= relative * expected.abs(), "{found} is not {expected}");
+        assert!(
+            (found - expected).abs() <= relative * expected.abs(),
+            "{found} is not {expected}"
+        );
     }
 
     #[test]
@@ -110,7 +126,10 @@ mod tests {
         for step in 1..100 {
             let a = 34.0 + f64::from(step) * 0.1;
             let now = log_mass(a, a + 0.5);
-            assert!(now.is_finite() && now < previous && previous - now < 6.0, "{a}: {previous} {now}");
+            assert!(
+                now.is_finite() && now < previous && previous - now < 6.0,
+                "{a}: {previous} {now}"
+            );
             previous = now;
         }
         assert!(log_mass(1e6, 1e6 + 1.0).is_finite());

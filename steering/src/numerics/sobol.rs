@@ -43,7 +43,9 @@ impl Sobol {
     pub(crate) fn coordinate(&self, index: u32, dimension: usize) -> u32 {
         let gray = index ^ (index >> 1);
         let directions = &self.directions[dimension];
-        (0..BITS).filter(|bit| gray >> bit & 1 == 1).fold(0, |sum, bit| sum ^ directions[bit])
+        (0..BITS)
+            .filter(|bit| gray >> bit & 1 == 1)
+            .fold(0, |sum, bit| sum ^ directions[bit])
     }
 
     /// The same after Owen's scrambling: each bit is flipped by a random bit that depends on all bits before it. Returned in the
@@ -55,7 +57,10 @@ impl Sobol {
             let prefix = if bit == 0 { 0 } else { plain >> (BITS - bit) };
             // A leading one marks the length, so that prefixes of different length never share a random bit.
             let place = (1_u64 << bit) | u64::from(prefix);
-            let random = key.words(Stream::Scrambling, [dimension as u32, place as u32, (place >> 32) as u32])[0] & 1;
+            let random = key.words(
+                Stream::Scrambling,
+                [dimension as u32, place as u32, (place >> 32) as u32],
+            )[0] & 1;
             flips |= random << (BITS - 1 - bit);
         }
         (f64::from(plain ^ flips) + 0.5) / 4_294_967_296.0
@@ -64,7 +69,9 @@ impl Sobol {
 
 /// Direction numbers from one line of the table, by the recurrence of the polynomial.
 fn expand(line: &str) -> [u32; BITS] {
-    let mut numbers = line.split_ascii_whitespace().map(|word| word.parse::<u32>().expect("the table holds numbers"));
+    let mut numbers = line
+        .split_ascii_whitespace()
+        .map(|word| word.parse::<u32>().expect("the table holds numbers"));
     let polynomial = numbers.next().expect("a line begins with its polynomial");
     let degree = polynomial.ilog2() as usize;
     let mut directions = [0; BITS];
@@ -103,7 +110,10 @@ mod tests {
         for (index, point) in expected.iter().enumerate() {
             for (dimension, x) in point.iter().enumerate() {
                 let found = f64::from(sobol.coordinate(index as u32, dimension)) / 4_294_967_296.0;
-                assert!((found - x).abs() < 1e-12, "point {index}, dimension {dimension}: {found}");
+                assert!(
+                    (found - x).abs() < 1e-12,
+                    "point {index}, dimension {dimension}: {found}"
+                );
             }
         }
     }
@@ -114,7 +124,9 @@ mod tests {
         assert_eq!(sobol.dimensions(), DIMENSIONS);
         let key = Key::new(7, "", None, "sobol");
         for dimension in (0..DIMENSIONS).step_by(37).chain([DIMENSIONS - 1]) {
-            let mut cells: Vec<usize> = (0..64).map(|index| (sobol.scrambled(key, index, dimension) * 64.0) as usize).collect();
+            let mut cells: Vec<usize> = (0..64)
+                .map(|index| (sobol.scrambled(key, index, dimension) * 64.0) as usize)
+                .collect();
             cells.sort_unstable();
             assert_eq!(cells, (0..64).collect::<Vec<_>>(), "dimension {dimension}");
         }

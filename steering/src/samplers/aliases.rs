@@ -14,12 +14,30 @@ pub struct Alias {
 
 /// The libraries of hpogrid that are not samplers of ours by the same name.
 pub const ALIASES: [Alias; 6] = [
-    Alias { name: "nevergrad", sampler: "tpe" },
-    Alias { name: "skopt", sampler: "tpe" },
-    Alias { name: "hyperopt", sampler: "tpe" },
-    Alias { name: "optuna", sampler: "tpe" },
-    Alias { name: "ax", sampler: "tpe" },
-    Alias { name: "bohb", sampler: "tpe" },
+    Alias {
+        name: "nevergrad",
+        sampler: "tpe",
+    },
+    Alias {
+        name: "skopt",
+        sampler: "tpe",
+    },
+    Alias {
+        name: "hyperopt",
+        sampler: "tpe",
+    },
+    Alias {
+        name: "optuna",
+        sampler: "tpe",
+    },
+    Alias {
+        name: "ax",
+        sampler: "tpe",
+    },
+    Alias {
+        name: "bohb",
+        sampler: "tpe",
+    },
 ];
 
 /// The sampler that `library` stands for, in any case of letters. hpogrid's `method` names an optimiser of nevergrad: those that
@@ -34,11 +52,17 @@ pub fn resolve(library: &str, method: Option<&str>) -> String {
         if method.contains("randomsearch") {
             return "random".into();
         }
-        if ["halton", "hammersley", "lhs", "sobol"].iter().any(|kind| method.contains(kind)) {
+        if ["halton", "hammersley", "lhs", "sobol"]
+            .iter()
+            .any(|kind| method.contains(kind))
+        {
             return "sobol".into();
         }
     }
-    ALIASES.iter().find(|alias| alias.name == library).map_or(library, |alias| alias.sampler.to_owned())
+    ALIASES
+        .iter()
+        .find(|alias| alias.name == library)
+        .map_or(library, |alias| alias.sampler.to_owned())
 }
 
 #[cfg(test)]
@@ -51,7 +75,11 @@ mod tests {
         let registry = Registry::standard();
         for alias in ALIASES {
             assert!(registry.build(alias.sampler, &[]).is_ok(), "{}", alias.name);
-            assert!(registry.build(alias.name, &[]).is_err(), "{} hides a sampler", alias.name);
+            assert!(
+                registry.build(alias.name, &[]).is_err(),
+                "{} hides a sampler",
+                alias.name
+            );
         }
     }
 

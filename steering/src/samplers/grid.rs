@@ -23,10 +23,13 @@ struct Grid;
 
 impl Sampler for Grid {
     fn suggest(&self, space: &Space, history: &History, count: usize, _: Key) -> Result<Vec<Point>, SuggestError> {
-        let walk = Walk::grid(space)
-            .map_err(|position| SuggestError::NoLevels { dimension: space.dimensions()[position].name.clone() })?;
+        let walk = Walk::grid(space).map_err(|position| SuggestError::NoLevels {
+            dimension: space.dimensions()[position].name.clone(),
+        })?;
         let mut grown = history.clone();
-        let unused = walk.filter(|point| !history.is_taken(space, &space.encode(point))).take(count);
+        let unused = walk
+            .filter(|point| !history.is_taken(space, &space.encode(point)))
+            .take(count);
         Ok(unused
             .map(|mut point| {
                 grown.push(space, &mut point);

@@ -26,8 +26,11 @@ pub struct Settings {
 
 impl Settings {
     pub(super) fn new(entry: &Entry, given: &[(String, String)]) -> Result<Self, SetupError> {
-        let mut values: Vec<(&'static str, String)> =
-            entry.settings.iter().map(|setting| (setting.name, setting.default.to_owned())).collect();
+        let mut values: Vec<(&'static str, String)> = entry
+            .settings
+            .iter()
+            .map(|setting| (setting.name, setting.default.to_owned()))
+            .collect();
         for (name, value) in given {
             let known = values.iter_mut().find(|(known, _)| known == name);
             let known = known.ok_or_else(|| SetupError::UnknownSetting {
@@ -37,7 +40,10 @@ impl Settings {
             })?;
             known.1.clone_from(value);
         }
-        Ok(Self { sampler: entry.name, values })
+        Ok(Self {
+            sampler: entry.name,
+            values,
+        })
     }
 
     /// The setting `name`, which must satisfy `accept`; `expected` says what that is.
@@ -47,8 +53,17 @@ impl Settings {
     ///
     /// # Panics
     /// If the sampler does not declare the setting.
-    pub fn get<T: FromStr>(&self, name: &'static str, expected: &'static str, accept: impl Fn(&T) -> bool) -> Result<T, SetupError> {
-        let (_, text) = self.values.iter().find(|(known, _)| *known == name).expect("a sampler reads the settings it declares");
+    pub fn get<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        accept: impl Fn(&T) -> bool,
+    ) -> Result<T, SetupError> {
+        let (_, text) = self
+            .values
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("a sampler reads the settings it declares");
         text.parse().ok().filter(accept).ok_or_else(|| SetupError::BadSetting {
             sampler: self.sampler,
             name,

@@ -24,7 +24,9 @@ struct Quasirandom;
 impl Sampler for Quasirandom {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
         let sequence = Sequence::new(space);
-        Ok(one_by_one(space, history, count, |history| sequence.next(space, history, key)))
+        Ok(one_by_one(space, history, count, |history| {
+            sequence.next(space, history, key)
+        }))
     }
 }
 
@@ -48,7 +50,10 @@ impl Sequence {
                 column
             })
             .collect();
-        Self { sobol: Sobol::new(varying.min(crate::numerics::sobol::DIMENSIONS)), columns }
+        Self {
+            sobol: Sobol::new(varying.min(crate::numerics::sobol::DIMENSIONS)),
+            columns,
+        }
     }
 
     /// The point that follows the history, unless every point is taken.

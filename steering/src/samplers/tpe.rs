@@ -33,19 +33,71 @@ pub(super) const ENTRY: Entry = Entry {
     name: "tpe",
     summary: "tree-structured Parzen estimators: learns from good and bad points, any mix of dimensions",
     settings: &[
-        Setting { name: "startup", default: "10", meaning: "points of a Sobol sequence before the first model, from 1" },
-        Setting { name: "candidates", default: "24", meaning: "candidates per point, from 1" },
-        Setting { name: "good", default: "0.1", meaning: "share of the points that counts as good, in (0, 1)" },
-        Setting { name: "root", default: "0", meaning: "x" },
-        Setting { name: "prior", default: "1", meaning: "weight of the prior among the points, above 0" },
-        Setting { name: "bandwidth", default: "0", meaning: "x" },
-        Setting { name: "floor", default: "0", meaning: "x" },
-        Setting { name: "spread", default: "1", meaning: "x" },
-        Setting { name: "improve", default: "0", meaning: "x" },
-        Setting { name: "category", default: "0", meaning: "x" },
-        Setting { name: "age", default: "0", meaning: "x" },
-        Setting { name: "cap", default: "25", meaning: "x" },
-        Setting { name: "topg", default: "0", meaning: "x" },
+        Setting {
+            name: "startup",
+            default: "10",
+            meaning: "points of a Sobol sequence before the first model, from 1",
+        },
+        Setting {
+            name: "candidates",
+            default: "24",
+            meaning: "candidates per point, from 1",
+        },
+        Setting {
+            name: "good",
+            default: "0.1",
+            meaning: "share of the points that counts as good, in (0, 1)",
+        },
+        Setting {
+            name: "root",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "prior",
+            default: "1",
+            meaning: "weight of the prior among the points, above 0",
+        },
+        Setting {
+            name: "bandwidth",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "floor",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "spread",
+            default: "1",
+            meaning: "x",
+        },
+        Setting {
+            name: "improve",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "category",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "age",
+            default: "0",
+            meaning: "x",
+        },
+        Setting {
+            name: "cap",
+            default: "25",
+            meaning: "x",
+        },
+        Setting {
+            name: "topg",
+            default: "0",
+            meaning: "x",
+        },
     ],
     build,
 };
@@ -85,7 +137,11 @@ impl Sampler for Tpe {
         let sequence = Sequence::new(space);
         Ok(one_by_one(space, history, count, |history| {
             // Without some losses a model has nothing to say, however many points are on their way.
-            let evaluated = history.observations().iter().filter(|observation| observation.outcome.loss().is_some()).count();
+            let evaluated = history
+                .observations()
+                .iter()
+                .filter(|observation| observation.outcome.loss().is_some())
+                .count();
             if history.len() < self.startup || 2 * evaluated < self.startup.min(10) {
                 sequence.next(space, history, key)
             } else {
@@ -99,7 +155,13 @@ impl Tpe {
     fn model_point(&self, space: &Space, history: &History, key: Key) -> Option<Point> {
         let split = Split::new(history, &self.split);
         let mut generator = key.generator(history.next_ordinal(), Stream::Density);
-        let mut search = Search { tpe: self, space, history, split: &split, generator: &mut generator };
+        let mut search = Search {
+            tpe: self,
+            space,
+            history,
+            split: &split,
+            generator: &mut generator,
+        };
         let Some((first, rest)) = space.groups().split_first() else {
             return None;
         };
@@ -139,11 +201,24 @@ impl Search<'_> {
         let candidates: Vec<Vec<Coordinate>> = (0..self.tpe.candidates).map(|_| good.draw(self.generator)).collect();
         let (good, others) = (good.log_densities(&candidates), others.log_densities(&candidates));
         let mut ranking: Vec<usize> = (0..candidates.len()).collect();
-        ranking.sort_by(|a, b| (good[*b] - others[*b]).total_cmp(&(good[*a] - others[*a])).then(a.cmp(b)));
-        ranking.into_iter().map(|candidate| candidates[candidate].clone()).collect()
+        ranking.sort_by(|a, b| {
+            (good[*b] - others[*b])
+                .total_cmp(&(good[*a] - others[*a]))
+                .then(a.cmp(b))
+        });
+        ranking
+            .into_iter()
+            .map(|candidate| candidates[candidate].clone())
+            .collect()
     }
 
-    fn take(&self, group: &Group, values: &[Coordinate], assignment: &mut Assignment, coordinates: &mut [Option<Coordinate>]) {
+    fn take(
+        &self,
+        group: &Group,
+        values: &[Coordinate],
+        assignment: &mut Assignment,
+        coordinates: &mut [Option<Coordinate>],
+    ) {
         for (&position, &coordinate) in group.members.iter().zip(values) {
             assignment.set(position, self.space.dimensions()[position].decode(coordinate));
             coordinates[position] = Some(coordinate);

@@ -44,7 +44,10 @@ mod tests {
 
     #[test]
     fn an_absent_parent_fulfils_no_condition() {
-        let condition = Condition { parent: 0, values: vec![json!(2), json!(3)] };
+        let condition = Condition {
+            parent: 0,
+            values: vec![json!(2), json!(3)],
+        };
         assert!(condition.holds(Some(&json!(3))));
         assert!(!condition.holds(Some(&json!(4))));
         assert!(!condition.holds(None));

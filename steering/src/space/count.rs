@@ -9,7 +9,11 @@ const PATIENCE: usize = 100_000;
 pub(super) fn size(space: &Space) -> Option<u64> {
     let mut total = 1_u64;
     for component in components(space) {
-        let mut counter = Counter { space, order: &component, patience: PATIENCE };
+        let mut counter = Counter {
+            space,
+            order: &component,
+            patience: PATIENCE,
+        };
         total = total.saturating_mul(counter.count(0, &mut space.blank())?);
     }
     Some(total)
@@ -47,7 +51,9 @@ struct Counter<'a> {
 impl Counter<'_> {
     /// Points of the dimensions from the `at`-th on, for the parents assigned so far.
     fn count(&mut self, at: usize, assignment: &mut Assignment) -> Option<u64> {
-        let Some(&position) = self.order.get(at) else { return Some(1) };
+        let Some(&position) = self.order.get(at) else {
+            return Some(1);
+        };
         if !self.space.is_active(position, assignment) {
             return self.count(at + 1, assignment);
         }
@@ -67,7 +73,9 @@ impl Counter<'_> {
         mentioned.dedup_by_key(|coordinate| coordinate.bits());
         let mut total = 0_u64;
         for coordinate in &mentioned {
-            let Some(patience) = self.patience.checked_sub(1) else { return Some(u64::MAX) };
+            let Some(patience) = self.patience.checked_sub(1) else {
+                return Some(u64::MAX);
+            };
             self.patience = patience;
             assignment.set(position, dimension.decode(*coordinate));
             total = total.saturating_add(self.count(at + 1, assignment)?);

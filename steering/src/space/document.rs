@@ -56,7 +56,10 @@ fn conditions(document: &SearchSpace, dimension: &search_space::Dimension) -> Ve
     let mut conditions: Vec<Condition> = dimension
         .conditions
         .iter()
-        .map(|condition| Condition { parent: position(&condition.parent), values: condition.values.clone() })
+        .map(|condition| Condition {
+            parent: position(&condition.parent),
+            values: condition.values.clone(),
+        })
         .collect();
     conditions.sort_by_key(|condition| condition.parent);
     for condition in &mut conditions {
@@ -73,10 +76,19 @@ fn domain(document: &search_space::Domain) -> Result<Encoded, Problem> {
         search_space::Domain::Fixed { value } => Ok((Domain::Fixed(value.clone()), None)),
         search_space::Domain::Categorical { categories, .. } => Ok((categorical(categories), None)),
         search_space::Domain::Range(range) => ranged(range),
-        search_space::Domain::Normal { mu, sigma, step, log, base } => {
+        search_space::Domain::Normal {
+            mu,
+            sigma,
+            step,
+            log,
+            base,
+        } => {
             let unit = if *log { libm::log(*base) } else { 1.0 };
             let integer = step.is_some_and(is_whole);
-            Ok((Domain::Numeric(Numeric::normal(mu * unit, sigma * unit, *log, *step, integer)), None))
+            Ok((
+                Domain::Numeric(Numeric::normal(mu * unit, sigma * unit, *log, *step, integer)),
+                None,
+            ))
         }
     }
 }
@@ -103,9 +115,18 @@ fn categorical(all: &[Value]) -> Domain {
 }
 
 fn ranged(range: &search_space::Range) -> Result<Encoded, Problem> {
-    let search_space::Range { low, high, kind, log, levels } = range;
+    let search_space::Range {
+        low,
+        high,
+        kind,
+        log,
+        levels,
+    } = range;
     if !(high - low).is_finite() {
-        return Err(Problem::new("/dimension", format!("the range from {low} to {high} is too wide for double precision")));
+        return Err(Problem::new(
+            "/dimension",
+            format!("the range from {low} to {high} is too wide for double precision"),
+        ));
     }
     let numeric = match kind {
         RangeKind::Real if is_same(*low, *high) => return Ok((Domain::Fixed((*low).into()), None)),
@@ -122,10 +143,17 @@ fn ranged(range: &search_space::Range) -> Result<Encoded, Problem> {
 
 fn stepped(low: f64, high: f64, q: f64, log: bool, integer: bool) -> Result<Numeric, Problem> {
     if low.abs().max(high.abs()) / q > MOST_STEPS {
-        return Err(Problem::new("/dimension", format!("bounds of {low} and {high} are too many steps of {q} from zero; at most 2^53 are exact")));
+        return Err(Problem::new(
+            "/dimension",
+            format!("bounds of {low} and {high} are too many steps of {q} from zero; at most 2^53 are exact"),
+        ));
     }
-    Numeric::stepped(low, high, q, log, integer)
-        .ok_or_else(|| Problem::new("/dimension/q", format!("expected a multiple of `q` between {low} and {high}, found none with {q}")))
+    Numeric::stepped(low, high, q, log, integer).ok_or_else(|| {
+        Problem::new(
+            "/dimension/q",
+            format!("expected a multiple of `q` between {low} and {high}, found none with {q}"),
+        )
+    })
 }
 
 /// The distinct values that the grid takes, rising as the document has them.
@@ -136,9 +164,14 @@ fn level_values(numeric: &Numeric, levels: &Levels) -> Vec<Value> {
         Levels::Count(count) => {
             let (first, last) = (numeric.at(0.0).t().unwrap_or(0.0), numeric.at(1.0).t().unwrap_or(1.0));
             let share = |index: u32| f64::from(index) / f64::from(count - 1);
-            (0..*count).map(|index| numeric.json(numeric.at(first + (last - first) * share(index)))).collect()
+            (0..*count)
+                .map(|index| numeric.json(numeric.at(first + (last - first) * share(index))))
+                .collect()
         }
-        Levels::Values(values) => values.iter().map(|value| numeric.json(numeric.nearest(*value))).collect(),
+        Levels::Values(values) => values
+            .iter()
+            .map(|value| numeric.json(numeric.nearest(*value)))
+            .collect(),
     };
     let mut distinct: Vec<Value> = Vec::with_capacity(all.len());
     for value in all {
@@ -165,13 +198,19 @@ mod tests {
     use super::*;
 
     fn faults(document: &Value) -> Vec<String> {
-        Space::new(&SearchSpace::from_value(document).unwrap()).unwrap_err().iter().map(ToString::to_string).collect()
+        Space::new(&SearchSpace::from_value(document).unwrap())
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn repeated_categories_are_weights_and_types_are_kept() {
         let space = space(&json!({"x": {"method": "categorical", "dimension": {"categories": [1, 1, 2, 1.0, true]}}}));
-        let Domain::Categorical { categories, weights } = &space.dimensions()[0].domain else { panic!("categorical") };
+        let Domain::Categorical { categories, weights } = &space.dimensions()[0].domain else {
+            panic!("categorical")
+        };
         assert_eq!(Value::from(categories.clone()).to_string(), "[1,2,1.0,true]");
         assert_eq!(weights, &[0.4, 0.2, 0.2, 0.2]);
     }
@@ -187,7 +226,10 @@ mod tests {
         }));
         assert_eq!(space.size(), Some(1));
         let point = space.at_quantiles(|_| 0.7);
-        assert_eq!(serde_json::to_string(&point).unwrap(), r#"{"a":2.5,"b":3,"c":"x","d":4,"e":{"nested":[1]}}"#);
+        assert_eq!(
+            serde_json::to_string(&point).unwrap(),
+            r#"{"a":2.5,"b":3,"c":"x","d":4,"e":{"nested":[1]}}"#
+        );
     }
 
     #[test]
@@ -198,12 +240,19 @@ mod tests {
             "c": {"method": "uniformint", "dimension": {"low": 1, "high": 2, "levels": 7}},
             "d": {"method": "uniform", "dimension": {"low": 0, "high": 1, "levels": [0.25, 0.75, 0.25]}}
         }));
-        let levels: Vec<Value> = space.dimensions().iter().map(|d| d.levels.clone().unwrap().into()).collect();
+        let levels: Vec<Value> = space
+            .dimensions()
+            .iter()
+            .map(|d| d.levels.clone().unwrap().into())
+            .collect();
         let logarithmic: Vec<f64> = serde_json::from_value(levels[0].clone()).unwrap();
         for (found, expected) in logarithmic.iter().zip([0.001, 0.01, 0.1]) {
             assert!((found / expected - 1.0).abs() < 1e-12, "{found}");
         }
-        assert_eq!(Value::from(levels[1..].to_vec()), json!([[1, 5, 9], [1, 2], [0.25, 0.75]]));
+        assert_eq!(
+            Value::from(levels[1..].to_vec()),
+            json!([[1, 5, 9], [1, 2], [0.25, 0.75]])
+        );
     }
 
     #[test]

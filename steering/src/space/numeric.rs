@@ -64,8 +64,18 @@ impl Numeric {
     /// Real numbers from `low` to `high`, on a linear or logarithmic scale. The caller has checked `low < high`, and `0 < low` for
     /// a logarithmic scale.
     pub(crate) fn bounded(low: f64, high: f64, log: bool) -> Self {
-        let spread = Spread::Uniform { low: scale(low, log), high: scale(high, log) };
-        Self { spread, log, low, high, steps: None, integer: false }
+        let spread = Spread::Uniform {
+            low: scale(low, log),
+            high: scale(high, log),
+        };
+        Self {
+            spread,
+            log,
+            low,
+            high,
+            steps: None,
+            integer: false,
+        }
     }
 
     /// The multiples of `q` from `low` to `high`; nothing if there is none.
@@ -75,17 +85,42 @@ impl Numeric {
         if first > last {
             return None;
         }
-        let spread = Spread::Uniform { low: scale((first - 0.5) * q, log), high: scale((last + 0.5) * q, log) };
-        let steps = Some(Steps { q, first: first as i64, last: last as i64 });
-        Some(Self { spread, log, low, high, steps, integer })
+        let spread = Spread::Uniform {
+            low: scale((first - 0.5) * q, log),
+            high: scale((last + 0.5) * q, log),
+        };
+        let steps = Some(Steps {
+            q,
+            first: first as i64,
+            last: last as i64,
+        });
+        Some(Self {
+            spread,
+            log,
+            low,
+            high,
+            steps,
+            integer,
+        })
     }
 
     /// Normally distributed numbers, or numbers whose logarithm is; with a step, rounded to its multiples.
     pub(crate) fn normal(mu: f64, sigma: f64, log: bool, q: Option<f64>, integer: bool) -> Self {
         let low = if log { 0.0 } else { f64::NEG_INFINITY };
         let largest = 1_i64 << 53;
-        let steps = q.map(|q| Steps { q, first: if log { 0 } else { -largest }, last: largest });
-        Self { spread: Spread::Normal { mu, sigma }, log, low, high: f64::INFINITY, steps, integer }
+        let steps = q.map(|q| Steps {
+            q,
+            first: if log { 0 } else { -largest },
+            last: largest,
+        });
+        Self {
+            spread: Spread::Normal { mu, sigma },
+            log,
+            low,
+            high: f64::INFINITY,
+            steps,
+            integer,
+        }
     }
 
     /// The prior.
@@ -153,10 +188,22 @@ impl Numeric {
         let (low, high) = self.range();
         let edge = |index: f64| {
             let v = index * steps.q;
-            if self.log && v <= 0.0 { low } else { self.t_of(scale(v, self.log)) }
+            if self.log && v <= 0.0 {
+                low
+            } else {
+                self.t_of(scale(v, self.log))
+            }
         };
-        let left = if index == steps.first { low } else { edge(index as f64 - 0.5) };
-        let right = if index == steps.last { high } else { edge(index as f64 + 0.5) };
+        let left = if index == steps.first {
+            low
+        } else {
+            edge(index as f64 - 0.5)
+        };
+        let right = if index == steps.last {
+            high
+        } else {
+            edge(index as f64 + 0.5)
+        };
         (left.max(low), right.min(high))
     }
 
@@ -222,13 +269,19 @@ impl Numeric {
         // Zero has no logarithm; it is put in the middle of what rounds to it.
         let v = index as f64 * steps.q;
         let v = if self.log { v.max(0.25 * steps.q) } else { v };
-        Coordinate::Step { index, t: self.t_of(scale(v, self.log)) }
+        Coordinate::Step {
+            index,
+            t: self.t_of(scale(v, self.log)),
+        }
     }
 
     fn real(&self, value: f64) -> Coordinate {
         // A value of 0 on a logarithmic scale cannot be encoded, but a draw far in the tail may underflow to it.
         let value = if self.log { value.max(f64::MIN_POSITIVE) } else { value };
-        Coordinate::Real { value, t: self.t_of(scale(value, self.log)) }
+        Coordinate::Real {
+            value,
+            t: self.t_of(scale(value, self.log)),
+        }
     }
 
     fn t_of(&self, s: f64) -> f64 {

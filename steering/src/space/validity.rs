@@ -20,11 +20,17 @@ impl Space {
             match (value, self.is_active(position, &assignment)) {
                 (None, true) => problems.push(Problem::new("", format!("the key `{}` is missing", dimension.name))),
                 (Some(_), false) => {
-                    problems.push(Problem::new(place, "the dimension is inactive here, so the key must be absent"));
+                    problems.push(Problem::new(
+                        place,
+                        "the dimension is inactive here, so the key must be absent",
+                    ));
                 }
                 (Some(value), true) => match dimension.encode(value) {
                     Some(coordinate) => assignment.set(position, dimension.decode(coordinate)),
-                    None => problems.push(Problem::new(place, format!("expected {}, found {value}", describe(dimension)))),
+                    None => problems.push(Problem::new(
+                        place,
+                        format!("expected {}, found {value}", describe(dimension)),
+                    )),
                 },
                 (None, false) => {}
             }
@@ -32,7 +38,10 @@ impl Space {
         for (key, _) in point.hyperparameters() {
             if !self.dimensions().iter().any(|dimension| dimension.name == key) {
                 let hint = did_you_mean(key, self.dimensions().iter().map(|dimension| dimension.name.as_str()));
-                problems.push(Problem::new(pointer("", key), format!("no dimension has this name{hint}")));
+                problems.push(Problem::new(
+                    pointer("", key),
+                    format!("no dimension has this name{hint}"),
+                ));
             }
         }
         problems
@@ -72,8 +81,14 @@ mod tests {
             let faults = space.problems(&Point(point.as_object().unwrap().clone()));
             faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
-        assert_eq!(faults(json!({"opt": "adam", "units": 32, "batch": 8, "seed": 7, "hpo.n": 3})), "");
-        assert_eq!(faults(json!({"opt": "sgd", "momentum": 0.5, "units": 32.0, "batch": 1, "seed": 7.0})), "");
+        assert_eq!(
+            faults(json!({"opt": "adam", "units": 32, "batch": 8, "seed": 7, "hpo.n": 3})),
+            ""
+        );
+        assert_eq!(
+            faults(json!({"opt": "sgd", "momentum": 0.5, "units": 32.0, "batch": 1, "seed": 7.0})),
+            ""
+        );
         insta::assert_snapshot!(faults(json!({"opt": "adam", "momentum": 0.1, "units": 24, "batch": 1.5, "unit": 1})), @"");
     }
 }

@@ -34,7 +34,9 @@ impl Axis {
 impl<'space> Walk<'space> {
     /// Through all points of a finite space; the position of a dimension that is a continuum otherwise.
     pub(crate) fn all(space: &'space Space) -> Result<Self, usize> {
-        Self::along(space, |space, position| space.dimensions[position].size().map(Axis::Counted))
+        Self::along(space, |space, position| {
+            space.dimensions[position].size().map(Axis::Counted)
+        })
     }
 
     /// Through the grid: the levels of each dimension, or all its values.
@@ -49,8 +51,16 @@ impl<'space> Walk<'space> {
     }
 
     fn along(space: &'space Space, axis: impl Fn(&Space, usize) -> Option<Axis>) -> Result<Self, usize> {
-        let axes = (0..space.dimensions.len()).map(|position| axis(space, position).ok_or(position)).collect::<Result<_, _>>()?;
-        Ok(Self { space, axes, place: vec![None; space.dimensions.len()], assignment: space.blank(), started: false })
+        let axes = (0..space.dimensions.len())
+            .map(|position| axis(space, position).ok_or(position))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            space,
+            axes,
+            place: vec![None; space.dimensions.len()],
+            assignment: space.blank(),
+            started: false,
+        })
     }
 
     fn put(&mut self, position: usize, index: u64) {

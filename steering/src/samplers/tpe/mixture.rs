@@ -38,8 +38,14 @@ pub(super) struct Mixture<'a> {
 #[derive(Debug)]
 enum Column<'a> {
     Fixed,
-    Categorical { probabilities: Vec<Vec<f64>>, component: Vec<usize> },
-    Numeric { numeric: &'a Numeric, kernels: Vec<Kernel> },
+    Categorical {
+        probabilities: Vec<Vec<f64>>,
+        component: Vec<usize>,
+    },
+    Numeric {
+        numeric: &'a Numeric,
+        kernels: Vec<Kernel>,
+    },
 }
 
 /// A normal cut to the range of its dimension.
@@ -53,17 +59,32 @@ struct Kernel {
 
 impl<'a> Mixture<'a> {
     /// The density of `points`, given as (position in the history, weight).
-    pub(super) fn new(space: &'a Space, group: &Group, history: &History, points: &[(usize, f64)], shape: &Shape) -> Self {
+    pub(super) fn new(
+        space: &'a Space,
+        group: &Group,
+        history: &History,
+        points: &[(usize, f64)],
+        shape: &Shape,
+    ) -> Self {
         let observations = history.observations();
         let active: Vec<(usize, f64)> = points
             .iter()
-            .filter(|(point, _)| group.members.iter().any(|member| observations[*point].coordinates[*member].is_some()))
+            .filter(|(point, _)| {
+                group
+                    .members
+                    .iter()
+                    .any(|member| observations[*point].coordinates[*member].is_some())
+            })
             .copied()
             .collect();
         let mut weights: Vec<f64> = active.iter().map(|(_, weight)| *weight).chain([shape.prior]).collect();
         let total: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= total);
-        let free = group.members.iter().filter(|member| !matches!(space.dimensions()[**member].domain, Domain::Fixed(_))).count();
+        let free = group
+            .members
+            .iter()
+            .filter(|member| !matches!(space.dimensions()[**member].domain, Domain::Fixed(_)))
+            .count();
         let columns = group
             .members
             .iter()
@@ -74,7 +95,10 @@ impl<'a> Mixture<'a> {
                     Domain::Categorical { weights, .. } => categorical(values, weights, shape),
                     Domain::Numeric(numeric) => {
                         let values: Vec<Option<f64>> = values.map(|value| value.and_then(Coordinate::t)).collect();
-                        Column::Numeric { numeric, kernels: kernels(numeric, &values, free, shape) }
+                        Column::Numeric {
+                            numeric,
+                            kernels: kernels(numeric, &values, free, shape),
+                        }
                     }
                 }
             })
@@ -89,9 +113,13 @@ impl<'a> Mixture<'a> {
             .iter()
             .map(|column| match column {
                 Column::Fixed => Coordinate::Fixed,
-                Column::Categorical { probabilities, component: table } => {
-                    Coordinate::Category(crate::space::pick(&probabilities[table[component]], generator.uniform()))
-                }
+                Column::Categorical {
+                    probabilities,
+                    component: table,
+                } => Coordinate::Category(crate::space::pick(
+                    &probabilities[table[component]],
+                    generator.uniform(),
+                )),
                 Column::Numeric { numeric, kernels } => {
                     let Kernel { mu, sigma, .. } = kernels[component];
                     let (low, high) = numeric.range();
@@ -121,7 +149,13 @@ impl Column<'_> {
     /// Adds the log density of each component at `coordinate` to `terms`.
     fn add_log_density(&self, coordinate: Coordinate, terms: &mut [f64]) {
         match (self, coordinate) {
-            (Self::Categorical { probabilities, component }, Coordinate::Category(category)) => {
+            (
+                Self::Categorical {
+                    probabilities,
+                    component,
+                },
+                Coordinate::Category(category),
+            ) => {
                 let logs: Vec<f64> = probabilities.iter().map(|row| libm::log(row[category])).collect();
                 for (term, row) in terms.iter_mut().zip(component) {
                     *term += logs[*row];
@@ -130,7 +164,8 @@ impl Column<'_> {
             (Self::Numeric { numeric, kernels }, Coordinate::Step { index, .. }) => {
                 let (low, high) = numeric.cell(index);
                 for (term, kernel) in terms.iter_mut().zip(kernels) {
-                    *term += normal::log_mass((low - kernel.mu) / kernel.sigma, (high - kernel.mu) / kernel.sigma) - kernel.log_mass;
+                    *term += normal::log_mass((low - kernel.mu) / kernel.sigma, (high - kernel.mu) / kernel.sigma)
+                        - kernel.log_mass;
                 }
             }
             (Self::Numeric { kernels, .. }, Coordinate::Real { t, .. }) => {
@@ -148,7 +183,13 @@ impl Column<'_> {
 fn categorical<'a>(values: impl Iterator<Item = Option<Coordinate>>, prior: &[f64], shape: &Shape) -> Column<'a> {
     let count = prior.len();
     let component: Vec<usize> = values
-        .map(|value| if let Some(Coordinate::Category(category)) = value { category } else { count })
+        .map(|value| {
+            if let Some(Coordinate::Category(category)) = value {
+                category
+            } else {
+                count
+            }
+        })
         .chain([count])
         .collect();
     let smoothing = shape.prior / component.len() as f64;
@@ -161,28 +202,59 @@ fn categorical<'a>(values: impl Iterator<Item = Option<Coordinate>>, prior: &[f6
             } else {
                 smoothing * count as f64 / (1.0 + smoothing * count as f64)
             };
-            prior.iter().enumerate().map(|(category, weight)| (1.0 - b) * hit(category) + b * weight).collect()
+            prior
+                .iter()
+                .enumerate()
+                .map(|(category, weight)| (1.0 - b) * hit(category) + b * weight)
+                .collect()
         })
         .collect();
     probabilities.push(prior.to_vec());
-    Column::Categorical { probabilities, component }
+    Column::Categorical {
+        probabilities,
+        component,
+    }
 }
 
 /// One kernel per value and one for the prior. A point without a value for this dimension says nothing: it gets the prior's.
 fn kernels(numeric: &Numeric, values: &[Option<f64>], free: usize, shape: &Shape) -> Vec<Kernel> {
     let (low, high) = numeric.range();
-    let kernel = |mu: f64, sigma: f64| Kernel { mu, sigma, log_mass: normal::log_mass((low - mu) / sigma, (high - mu) / sigma) };
+    let kernel = |mu: f64, sigma: f64| Kernel {
+        mu,
+        sigma,
+        log_mass: normal::log_mass((low - mu) / sigma, (high - mu) / sigma),
+    };
     let (mu, sigma) = numeric.prior_normal();
     let prior = kernel(mu, sigma);
     let mut kernels = vec![prior; values.len() + 1];
-    let mut sorted: Vec<(f64, usize)> = values.iter().enumerate().filter_map(|(point, value)| Some(((*value)?, point))).collect();
+    let mut sorted: Vec<(f64, usize)> = values
+        .iter()
+        .enumerate()
+        .filter_map(|(point, value)| Some(((*value)?, point)))
+        .collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let m = sorted.len();
-    let floor = if shape.floor > 0.0 { shape.floor.max(1.0 / (m + 2) as f64) } else { 1.0 / (m + 2).min(100) as f64 };
+    let floor = if shape.floor > 0.0 {
+        shape.floor.max(1.0 / (m + 2) as f64)
+    } else {
+        1.0 / (m + 2).min(100) as f64
+    };
     let scott = 0.2 * libm::pow(m.max(1) as f64, -1.0 / (free + 4) as f64);
     for (rank, &(t, point)) in sorted.iter().enumerate() {
-        let left = if rank > 0 { t - sorted[rank - 1].0 } else if m == 1 { t } else { 0.0 };
-        let right = if rank + 1 < m { sorted[rank + 1].0 - t } else if m == 1 { 1.0 - t } else { 0.0 };
+        let left = if rank > 0 {
+            t - sorted[rank - 1].0
+        } else if m == 1 {
+            t
+        } else {
+            0.0
+        };
+        let right = if rank + 1 < m {
+            sorted[rank + 1].0 - t
+        } else if m == 1 {
+            1.0 - t
+        } else {
+            0.0
+        };
         let gap = if shape.bandwidth > 0.5 { scott } else { left.max(right) };
         kernels[point] = kernel(t, (gap * shape.spread).clamp(floor, 1.0));
     }

@@ -45,7 +45,10 @@ impl Split {
         let mut best: Vec<(usize, f64)> = evaluated[..good].iter().map(|(_, position)| (*position, 1.0)).collect();
         if rule.improve && good > 0 {
             let threshold = evaluated.get(good).map_or(evaluated[good - 1].0, |(loss, _)| *loss);
-            let gains: Vec<f64> = evaluated[..good].iter().map(|(loss, _)| (threshold - loss).max(1e-12)).collect();
+            let gains: Vec<f64> = evaluated[..good]
+                .iter()
+                .map(|(loss, _)| (threshold - loss).max(1e-12))
+                .collect();
             let mean = gains.iter().sum::<f64>() / good as f64;
             for (entry, gain) in best.iter_mut().zip(gains) {
                 entry.1 = gain / mean;
@@ -65,7 +68,11 @@ impl Split {
 
 /// Number of good points among `n`.
 fn good_count(n: usize, rule: &Rule) -> usize {
-    let count = if rule.root > 0.0 { rule.root * libm::sqrt(n as f64) } else { rule.good * n as f64 };
+    let count = if rule.root > 0.0 {
+        rule.root * libm::sqrt(n as f64)
+    } else {
+        rule.good * n as f64
+    };
     (libm::ceil(count) as usize).min(rule.cap)
 }
 
@@ -78,7 +85,11 @@ fn ramp(m: usize) -> Vec<f64> {
         .map(|index| {
             if index < old {
                 let first = 1.0 / m as f64;
-                if old == 1 { first } else { first + (1.0 - first) * index as f64 / (old - 1) as f64 }
+                if old == 1 {
+                    first
+                } else {
+                    first + (1.0 - first) * index as f64 / (old - 1) as f64
+                }
             } else {
                 1.0
             }
