@@ -46,9 +46,10 @@ impl Failure {
 
 impl From<protocol::DocumentError> for Failure {
     fn from(error: protocol::DocumentError) -> Self {
+        // Its text already tells the cause, which would be printed a second time as the source.
         Self {
             code: error.exit_code(),
-            error: error.into(),
+            error: anyhow::Error::msg(error.to_string()),
         }
     }
 }

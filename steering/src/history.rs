@@ -1,8 +1,8 @@
 //! The history of one search, in a form that does not depend on how it arrived.
 //!
 //! Nothing promises that the points of a steering input come in the order in which they were made, so nothing here may depend on
-//! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the canonical
-//! JSON of the points: a permuted history is the same history.
+//! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
+//! of the points: a permuted history is the same history.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -33,7 +33,16 @@ pub struct Observation {
     /// Whether the failure tells something about the point.
     pub blamed: bool,
     number: Option<u64>,
-    identity: String,
+    identity: Identity,
+}
+
+/// What orders points that carry no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    /// The key of a point of the space.
+    Own(Vec<u64>),
+    /// The canonical JSON of any other.
+    Foreign(String),
 }
 
 /// All points of a search with their outcomes.
@@ -56,15 +65,12 @@ impl History {
         numbers.sort_unstable();
         let numbered = !numbers.is_empty() && numbers[0].is_some() && numbers.windows(2).all(|pair| pair[0] < pair[1]);
         if !numbered {
-            observations
-                .iter_mut()
-                .for_each(|observation| observation.number = None);
+            for observation in &mut observations {
+                observation.number = None;
+            }
         }
         observations.sort_by(order);
-        let taken = observations
-            .iter()
-            .filter_map(|observation| space.fingerprint(&observation.coordinates))
-            .collect();
+        let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
             observations,
             numbered,
@@ -127,22 +133,36 @@ impl History {
             .is_some_and(|key| self.taken.contains(&key))
     }
 
-    /// Adds a point that was just suggested. It gets the next ordinal where the others have one.
-    pub fn push(&mut self, space: &Space, point: &mut Point) {
+    /// Gives a new point the next ordinal, if the others have one.
+    pub fn number(&self, point: &mut Point) {
         if self.numbered {
             point
                 .0
                 .insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
         }
+    }
+
+    /// Adds a point that was just suggested, and numbered.
+    pub fn push(&mut self, space: &Space, point: &Point) {
         let mut new = observation(space, point, Outcome::Pending, false);
         if !self.numbered {
             new.number = None;
         }
-        self.taken.extend(space.fingerprint(&new.coordinates));
+        self.taken.extend(new.key().cloned());
         let place = self
             .observations
             .partition_point(|other| order(other, &new) == Ordering::Less);
         self.observations.insert(place, new);
+    }
+}
+
+impl Observation {
+    /// The key under which equal points are found, unless the point is not of the space.
+    pub(crate) fn key(&self) -> Option<&Vec<u64>> {
+        match &self.identity {
+            Identity::Own(key) => Some(key),
+            Identity::Foreign(_) => None,
+        }
     }
 }
 
@@ -151,12 +171,16 @@ fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> 
         .reserved("n")
         .and_then(serde_json::Value::as_u64)
         .filter(|number| *number < 1 << 53);
+    let coordinates = space.encode(point);
+    let identity = space
+        .fingerprint(&coordinates)
+        .map_or_else(|| Identity::Foreign(point.identity()), Identity::Own);
     Observation {
-        coordinates: space.encode(point),
+        coordinates,
         outcome,
         blamed,
         number,
-        identity: point.identity(),
+        identity,
     }
 }
 

@@ -8,11 +8,30 @@
 //! * [`history`]: points and outcomes, in an order of their own;
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
+//! * [`explain`](mod@explain): why a point was proposed;
 //! * [`rng`]: random numbers without state;
 //! * [`cli`]: the command line, the only place with files and environment variables.
+//!
+//! ```
+//! use protocol::search_space::SpaceDocument;
+//! use protocol::steering::SteeringInput;
+//! use serde_json::json;
+//! use steering::ask::{Request, ask};
+//!
+//! let space = json!({"rate": {"method": "loguniform", "dimension": {"low": 1e-4, "high": 0.1}}});
+//! let space = SpaceDocument::from_value(&space).expect("the space is well formed");
+//! let history = json!({"points": [[{"rate": 0.01}, 0.3], [{"rate": 0.02}, null]]});
+//! let history = SteeringInput::from_value(history, None).expect("the history is well formed");
+//!
+//! let points = ask(&space, &history, &Request::new(3, 7))?;
+//! assert_eq!(points.len(), 3);
+//! assert_eq!(points, ask(&space, &history, &Request::new(3, 7))?);
+//! # Ok::<(), steering::ask::AskError>(())
+//! ```
 
 pub mod ask;
 pub mod cli;
+pub mod explain;
 pub mod history;
 mod numerics;
 pub mod rng;

@@ -11,11 +11,13 @@ mod settings;
 mod sobol;
 mod tpe;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use protocol::Point;
 use protocol::error::did_you_mean;
 
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Space, Walk};
@@ -38,6 +40,16 @@ pub trait Sampler: fmt::Debug {
     /// # Errors
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
+
+    /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
+    /// nearest known point above all, is added by the caller.
+    fn explain(&self, _space: &Space, history: &History, _point: &Point, _key: Key) -> Explanation {
+        Explanation::new(
+            "model",
+            "the most promising candidate of the sampler's model of the losses",
+        )
+        .with("points", history.len())
+    }
 }
 
 /// Why there are no suggestions.
@@ -58,7 +70,7 @@ pub enum SuggestError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
     /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint}; known are {known}")]
+    #[error("no sampler is called `{name}`{hint} (known are {known})")]
     UnknownSampler {
         /// The name asked for.
         name: String,
@@ -169,11 +181,14 @@ fn one_by_one(
     count: usize,
     mut next: impl FnMut(&History) -> Option<Point>,
 ) -> Vec<Point> {
-    let mut points = Vec::with_capacity(count.min(1_024));
-    let mut grown = history.clone();
+    let mut points: Vec<Point> = Vec::with_capacity(count.min(1_024));
+    let mut grown = Cow::Borrowed(history);
     while points.len() < count {
         let Some(mut point) = next(&grown) else { break };
-        grown.push(space, &mut point);
+        grown.number(&mut point);
+        if points.len() + 1 < count {
+            grown.to_mut().push(space, &point);
+        }
         points.push(point);
     }
     points
@@ -212,7 +227,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are cmaes, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

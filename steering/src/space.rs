@@ -3,10 +3,11 @@
 //! | symbol | meaning |
 //! | --- | --- |
 //! | u | quantile of a dimension under its prior, in [0, 1]: uniform u give points distributed as the document asks |
-//! | t | model coordinate of a numeric dimension: linear in the value or its logarithm, 1 wide (six standard deviations for the normal family) |
+//! | t | the quantile of the value of a numeric dimension, which models take for its coordinate |
 //! | cell | interval of t that is rounded to one value of a discrete dimension |
 //!
-//! For bounded dimensions u and t are the same number.
+//! So t is linear in a uniform value, linear in the logarithm of a log-uniform one, and crowds the tails of a normal together: a
+//! model then believes in the prior as much as the user does.
 
 mod condition;
 mod count;
@@ -110,6 +111,21 @@ impl Space {
         )
     }
 
+    /// The point with these coordinates.
+    ///
+    /// # Panics
+    /// If a coordinate is of another kind of dimension.
+    #[must_use]
+    pub fn decode(&self, coordinates: &[Option<Coordinate>]) -> Point {
+        let mut assignment = self.blank();
+        for (position, coordinate) in coordinates.iter().enumerate() {
+            if let Some(coordinate) = coordinate {
+                assignment.set(position, self.dimensions[position].decode(*coordinate));
+            }
+        }
+        self.point(assignment)
+    }
+
     /// What a point says about each dimension: `None` where it is inactive or the point has no acceptable value for it.
     #[must_use]
     pub fn encode(&self, point: &Point) -> Vec<Option<Coordinate>> {
@@ -124,8 +140,10 @@ impl Space {
                 && let Some(coordinate) = dimension.encode(value)
             {
                 coordinates[position] = Some(coordinate);
-                // A parent decides by its value as this space spells it, not as the wire does.
-                assignment.set(position, dimension.decode(coordinate));
+                if dimension.is_parent {
+                    // A parent decides by its value as this space spells it, not as the wire does.
+                    assignment.set(position, dimension.decode(coordinate));
+                }
             }
         }
         coordinates
@@ -140,7 +158,7 @@ impl Space {
             match coordinates[position] {
                 Some(coordinate) => {
                     key.push(coordinate.bits());
-                    if self.is_parent(position) {
+                    if self.dimensions[position].is_parent {
                         assignment.set(position, self.dimensions[position].decode(coordinate));
                     }
                 }
@@ -149,10 +167,6 @@ impl Space {
             }
         }
         Some(key)
-    }
-
-    fn is_parent(&self, position: usize) -> bool {
-        self.dimensions[position].is_parent
     }
 }
 

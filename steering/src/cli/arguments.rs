@@ -42,7 +42,7 @@ pub(super) enum Command {
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
-const ASK_NOTES: &str = "Samplers: grid, random, sobol, tpe; `steering samplers` tells more.\n\
+const ASK_NOTES: &str = "Samplers: cmaes, grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
     ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
     nevergrad with --method RandomSearch -> random; with a Halton, Hammersley or LHS method -> sobol\n\n\
@@ -57,10 +57,22 @@ pub(super) struct AskOptions {
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
     pub(super) lib: String,
     /// Most new points (of each segment)
-    #[arg(short = 'n', long = "n-point", alias = "n_point", value_name = "COUNT")]
+    #[arg(
+        short = 'n',
+        long = "n-point",
+        alias = "n_point",
+        value_name = "COUNT",
+        allow_negative_numbers = true
+    )]
     pub(super) n_point: usize,
     /// Points of the whole search; unlimited if absent
-    #[arg(short = 'm', long = "max-point", alias = "max_point", value_name = "COUNT")]
+    #[arg(
+        short = 'm',
+        long = "max-point",
+        alias = "max_point",
+        value_name = "COUNT",
+        allow_negative_numbers = true
+    )]
     pub(super) max_point: Option<usize>,
     /// Steering input: history and search space; without it the history is empty
     #[arg(short, long, value_name = "FILE")]
@@ -81,7 +93,7 @@ pub(super) struct AskOptions {
     #[arg(long, value_name = "NAME")]
     pub(super) method: Option<String>,
     /// Seed of the random numbers; a hash of the search space if absent
-    #[arg(long, value_name = "NUMBER", env = environment::STEERING_SEED)]
+    #[arg(long, value_name = "NUMBER", env = environment::STEERING_SEED, allow_negative_numbers = true)]
     pub(super) seed: Option<u64>,
     /// Name of the task; tasks with different names get different points
     #[arg(long, value_name = "NAME", env = environment::TASK, default_value = "", hide_default_value = true)]

@@ -38,34 +38,34 @@ pub(crate) fn symmetric(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Makes the element (p, q) zero by a rotation of the two axes.
-fn rotate(a: &mut [f64], v: &mut [f64], n: usize, p: usize, q: usize) {
-    let apq = a[p * n + q];
-    if apq.abs() <= f64::MIN_POSITIVE {
+fn rotate(matrix: &mut [f64], vectors: &mut [f64], n: usize, p: usize, q: usize) {
+    let off = matrix[p * n + q];
+    if off.abs() <= f64::MIN_POSITIVE {
         return;
     }
-    let theta = (a[q * n + q] - a[p * n + p]) / (2.0 * apq);
+    let theta = (matrix[q * n + q] - matrix[p * n + p]) / (2.0 * off);
     // The smaller of the two angles; for a huge θ its square would overflow.
-    let t = if theta.abs() > 1e150 {
+    let tangent = if theta.abs() > 1e150 {
         0.5 / theta
     } else {
         theta.signum() / (theta.abs() + libm::sqrt(theta * theta + 1.0))
     };
-    let c = 1.0 / libm::sqrt(t * t + 1.0);
-    let s = t * c;
+    let cosine = 1.0 / libm::sqrt(tangent * tangent + 1.0);
+    let sine = tangent * cosine;
     for k in 0..n {
-        let (kp, kq) = (a[k * n + p], a[k * n + q]);
-        a[k * n + p] = c * kp - s * kq;
-        a[k * n + q] = s * kp + c * kq;
+        let (kp, kq) = (matrix[k * n + p], matrix[k * n + q]);
+        matrix[k * n + p] = cosine * kp - sine * kq;
+        matrix[k * n + q] = sine * kp + cosine * kq;
     }
     for k in 0..n {
-        let (pk, qk) = (a[p * n + k], a[q * n + k]);
-        a[p * n + k] = c * pk - s * qk;
-        a[q * n + k] = s * pk + c * qk;
+        let (pk, qk) = (matrix[p * n + k], matrix[q * n + k]);
+        matrix[p * n + k] = cosine * pk - sine * qk;
+        matrix[q * n + k] = sine * pk + cosine * qk;
     }
     for k in 0..n {
-        let (kp, kq) = (v[k * n + p], v[k * n + q]);
-        v[k * n + p] = c * kp - s * kq;
-        v[k * n + q] = s * kp + c * kq;
+        let (kp, kq) = (vectors[k * n + p], vectors[k * n + q]);
+        vectors[k * n + p] = cosine * kp - sine * kq;
+        vectors[k * n + q] = sine * kp + cosine * kq;
     }
 }
 

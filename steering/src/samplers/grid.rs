@@ -7,6 +7,7 @@
 use protocol::Point;
 
 use super::{Entry, Sampler, SuggestError};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::Key;
 use crate::space::{Space, Walk};
@@ -32,9 +33,18 @@ impl Sampler for Grid {
             .take(count);
         Ok(unused
             .map(|mut point| {
-                grown.push(space, &mut point);
+                grown.number(&mut point);
+                grown.push(space, &point);
                 point
             })
             .collect())
+    }
+
+    fn explain(&self, space: &Space, _: &History, point: &Point, _: Key) -> Explanation {
+        let wanted = space.encode(point);
+        let index = Walk::grid(space)
+            .ok()
+            .and_then(|mut walk| walk.position(|other| space.encode(&other) == wanted));
+        Explanation::new("grid", "the first combination of the grid that was not yet proposed").with("index", index)
     }
 }

@@ -87,7 +87,7 @@ impl Dimension {
         match &self.domain {
             Domain::Fixed(value) => value.clone(),
             Domain::Categorical { categories, weights } => categories[pick(weights, u)].clone(),
-            Domain::Numeric(numeric) => numeric.json(numeric.at(numeric.t_at_quantile(u))),
+            Domain::Numeric(numeric) => numeric.json(numeric.at(u)),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::condition::{Condition, same};
 use super::dimension::{Dimension, Domain};
-use super::numeric::Numeric;
+use super::numeric::{Numeric, plain};
 use super::{Space, arrange};
 
 /// Steps that a double counts exactly.
@@ -97,12 +97,11 @@ fn categorical(all: &[Value]) -> Domain {
     let mut categories: Vec<Value> = Vec::new();
     let mut weights: Vec<f64> = Vec::new();
     for category in all {
-        match categories.iter().position(|known| known == category) {
-            Some(position) => weights[position] += 1.0,
-            None => {
-                categories.push(category.clone());
-                weights.push(1.0);
-            }
+        if let Some(position) = categories.iter().position(|known| known == category) {
+            weights[position] += 1.0;
+        } else {
+            categories.push(category.clone());
+            weights.push(1.0);
         }
     }
     if categories.len() == 1 {
@@ -125,7 +124,11 @@ fn ranged(range: &search_space::Range) -> Result<Encoded, Problem> {
     if !(high - low).is_finite() {
         return Err(Problem::new(
             "/dimension",
-            format!("the range from {low} to {high} is too wide for double precision"),
+            format!(
+                "the range from {} to {} is too wide for double precision",
+                plain(*low),
+                plain(*high)
+            ),
         ));
     }
     let numeric = match kind {
@@ -145,13 +148,23 @@ fn stepped(low: f64, high: f64, q: f64, log: bool, integer: bool) -> Result<Nume
     if low.abs().max(high.abs()) / q > MOST_STEPS {
         return Err(Problem::new(
             "/dimension",
-            format!("bounds of {low} and {high} are too many steps of {q} from zero; at most 2^53 are exact"),
+            format!(
+                "bounds of {} and {} are too many steps of {} from zero; at most 2^53 are exact",
+                plain(low),
+                plain(high),
+                plain(q)
+            ),
         ));
     }
     Numeric::stepped(low, high, q, log, integer).ok_or_else(|| {
         Problem::new(
             "/dimension/q",
-            format!("expected a multiple of `q` between {low} and {high}, found none with {q}"),
+            format!(
+                "expected a multiple of `q` between {} and {}, found none with {}",
+                plain(low),
+                plain(high),
+                plain(q)
+            ),
         )
     })
 }
@@ -262,6 +275,10 @@ mod tests {
             "b": {"method": "uniform", "dimension": {"low": -1e308, "high": 1e308}},
             "c": {"method": "quniform", "dimension": {"low": 0, "high": 1e12, "q": 1e-9}}
         });
-        insta::assert_snapshot!(faults(&document).join("\n"), @"");
+        insta::assert_snapshot!(faults(&document).join("\n"), @r"
+        at `/a/dimension/q`: expected a multiple of `q` between 0.3 and 0.4, found none with 0.5
+        at `/b/dimension`: the range from -1e308 to 1e308 is too wide for double precision
+        at `/c/dimension`: bounds of 0 and 1000000000000 are too many steps of 1e-9 from zero; at most 2^53 are exact
+        ");
     }
 }

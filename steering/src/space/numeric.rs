@@ -5,7 +5,8 @@
 //! | v | the value in the point |
 //! | s | v, or ln v on a logarithmic scale |
 //! | q | step of a discrete dimension; its values are the multiples of q inside the bounds |
-//! | t | model coordinate, see the parent module |
+//! | t | model coordinate, in [0, 1], see the parent module |
+//! | Φ | distribution function of the standard normal |
 //!
 //! The range of a discrete dimension is widened by half a step at both ends *before* the logarithm is taken, so that every value
 //! has a whole cell.
@@ -15,10 +16,11 @@ use serde_json::Value;
 use super::dimension::Coordinate;
 use crate::numerics::normal;
 
-/// Widths of six standard deviations count as one: what a model takes for the range of a normal dimension.
-const DEVIATIONS: f64 = 6.0;
 /// Relative slack when a number that crossed a file is compared with a bound or a multiple of a step.
 const SLACK: f64 = 1e-9;
+
+/// Least width of a cell.
+const NARROWEST: f64 = 1e-12;
 
 /// How the prior spreads over the scale s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -135,40 +137,13 @@ impl Numeric {
         self.steps.is_some()
     }
 
-    /// The interval of t outside which there is no value.
-    #[must_use]
-    pub fn range(&self) -> (f64, f64) {
-        match self.spread {
-            Spread::Uniform { .. } => (0.0, 1.0),
-            Spread::Normal { .. } => (f64::NEG_INFINITY, f64::INFINITY),
-        }
-    }
-
-    /// Centre and scale of the normal that stands for the prior in a mixture.
-    #[must_use]
-    pub fn prior_normal(&self) -> (f64, f64) {
-        match self.spread {
-            Spread::Uniform { .. } => (0.5, 1.0),
-            Spread::Normal { .. } => (0.5, 1.0 / DEVIATIONS),
-        }
-    }
-
-    /// The t at the quantile `u` of the prior.
-    #[must_use]
-    pub fn t_at_quantile(&self, u: f64) -> f64 {
-        match self.spread {
-            Spread::Uniform { .. } => u,
-            // 2⁻⁵⁴ and its mirror image are the outermost draws there are: 8.2 standard deviations.
-            Spread::Normal { .. } => normal::quantile(u.clamp(5.5e-17, 1.0 - 1.2e-16)) / DEVIATIONS + 0.5,
-        }
-    }
-
     /// The value nearest to `t`.
     #[must_use]
     pub fn at(&self, t: f64) -> Coordinate {
         let v = self.unscale(match self.spread {
             Spread::Uniform { low, high } => low + t * (high - low),
-            Spread::Normal { mu, sigma } => mu + (t - 0.5) * DEVIATIONS * sigma,
+            // The outermost draws there are lie 8.2 standard deviations out.
+            Spread::Normal { mu, sigma } => mu + sigma * normal::quantile(t.clamp(5.5e-17, 1.0 - 1.2e-16)),
         });
         self.nearest(v)
     }
@@ -184,27 +159,28 @@ impl Numeric {
     /// The interval of t that rounds to a discrete value.
     #[must_use]
     pub fn cell(&self, index: i64) -> (f64, f64) {
-        let Some(steps) = self.steps else { return self.range() };
-        let (low, high) = self.range();
+        let Some(steps) = self.steps else { return (0.0, 1.0) };
         let edge = |index: f64| {
             let v = index * steps.q;
             if self.log && v <= 0.0 {
-                low
+                0.0
             } else {
                 self.t_of(scale(v, self.log))
             }
         };
         let left = if index == steps.first {
-            low
+            0.0
         } else {
             edge(index as f64 - 0.5)
         };
         let right = if index == steps.last {
-            high
+            1.0
         } else {
             edge(index as f64 + 0.5)
         };
-        (left.max(low), right.min(high))
+        // Far out in the tail of a normal a cell may vanish in double precision; every value keeps some width.
+        let left = left.clamp(0.0, 1.0 - NARROWEST);
+        (left, right.clamp(left + NARROWEST, 1.0))
     }
 
     /// The coordinate of a JSON value; nothing for what is no number, out of bounds or off the steps.
@@ -255,12 +231,14 @@ impl Numeric {
     pub(crate) fn describe(&self) -> String {
         let kind = if self.integer { "an integer" } else { "a number" };
         let range = match self.spread {
-            Spread::Uniform { .. } => format!(" from {} to {}", self.low, self.high),
+            Spread::Uniform { .. } => format!(" from {} to {}", plain(self.low), plain(self.high)),
             Spread::Normal { .. } if self.log && self.steps.is_none() => " above 0".to_owned(),
             Spread::Normal { .. } => String::new(),
         };
         match self.steps {
-            Some(steps) if !self.integer || steps.q > 1.5 => format!("{kind}{range} that is a multiple of {}", steps.q),
+            Some(steps) if !self.integer || steps.q > 1.5 => {
+                format!("{kind}{range} that is a multiple of {}", plain(steps.q))
+            }
             _ => format!("{kind}{range}"),
         }
     }
@@ -287,7 +265,7 @@ impl Numeric {
     fn t_of(&self, s: f64) -> f64 {
         match self.spread {
             Spread::Uniform { low, high } => (s - low) / (high - low),
-            Spread::Normal { mu, sigma } => (s - mu) / (DEVIATIONS * sigma) + 0.5,
+            Spread::Normal { mu, sigma } => normal::distribution((s - mu) / sigma),
         }
     }
 
@@ -298,6 +276,15 @@ impl Numeric {
 
 fn scale(v: f64, log: bool) -> f64 {
     if log { libm::log(v) } else { v }
+}
+
+/// A number as a person would write it.
+pub(super) fn plain(number: f64) -> String {
+    match number.abs() {
+        0.0 => "0".to_owned(),
+        1e-5..1e15 => number.to_string(),
+        _ => format!("{number:e}"),
+    }
 }
 
 /// `index` times `q`, without the dirt of binary fractions: three steps of 0.1 are 0.3.
@@ -313,7 +300,7 @@ mod tests {
     use super::*;
 
     fn value(numeric: &Numeric, u: f64) -> Value {
-        numeric.json(numeric.at(numeric.t_at_quantile(u)))
+        numeric.json(numeric.at(u))
     }
 
     #[test]

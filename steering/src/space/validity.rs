@@ -89,6 +89,12 @@ mod tests {
             faults(json!({"opt": "sgd", "momentum": 0.5, "units": 32.0, "batch": 1, "seed": 7.0})),
             ""
         );
-        insta::assert_snapshot!(faults(json!({"opt": "adam", "momentum": 0.1, "units": 24, "batch": 1.5, "unit": 1})), @"");
+        insta::assert_snapshot!(faults(json!({"opt": "adam", "momentum": 0.1, "units": 24, "batch": 1.5, "unit": 1})), @r"
+        at `/momentum`: the dimension is inactive here, so the key must be absent
+        at `/units`: expected an integer from 16 to 64 that is a multiple of 16, found 24
+        at `/batch`: expected an integer from 1 to 8, found 1.5
+        the key `seed` is missing
+        at `/unit`: no dimension has this name; did you mean `units`?
+        ");
     }
 }

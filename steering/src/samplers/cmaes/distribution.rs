@@ -153,7 +153,9 @@ impl Distribution {
                 let mut y = self.y(&latent.x);
                 let length = norm(&self.times(&self.inverse_root, &y));
                 if !own && length > typical {
-                    y.iter_mut().for_each(|y| *y *= typical / length);
+                    for y in &mut y {
+                        *y *= typical / length;
+                    }
                 }
                 y
             })
@@ -207,12 +209,14 @@ impl Distribution {
     }
 
     /// Moves the probabilities towards the categories of the good points, along the natural gradient as in R. Hamano et al.,
-    /// *CatCMA*, GECCO (2024), section 3, but with a fixed learning rate, which falls with the number of probabilities.
+    /// *CMA-ES for categories* (`CatCMA`), GECCO (2024), section 3, but with a fixed learning rate, which falls with the number of probabilities.
     fn move_categories(&mut self, ranked: &[(&Latent, bool)]) {
         let free: usize = self.q.iter().map(|q| q.len() - 1).sum();
         let rate = self.constants.mu_eff / (self.constants.mu_eff + 8.0 + free as f64);
         for (dimension, q) in self.q.iter_mut().enumerate() {
-            q.iter_mut().for_each(|q| *q *= 1.0 - rate);
+            for q in q.iter_mut() {
+                *q *= 1.0 - rate;
+            }
             for (weight, (latent, _)) in self.constants.weights.iter().zip(ranked).take(self.constants.mu) {
                 q[latent.categories[dimension]] += rate * weight;
             }
@@ -233,16 +237,20 @@ impl Distribution {
             self.m[number] = m;
             self.a[number] = s / deviation;
         }
-        // The least probability of CatCMA, section 4.2: a draw differs from the most probable one in some dimension with a
+        // The least probability of `CatCMA`, section 4.2: a draw differs from the most probable one in some dimension with a
         // probability of 27 %.
         let dimensions = self.q.len() as f64;
         for q in &mut self.q {
             let least = (1.0 - libm::pow(0.73, 1.0 / dimensions)) / (q.len() - 1) as f64;
             let least = least.min(0.5 / q.len() as f64);
-            q.iter_mut().for_each(|q| *q = q.max(least));
+            for q in q.iter_mut() {
+                *q = q.max(least);
+            }
             let total: f64 = q.iter().sum();
             let above: f64 = q.iter().map(|q| q - least).sum();
-            q.iter_mut().for_each(|q| *q += (1.0 - total) / above * (*q - least));
+            for q in q.iter_mut() {
+                *q += (1.0 - total) / above * (*q - least);
+            }
         }
     }
 
@@ -257,7 +265,7 @@ impl Distribution {
             most - least <= 1e-12
         };
         let step = self.sigma * self.largest;
-        flat || n > 0 && (self.condition > 1e14 || step > 1e4 || step < 1e-12 || !step.is_finite())
+        flat || n > 0 && (self.condition > 1e14 || !(1e-12..=1e4).contains(&step))
     }
 
     /// √C, its inverse and the shape of C.

@@ -92,8 +92,8 @@ impl<'a> Replay<'a> {
             repeated: 0,
         };
         for observation in history.observations() {
-            if let Some(fingerprint) = space.fingerprint(&observation.coordinates) {
-                replay.know(fingerprint, fate(observation));
+            if let Some(fingerprint) = observation.key() {
+                replay.know(fingerprint.clone(), fate(observation));
             }
         }
         replay

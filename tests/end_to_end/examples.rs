@@ -1,0 +1,52 @@
+//! Every example runs to its end and finds what its text promises.
+
+use std::path::Path;
+
+use crate::programs::{examples, json, points, run};
+
+fn search(example: &str, extra: &[&str]) -> tempfile::TempDir {
+    let scratch = tempfile::tempdir().unwrap();
+    let task_file = examples().join(example).join("task.json");
+    let task_dir = scratch.path().join("task");
+    let mut arguments = vec!["run", task_file.to_str().unwrap(), "--taskDir", task_dir.to_str().unwrap()];
+    arguments.extend(extra);
+    run(&arguments);
+    scratch
+}
+
+fn best_loss(task_dir: &Path) -> f64 {
+    let best = json(&["best", task_dir.to_str().unwrap(), "--json"]);
+    assert!(best["id"].is_string() && best["point"].is_object(), "{best}");
+    best["loss"].as_f64().expect("the best point has a loss")
+}
+
+#[test]
+fn a_search_on_the_digits_finds_a_good_model_and_leaves_its_files() {
+    let scratch = search("digits", &["--maxPoints", "6"]);
+    let task_dir = scratch.path().join("task");
+    assert!(best_loss(&task_dir) < 0.06, "the best of six is {}", best_loss(&task_dir));
+    let points = points(&task_dir);
+    assert_eq!(points.len(), 6);
+    assert!(points.iter().all(|point| point["status"] == "done" && point["attempts"] == 1), "{points:?}");
+    assert_eq!(std::fs::read_dir(task_dir.join("metrics")).unwrap().count(), 6);
+    assert!(task_dir.join("results.json").is_file());
+}
+
+#[test]
+fn segments_get_a_search_and_a_best_point_each() {
+    let scratch = search("segments", &["--maxPoints", "2"]);
+    let task_dir = scratch.path().join("task");
+    let points = points(&task_dir);
+    assert_eq!(points.len(), 4);
+    for segment in ["low", "high"] {
+        assert_eq!(points.iter().filter(|point| point["segment"] == segment).count(), 2, "{points:?}");
+    }
+}
+
+#[test]
+fn any_script_may_be_the_evaluation() {
+    let scratch = search("custom_command", &["--maxPoints", "3"]);
+    let task_dir = scratch.path().join("task");
+    assert!(best_loss(&task_dir) < 0.2);
+    assert_eq!(points(&task_dir).len(), 3);
+}

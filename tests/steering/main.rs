@@ -1,0 +1,10 @@
+//! Black-box tests of the program `steering`, and the conformance suite that every sampler passes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod command_line;
+mod conformance;
+mod golden;
+mod messages;
+mod search_spaces;
+mod support;

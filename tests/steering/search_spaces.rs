@@ -1,0 +1,34 @@
+//! The search spaces that come with the program.
+
+use std::fs;
+
+use protocol::search_space::SpaceDocument;
+use serde_json::json;
+use steering::ask::{ask, spaces};
+
+use crate::support::{history, repository, request};
+
+#[test]
+fn every_search_space_that_comes_with_the_program_can_be_searched() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(repository().join("search_spaces")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let document = SpaceDocument::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        let encoded = spaces(&document).unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()));
+        let points = ask(&document, &history(&json!([])), &request("tpe", 25)).unwrap();
+        assert_eq!(points.len(), 25 * encoded.len(), "{}", path.display());
+        for point in points {
+            let (_, space) = encoded.iter().find(|(segment, _)| *segment == point.segment()).unwrap();
+            assert!(
+                space.problems(point.point()).is_empty(),
+                "{}: {point:?}",
+                path.display()
+            );
+        }
+        names.push(path.file_name().unwrap().to_owned());
+    }
+    assert!(names.len() >= 8, "{names:?}");
+}
