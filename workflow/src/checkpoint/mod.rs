@@ -1,0 +1,58 @@
+//! Checkpoints: what a retry finds of the attempt before.
+//!
+//! The files that `checkPointToSave` names are packed into `saved-<n>.tar.gz`, with a manifest `saved-<n>.json` beside it that
+//! appears last. The last two generations are kept. A file is packed only if it did not change meanwhile, and on the way back
+//! everything is verified before anything is put into place; a bad generation gives way to the one before.
+
+mod load;
+mod save;
+
+pub(crate) use load::{Restored, restore};
+pub(crate) use save::Saver;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Generations that are kept.
+const KEPT: u64 = 2;
+
+/// What is in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Manifest {
+    /// SHA-256 of the archive.
+    archive: String,
+    files: Vec<ManifestFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ManifestFile {
+    path: PathBuf,
+    bytes: u64,
+    sha256: String,
+}
+
+fn archive_path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("saved-{generation}.tar.gz"))
+}
+
+fn manifest_path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("saved-{generation}.json"))
+}
+
+/// Numbers of the complete generations, newest first.
+fn generations(directory: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut numbers: Vec<u64> = entries
+        .flatten()
+        .filter_map(|entry| {
+            entry.file_name().to_str()?.strip_prefix("saved-")?.strip_suffix(".json")?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    numbers
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

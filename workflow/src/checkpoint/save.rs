@@ -1,0 +1,299 @@
+//! Packing files that somebody may be writing.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+use super::{KEPT, Manifest, ManifestFile, archive_path, generations, hexadecimal, manifest_path};
+use crate::files;
+
+/// What makes a file the same one as before: size, inode, modification time.
+type Fingerprint = Vec<(PathBuf, u64, u64, i64, i64)>;
+
+/// What came of a save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// Generation so and so.
+    Generation(u64),
+    /// Nothing changed since the last one.
+    Unchanged,
+    /// Not all of the listed files exist.
+    Incomplete,
+    /// Something to tell the user; the last good generation is kept.
+    Refused(String),
+}
+
+/// How and where to save.
+#[derive(Debug, Clone)]
+struct Plan {
+    work: PathBuf,
+    store: PathBuf,
+    paths: Vec<String>,
+    largest: u64,
+}
+
+/// Saves in the background at intervals, and a last time at the end.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    plan: Plan,
+    interval: Duration,
+    next: Instant,
+    last: Fingerprint,
+    running: Option<JoinHandle<(Saved, Fingerprint)>>,
+    /// Warnings for the user.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Saver {
+    /// Saves `paths` below `work` into `store`.
+    pub(crate) fn new(work: &Path, store: &Path, paths: &[String], largest: u64, interval: Duration) -> Saver {
+        let plan = Plan { work: work.to_owned(), store: store.to_owned(), paths: paths.to_owned(), largest };
+        Saver { plan, interval, next: Instant::now() + interval, last: Vec::new(), running: None, warnings: Vec::new() }
+    }
+
+    /// When the next save is due.
+    pub(crate) fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// Begins a save unless one is under way.
+    pub(crate) fn begin(&mut self) {
+        self.next = Instant::now() + self.interval;
+        if self.running.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        self.collect();
+        let (plan, last) = (self.plan.clone(), self.last.clone());
+        self.running = Some(std::thread::spawn(move || plan.save(&last)));
+    }
+
+    /// Waits for a save under way, and saves once more what is there now.
+    pub(crate) fn finish(&mut self) -> Saved {
+        self.collect();
+        let (saved, fingerprint) = self.plan.save(&self.last);
+        self.take(&saved, fingerprint);
+        saved
+    }
+
+    /// Waits for a save under way without another one.
+    pub(crate) fn collect(&mut self) {
+        if let Some(thread) = self.running.take()
+            && let Ok((saved, fingerprint)) = thread.join()
+        {
+            self.take(&saved, fingerprint);
+        }
+    }
+
+    fn take(&mut self, saved: &Saved, fingerprint: Fingerprint) {
+        match saved {
+            Saved::Generation(_) => self.last = fingerprint,
+            Saved::Refused(warning) if !self.warnings.contains(warning) => self.warnings.push(warning.clone()),
+            _ => {}
+        }
+    }
+}
+
+enum Fault {
+    /// A file changed while it was read.
+    Moving(PathBuf),
+    Missing,
+    TooBig,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Io(error)
+    }
+}
+
+impl Plan {
+    fn save(&self, last: &Fingerprint) -> (Saved, Fingerprint) {
+        let mut moving = PathBuf::new();
+        for attempt in 0..3 {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            match self.try_save(last) {
+                Ok((generation, fingerprint)) => {
+                    let saved = generation.map_or(Saved::Unchanged, Saved::Generation);
+                    return (saved, fingerprint);
+                }
+                Err(Fault::Moving(path)) => moving = path,
+                Err(Fault::Missing) => return (Saved::Incomplete, Vec::new()),
+                Err(Fault::TooBig) => {
+                    let limit = self.largest;
+                    let message = format!(
+                        "checkpoint not saved: the archive would have more than {limit} bytes (checkPointMaxSize); the last good one is kept"
+                    );
+                    return (Saved::Refused(message), Vec::new());
+                }
+                Err(Fault::Io(error)) => {
+                    return (Saved::Refused(format!("checkpoint not saved: {error}; the last good one is kept")), Vec::new());
+                }
+            }
+        }
+        let message = format!(
+            "checkpoint not saved: `{}` is written without pause; let the payload write aside and rename",
+            moving.display()
+        );
+        (Saved::Refused(message), Vec::new())
+    }
+
+    fn try_save(&self, last: &Fingerprint) -> Result<(Option<u64>, Fingerprint), Fault> {
+        let before = self.fingerprint()?;
+        if before == *last && !generations(&self.store).is_empty() {
+            return Ok((None, before));
+        }
+        files::create_private_directory(&self.store)?;
+        let generation = generations(&self.store).first().map_or(1, |newest| newest + 1);
+        let temporary = files::temporary_beside(&archive_path(&self.store, generation));
+        let result = self.pack(&temporary, &before).and_then(|manifest| {
+            if self.fingerprint()? != before {
+                return Err(Fault::Moving(PathBuf::from(&self.paths[0])));
+            }
+            fs::rename(&temporary, archive_path(&self.store, generation))?;
+            let text = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
+            files::write_whole(&manifest_path(&self.store, generation), &text, files::Durability::PowerCut)?;
+            Ok(())
+        });
+        if let Err(fault) = result {
+            let _ = fs::remove_file(&temporary);
+            return Err(fault);
+        }
+        for old in generations(&self.store).into_iter().filter(|old| old + KEPT <= generation) {
+            let _ = fs::remove_file(manifest_path(&self.store, old));
+            let _ = fs::remove_file(archive_path(&self.store, old));
+        }
+        Ok((Some(generation), before))
+    }
+
+    /// All regular files below the listed paths, sorted.
+    fn fingerprint(&self) -> Result<Fingerprint, Fault> {
+        let mut found = Vec::new();
+        let mut pending: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
+        while let Some(path) = pending.pop() {
+            let metadata = match fs::symlink_metadata(self.work.join(&path)) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Fault::Missing),
+                Err(error) => return Err(error.into()),
+            };
+            if metadata.is_dir() {
+                for entry in fs::read_dir(self.work.join(&path))? {
+                    pending.push(path.join(entry?.file_name()));
+                }
+            } else if metadata.is_file() {
+                found.push((path, metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn pack(&self, target: &Path, listed: &Fingerprint) -> Result<Manifest, Fault> {
+        let output = Hashing { inner: File::create_new(target)?, hash: Sha256::new(), written: 0 };
+        let mut archive = tar::Builder::new(GzEncoder::new(output, Compression::fast()));
+        let mut manifest = Manifest { archive: String::new(), files: Vec::new() };
+        for (path, bytes, ..) in listed {
+            let file = File::open(self.work.join(path))?;
+            let mut header = tar::Header::new_gnu();
+            header.set_size(*bytes);
+            header.set_mode(file.metadata()?.mode() & 0o755);
+            header.set_mtime(file.metadata()?.mtime().max(0) as u64);
+            let mut content = Hashing { inner: file.take(*bytes), hash: Sha256::new(), written: 0 };
+            archive.append_data(&mut header, path, &mut content)?;
+            if content.written != *bytes {
+                return Err(Fault::Moving(path.clone()));
+            }
+            let sha256 = hexadecimal(&content.hash.finalize());
+            manifest.files.push(ManifestFile { path: path.clone(), bytes: *bytes, sha256 });
+            if archive.get_ref().get_ref().written > self.largest {
+                return Err(Fault::TooBig);
+            }
+        }
+        let output = archive.into_inner()?.finish()?;
+        if output.written > self.largest {
+            return Err(Fault::TooBig);
+        }
+        output.inner.sync_all()?;
+        manifest.archive = hexadecimal(&output.hash.finalize());
+        Ok(manifest)
+    }
+}
+
+/// Passes bytes through and hashes them.
+struct Hashing<T> {
+    inner: T,
+    hash: Sha256,
+    written: u64,
+}
+
+impl<T: Write> Write for Hashing<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T: Read> Read for Hashing<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saver(work: &Path, store: &Path, largest: u64) -> Saver {
+        Saver::new(work, store, &["model".to_owned(), "state.txt".to_owned()], largest, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn two_generations_are_kept_and_nothing_is_saved_twice() {
+        let (work, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut saver = saver(work.path(), store.path(), 1 << 20);
+        assert_eq!(saver.finish(), Saved::Incomplete);
+        fs::create_dir(work.path().join("model")).unwrap();
+        fs::write(work.path().join("model/weights"), "w").unwrap();
+        for generation in 1..=4 {
+            fs::write(work.path().join("state.txt"), "x".repeat(generation)).unwrap();
+            assert_eq!(saver.finish(), Saved::Generation(generation as u64));
+            assert_eq!(saver.finish(), Saved::Unchanged);
+        }
+        assert_eq!(generations(store.path()), [4, 3]);
+        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn too_big_an_archive_is_told_and_the_last_good_one_kept() {
+        let (work, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(work.path().join("model")).unwrap();
+        fs::write(work.path().join("state.txt"), "x").unwrap();
+        let mut saver = saver(work.path(), store.path(), 1000);
+        assert_eq!(saver.finish(), Saved::Generation(1));
+        let noise: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        fs::write(work.path().join("model/weights"), noise).unwrap();
+        saver.finish();
+        assert_eq!(
+            saver.warnings,
+            ["checkpoint not saved: the archive would have more than 1000 bytes (checkPointMaxSize); the last good one is kept"]
+        );
+        assert_eq!(generations(store.path()), [1]);
+    }
+}

@@ -1,0 +1,338 @@
+//! Commands that look and change nothing: `show`, `best`, `list`, `logs`, `journal check`.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use protocol::exit;
+use serde_json::{Value, json};
+
+use super::arguments::{ListArguments, LogsArguments, ShowArguments, TaskArguments};
+use super::error::CliError;
+use super::open::Opened;
+use super::output::{Output, print, remark};
+use crate::report::{self, escape, escape_lines, number, point_json, seconds, table, width};
+use crate::state::{AttemptKey, PointId, PointState, State};
+use crate::task::Task;
+
+/// Most bytes of a log that are printed; logs are kept below it.
+const LARGEST_LOG: u64 = 64 << 20;
+
+/// Rows of points for people.
+pub(super) fn point_table(task: &Task, points: &[&PointState]) -> String {
+    let segmented = !task.segments.is_empty();
+    let mut header = vec!["id"];
+    if segmented {
+        header.push("segment");
+    }
+    header.extend(["status", "loss", "attempts", "time", "point"]);
+    let rows: Vec<Vec<String>> = points
+        .iter()
+        .map(|point| {
+            let mut row = vec![point.id.to_string()];
+            if segmented {
+                row.push(task.segment_name(point.segment).unwrap_or("?").to_owned());
+            }
+            let time: f64 = point.attempts.iter().map(|attempt| attempt.seconds).sum();
+            let values: Vec<String> = point
+                .point
+                .0
+                .iter()
+                .map(|(key, value)| {
+                    let value = value.as_f64().filter(|_| value.is_f64()).map_or_else(|| value.to_string(), number);
+                    format!("{}={}", escape(key), escape(&value))
+                })
+                .collect();
+            row.extend([
+                point.word().to_owned(),
+                point.loss().map_or_else(|| "-".to_owned(), |loss| number(loss.get())),
+                point.attempts.len().to_string(),
+                seconds(time),
+                values.join(" "),
+            ]);
+            row
+        })
+        .collect();
+    table(&header, &rows, width())
+}
+
+struct Shown<'a> {
+    task: &'a Task,
+    state: &'a State,
+    status: &'static str,
+}
+
+impl Output for Shown<'_> {
+    fn json(&self) -> Value {
+        report::show(self.task, self.state, self.status)
+    }
+
+    fn text(&self) -> String {
+        let document = self.json();
+        let count = |word: &str| document["counts"][word].as_u64().unwrap_or(0);
+        let mut text = format!(
+            "{}: {}, {} points: {} done, {} failed, {} running, {} pending\n",
+            escape(&self.task.name),
+            document["status"].as_str().unwrap_or("?"),
+            count("points"),
+            count("done"),
+            count("failed"),
+            count("running"),
+            count("pending")
+        );
+        if let Some(reason) = document["reason"].as_str() {
+            text.push_str(&format!("{}\n", escape(reason)));
+        }
+        let points: Vec<&PointState> = self.state.points.iter().collect();
+        text.push_str(&point_table(self.task, &points));
+        text
+    }
+}
+
+struct OnePoint<'a> {
+    task: &'a Task,
+    point: &'a PointState,
+}
+
+impl Output for OnePoint<'_> {
+    fn json(&self) -> Value {
+        point_json(self.task, self.point, None)
+    }
+
+    fn text(&self) -> String {
+        let mut text = point_table(self.task, &[self.point]);
+        let values = serde_json::to_string_pretty(&self.point.point).unwrap_or_default();
+        text.push_str(&format!("{}\n", escape_lines(&values)));
+        for (index, attempt) in self.point.attempts.iter().enumerate() {
+            let reason = attempt.status.reason().map(|reason| format!(": {}", escape(reason))).unwrap_or_default();
+            text.push_str(&format!(
+                "attempt {}: {} after {} in evaluation job {}{reason}\n",
+                index + 1,
+                attempt.status.word(),
+                seconds(attempt.seconds),
+                attempt.job
+            ));
+        }
+        text
+    }
+}
+
+pub(super) fn show(arguments: &ShowArguments) -> Result<u8, CliError> {
+    let opened = Opened::read(&arguments.directory)?;
+    let state = opened.truthful_state();
+    if let Some(id) = arguments.point {
+        let point = find(&state, id)?;
+        print(&OnePoint { task: &opened.task, point }, arguments.json)?;
+    } else {
+        print(&Shown { task: &opened.task, state: &state, status: opened.status() }, arguments.json)?;
+    }
+    Ok(exit::DONE)
+}
+
+fn find(state: &State, id: u32) -> Result<&PointState, CliError> {
+    state.point(PointId(id)).ok_or_else(|| {
+        CliError::Usage(format!("there is no point {id}; the task has points 1 to {}", state.points.len()))
+    })
+}
+
+struct Best<'a> {
+    task: &'a Task,
+    state: &'a State,
+}
+
+impl Output for Best<'_> {
+    fn json(&self) -> Value {
+        let document = report::show(self.task, self.state, "");
+        let mut best = document["best"].clone();
+        if let (Some(best), Some(segments)) = (best.as_object_mut(), document.get("best_of_segments")) {
+            best.insert("best_of_segments".to_owned(), segments.clone());
+        }
+        best
+    }
+
+    fn text(&self) -> String {
+        let ranking = self.state.ranking();
+        let mut text = String::new();
+        for segment in self.task.segment_ids() {
+            let Some(point) = ranking.iter().find(|point| point.segment == segment) else { continue };
+            if let Some(name) = self.task.segment_name(segment) {
+                text.push_str(&format!("segment {name}: "));
+            }
+            let loss = point.loss().map_or(f64::NAN, protocol::Loss::get);
+            let values = serde_json::to_string_pretty(&point.point).unwrap_or_default();
+            text.push_str(&format!("point {}, loss {}\n{}\n", point.id, number(loss), escape_lines(&values)));
+        }
+        text
+    }
+}
+
+pub(super) fn best(arguments: &TaskArguments) -> Result<u8, CliError> {
+    let opened = Opened::read(&arguments.directory)?;
+    if opened.state.ranking().is_empty() {
+        return Err(CliError::Failed(format!(
+            "no point of `{}` has a loss yet; `hpo show {0}` shows where they stand",
+            arguments.directory.display()
+        )));
+    }
+    print(&Best { task: &opened.task, state: &opened.state }, arguments.json)?;
+    Ok(exit::DONE)
+}
+
+struct Listed(Vec<Value>);
+
+impl Output for Listed {
+    fn json(&self) -> Value {
+        json!(self.0)
+    }
+
+    fn text(&self) -> String {
+        let cell = |task: &Value, key: &str| match &task[key] {
+            Value::String(text) => escape(text),
+            Value::Number(value) => value.as_f64().map_or_else(String::new, number),
+            _ => "-".to_owned(),
+        };
+        let keys = ["status", "points", "done", "failed", "best", "name", "directory"];
+        let rows: Vec<Vec<String>> =
+            self.0.iter().map(|task| keys.iter().map(|key| cell(task, key)).collect()).collect();
+        if rows.is_empty() { "no tasks here\n".to_owned() } else { table(&keys, &rows, width()) }
+    }
+}
+
+pub(super) fn list(arguments: &ListArguments) -> Result<u8, CliError> {
+    let root = &arguments.directory;
+    let entries = fs::read_dir(root).map_err(|source| CliError::Usage(format!("`{}`: {source}", root.display())))?;
+    let mut directories: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    directories.sort();
+    directories.insert(0, root.clone());
+    let mut tasks = Vec::new();
+    for directory in directories.into_iter().filter(|directory| directory.join("task.json").is_file()) {
+        match Opened::read(&directory) {
+            Ok(opened) => {
+                let document = report::show(&opened.task, &opened.truthful_state(), opened.status());
+                tasks.push(json!({
+                    "name": opened.task.name,
+                    "directory": directory.display().to_string(),
+                    "status": document["status"],
+                    "points": document["counts"]["points"],
+                    "done": document["counts"]["done"],
+                    "failed": document["counts"]["failed"],
+                    "best": document["best"]["loss"],
+                }));
+            }
+            // A `task.json` of a user is not a task directory of ours.
+            Err(_) if !directory.join("journal").exists() => {}
+            Err(error) => {
+                remark(&error.to_string());
+                tasks.push(json!({
+                    "name": null, "directory": directory.display().to_string(), "status": "unreadable",
+                    "points": null, "done": null, "failed": null, "best": null,
+                }));
+            }
+        }
+    }
+    print(&Listed(tasks), arguments.json)?;
+    Ok(exit::DONE)
+}
+
+struct Logs {
+    stdout: String,
+    stderr: String,
+    directory: String,
+}
+
+impl Output for Logs {
+    fn json(&self) -> Value {
+        json!({"stdout": self.stdout, "stderr": self.stderr, "directory": self.directory})
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, log) in [("standard output", &self.stdout), ("standard error", &self.stderr)] {
+            if !log.is_empty() {
+                text.push_str(&format!("--- {name} ---\n{}", escape_lines(log)));
+                if !log.ends_with('\n') {
+                    text.push('\n');
+                }
+            }
+        }
+        if text.is_empty() { "nothing was printed\n".to_owned() } else { text }
+    }
+}
+
+pub(super) fn logs(arguments: &LogsArguments) -> Result<u8, CliError> {
+    let opened = Opened::read(&arguments.directory)?;
+    let directory = match (arguments.steering, arguments.point) {
+        (Some(number), _) => opened.directory.steering(number).join(".hpo"),
+        (None, id) => {
+            let point = find(&opened.state, id.unwrap_or(0))?;
+            let attempts = point.attempts.len() as u32;
+            let attempt = arguments.attempt.unwrap_or(attempts);
+            if attempt == 0 || attempt > attempts {
+                return Err(CliError::Usage(format!("point {} has {attempts} attempts, found {attempt}", point.id)));
+            }
+            opened.directory.attempt(AttemptKey { point: point.id, attempt })
+        }
+    };
+    if !directory.is_dir() {
+        return Err(CliError::Usage(format!("there are no logs in `{}`", directory.display())));
+    }
+    let logs = Logs {
+        stdout: read_log(&directory.join("stdout.log")),
+        stderr: read_log(&directory.join("stderr.log")),
+        directory: directory.display().to_string(),
+    };
+    print(&logs, arguments.json)?;
+    Ok(exit::DONE)
+}
+
+fn read_log(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        let _ = file.take(LARGEST_LOG).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+struct Checked {
+    records: usize,
+    bytes: u64,
+    torn: u64,
+    overtaken: usize,
+    starts: u32,
+}
+
+impl Output for Checked {
+    fn json(&self) -> Value {
+        json!({
+            "sound": true, "records": self.records, "bytes": self.bytes, "torn_bytes": self.torn,
+            "overtaken_records": self.overtaken, "starts": self.starts,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("sound: {} records, {} bytes, {} starts\n", self.records, self.bytes, self.starts);
+        if self.torn > 0 {
+            text.push_str(&format!(
+                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start\n",
+                self.torn
+            ));
+        }
+        if self.overtaken > 0 {
+            text.push_str(&format!("{} records of an overtaken hpo are ignored\n", self.overtaken));
+        }
+        text
+    }
+}
+
+pub(super) fn check(arguments: &TaskArguments) -> Result<u8, CliError> {
+    let opened = Opened::read(&arguments.directory)?;
+    let checked = Checked {
+        records: opened.contents.records.len(),
+        bytes: opened.contents.valid_bytes,
+        torn: opened.contents.torn_bytes,
+        overtaken: opened.contents.overtaken,
+        starts: opened.state.starts,
+    };
+    print(&checked, arguments.json)?;
+    Ok(exit::DONE)
+}

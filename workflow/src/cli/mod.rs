@@ -1,0 +1,53 @@
+//! The command line of `hpo`.
+
+mod arguments;
+mod error;
+mod inspect;
+mod open;
+mod output;
+mod run;
+mod stop;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command, JournalCommand};
+pub(crate) use error::CliError;
+
+/// The whole program; `arguments` begin with the program's name. Returns the exit code.
+#[must_use]
+pub fn main(arguments: &[OsString]) -> u8 {
+    if arguments.get(1).is_some_and(|argument| argument == crate::runner::SUBCOMMAND) {
+        return crate::runner::main(&arguments[2..]);
+    }
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no errors.
+            return if error.use_stderr() { protocol::exit::USAGE } else { protocol::exit::DONE };
+        }
+    };
+    let done = match parsed.command {
+        Command::Run(arguments) => run::run(*arguments),
+        Command::Retry(arguments) => run::retry(&arguments),
+        Command::Show(arguments) => inspect::show(&arguments),
+        Command::Best(arguments) => inspect::best(&arguments),
+        Command::List(arguments) => inspect::list(&arguments),
+        Command::Logs(arguments) => inspect::logs(&arguments),
+        Command::Kill(arguments) => stop::kill(&arguments),
+        Command::Journal { command: JournalCommand::Check(arguments) } => inspect::check(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.exit_code();
+            if !error.is_broken_pipe() {
+                let _ = writeln!(std::io::stderr(), "hpo: {error}");
+            }
+            code
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Opening a task directory: to look, or to work.
+
+use std::path::{Path, PathBuf};
+
+use crate::journal::{self, Contents};
+use crate::state::{AttemptStatus, Event, State};
+use crate::task::{Settings, Task, TaskDirectory};
+
+use super::error::CliError;
+
+/// A task and its state.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) directory: TaskDirectory,
+    pub(super) task: Task,
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    pub(super) contents: Contents,
+}
+
+/// The absolute form of a path, without asking the file system about links.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|source| CliError::io(format!("`{}`", path.display()), source))
+}
+
+impl Opened {
+    /// Reads a task without changing anything, also while it is running.
+    pub(super) fn read(path: &Path) -> Result<Opened, CliError> {
+        let directory = TaskDirectory::new(absolute(path)?);
+        if !directory.exists() {
+            return Err(CliError::Usage(format!(
+                "`{}` is not a task directory: it has no `task.json`; `hpo list` shows the tasks in a directory",
+                path.display()
+            )));
+        }
+        let (task, settings, digest) = Task::read(&directory)?;
+        let path = directory.journal();
+        let contents = if path.exists() {
+            journal::read(&path)?
+        } else if has_points(&directory) {
+            return Err(CliError::Usage(format!(
+                "task `{}` has points but no journal; restore `journal` from a copy",
+                directory.root().display()
+            )));
+        } else {
+            journal::parse(&path, b"")?
+        };
+        let state = replay(&path, &contents, &settings)?;
+        if contents.records.is_empty() && has_points(&directory) {
+            return Err(CliError::Usage(format!(
+                "task `{}` has points but an empty journal; restore `journal` from a copy",
+                directory.root().display()
+            )));
+        }
+        if let Some((_, recorded)) = &state.created
+            && *recorded != digest
+        {
+            return Err(CliError::Usage(format!(
+                "`{}` was changed after the task began; restore it, or begin a new task with another `--taskDir`",
+                directory.task_file().display()
+            )));
+        }
+        Ok(Opened { directory, task, settings, state, contents })
+    }
+
+    /// One word for where the task stands, if it has not ended: does anybody work on it?
+    pub(super) fn status(&self) -> &'static str {
+        if journal::holder(self.directory.root()).is_some() {
+            return "running";
+        }
+        let alive = self.state.running.iter().any(|key| {
+            crate::runner::read_claim(&self.directory.attempt(*key))
+                .is_some_and(|claim| claim.liveness() == crate::host::Liveness::Alive)
+        });
+        // Without a manager, evaluations that run go on; a new start adopts them.
+        if alive { "unattended" } else { "interrupted" }
+    }
+
+    /// The state in which attempts without a living process are no longer shown as running.
+    pub(super) fn truthful_state(&self) -> State {
+        let mut state = self.state.clone();
+        if journal::holder(self.directory.root()).is_none() {
+            for key in self.state.running.clone() {
+                let dead = crate::runner::read_claim(&self.directory.attempt(key))
+                    .is_none_or(|claim| claim.liveness() == crate::host::Liveness::Dead);
+                if dead && let Some(point) = state.points.get_mut(key.point.0 as usize - 1)
+                    && let Some(attempt) = point.attempts.last_mut()
+                {
+                    attempt.status = AttemptStatus::Lost { reason: "its process is gone".to_owned() };
+                }
+            }
+        }
+        state
+    }
+}
+
+fn has_points(directory: &TaskDirectory) -> bool {
+    std::fs::read_dir(directory.points()).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Replays a journal.
+pub(super) fn replay(path: &Path, contents: &Contents, settings: &Settings) -> Result<State, CliError> {
+    let mut state = State::new(settings.retry);
+    for record in &contents.records {
+        let event: Event = serde_json::from_str(&record.json).map_err(|error| CliError::Unknown {
+            path: path.to_owned(),
+            record: record.sequence,
+            reason: error.to_string(),
+        })?;
+        state.apply(&event).map_err(|source| CliError::Illegal {
+            path: path.to_owned(),
+            record: record.sequence,
+            source,
+        })?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,163 @@
+//! From a point to the order of its runner.
+
+use std::io;
+use std::path::Path;
+
+use protocol::task_options::InputFormat;
+use protocol::{EvaluationInput, environment, limits};
+use serde_json::{Value, json};
+
+use crate::backend::MARK;
+use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
+use crate::state::{AttemptKey, State};
+use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name};
+
+/// Names of the environment that a reserved key of a point must not replace.
+const OWN: [&str; 7] = [
+    environment::TASK,
+    environment::SEGMENT,
+    environment::POINT_ID,
+    environment::ATTEMPT,
+    environment::REPORT_FILE,
+    environment::DECISION_FILE,
+    environment::CHECKPOINT_DIR,
+];
+
+/// The command lines that a task would run, and warnings about them; for the plan and before the start.
+pub(crate) fn plan_orders(task: &Task, settings: &Settings) -> (Vec<String>, Vec<String>) {
+    let (mut commands, mut warnings) = (Vec::new(), Vec::new());
+    for segment in task.segment_ids() {
+        let placeholders = placeholders(task, segment, 1);
+        let names = [settings.meta.as_deref(), settings.metrics.as_deref(), Some(settings.output.as_str())];
+        for (index, text) in [Some(settings.evaluation_exec.as_str())].into_iter().chain(names).enumerate() {
+            let Some(text) = text else { continue };
+            let expanded = placeholders.expand(text);
+            if index == 0 {
+                commands.push(expanded.command);
+            }
+            for warning in expanded.warnings {
+                let warning = format!("evaluation: {warning}");
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+    }
+    (commands, warnings)
+}
+
+fn placeholders(task: &Task, segment: Option<protocol::SegmentId>, job: u32) -> Placeholders {
+    let names: Option<Vec<String>> =
+        task.training_files(segment).map(|files| files.iter().map(|file| link_name(file).to_owned()).collect());
+    Placeholders::evaluation(task.segment_name(segment), names.as_deref(), job)
+}
+
+/// Makes the directory of an attempt with its order.
+pub(super) fn prepare(
+    directory: &TaskDirectory,
+    task: &Task,
+    settings: &Settings,
+    state: &State,
+    path: &str,
+    key: AttemptKey,
+) -> io::Result<()> {
+    let at = directory.attempt(key);
+    std::fs::create_dir_all(&at)?;
+    order(directory, task, settings, state, path, key).write(&at)
+}
+
+fn order(
+    directory: &TaskDirectory,
+    task: &Task,
+    settings: &Settings,
+    state: &State,
+    path: &str,
+    key: AttemptKey,
+) -> Order {
+    let point = state.point(key.point).expect("an attempt belongs to a point");
+    let attempt = point.attempts.last().expect("its intent is recorded");
+    let at = directory.attempt(key);
+    let placeholders = placeholders(task, point.segment, attempt.job);
+    let expand = |text: &str| placeholders.expand(text).command;
+    let segment = task.segment_name(point.segment);
+    let checkpoints = directory.checkpoints(key.point);
+    let payload_checkpoints = checkpoints.join("payload");
+    let text = |path: &Path| path.display().to_string();
+
+    let mut variables: Vec<(String, String)> = point
+        .point
+        .0
+        .iter()
+        .filter_map(|(key, value)| {
+            let name = format!("HPO_{}", key.strip_prefix(limits::RESERVED_PREFIX)?.to_ascii_uppercase());
+            let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (!OWN.contains(&name.as_str()) && !value.contains('\0')).then_some((name, value))
+        })
+        .collect();
+    let own = [
+        (environment::TASK, task.name.clone()),
+        (environment::POINT_ID, key.point.to_string()),
+        (environment::ATTEMPT, key.attempt.to_string()),
+        (environment::REPORT_FILE, text(&at.join("report.jsonl"))),
+        (environment::DECISION_FILE, text(&at.join("decision"))),
+        (environment::CHECKPOINT_DIR, text(&payload_checkpoints)),
+        (MARK, text(&at)),
+        ("PATH", path.to_owned()),
+    ];
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(segment) = segment {
+        variables.push((environment::SEGMENT.to_owned(), segment.to_owned()));
+    }
+
+    let metrics = settings.metrics.as_deref().map(|name| {
+        let file = expand(name);
+        // The names of the PanDA job wrapper: task, serial number of the job, iteration within the job.
+        let prefix = segment.map(|segment| format!("{segment}.")).unwrap_or_default();
+        let archive_name =
+            format!("{prefix}{}.metrics.{:06}.tgz_{}", task.id, attempt.job, attempt.index_in_job);
+        let base = file.rsplit('/').next().unwrap_or(&file);
+        let member = format!("{base}_{}", key.point);
+        MetricsOrder { member, archive: directory.metrics().join(&archive_name), archive_name, file }
+    });
+    Order {
+        task: task.id.clone(),
+        point: key.point,
+        attempt: key.attempt,
+        launch: Launch {
+            command: expand(&settings.evaluation_exec),
+            work_directory: at.join("workDir"),
+            log_directory: at.clone(),
+            environment: variables,
+            timeout: settings.evaluation_timeout,
+            grace: settings.grace,
+        },
+        sandbox: directory.sandbox(),
+        sandbox_files: task.sandbox.clone(),
+        input: settings.input.clone(),
+        input_content: input(settings, point.segment, &point.point),
+        training: task.training_files(point.segment).map(|files| (settings.training_data.clone(), files.to_vec())),
+        output: expand(&settings.output),
+        meta: settings.meta.as_deref().map(expand),
+        metrics,
+        checkpoint: settings.checkpoint.as_ref().map(|settings| CheckpointOrder {
+            paths: settings.paths.clone(),
+            load_as: settings.load_as.clone(),
+            interval: settings.interval,
+            largest: settings.largest,
+        }),
+        checkpoints,
+        payload_checkpoints,
+    }
+}
+
+fn input(settings: &Settings, segment: Option<protocol::SegmentId>, point: &protocol::Point) -> Value {
+    let mut point = point.clone();
+    if settings.strip_reserved {
+        point.0.retain(|key, _| !protocol::point::is_reserved(key));
+    }
+    match settings.input_format {
+        InputFormat::Pair => json!(EvaluationInput::new(segment, point)),
+        InputFormat::Plain => json!(point),
+    }
+}

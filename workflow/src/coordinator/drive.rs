@@ -1,0 +1,407 @@
+//! One manager at work on one task.
+//!
+//! Each turn: what ended is taken in, what follows from it is decided, all of it is committed as one group, and only then acted
+//! upon and shown. Between turns the manager sleeps until a runner ends, a signal comes, or a second has passed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+
+use super::plan;
+use super::steering::{Answer, Context, SteeringRun};
+use crate::backend::{Backend, Job, JobState};
+use crate::host::boot_id;
+use crate::journal::{Journal, WriteError};
+use crate::runner::{RunnerResult, read_result};
+use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, State, TaskEnd};
+use crate::task::{Settings, Task, TaskDirectory};
+
+/// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
+const POINTS_PER_RECORD: usize = 200;
+/// Longest sleep between two turns.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two attempts to write to a full disk.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why the manager had to stop.
+#[derive(Debug, Error)]
+pub(crate) enum CoordinatorError {
+    #[error(transparent)]
+    Journal(#[from] WriteError),
+    #[error("the manager cannot wait for its runners: {0}")]
+    Wait(io::Error),
+}
+
+/// How the manager's work on a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// The task is over; its state says how.
+    Over,
+    /// The user interrupted; the task can be resumed.
+    Interrupted,
+}
+
+/// Is told what happens, after it is in the journal.
+pub(crate) trait Observer {
+    /// Something happened to the task.
+    fn event(&mut self, event: &Event, state: &State);
+    /// A remark for the user.
+    fn note(&mut self, text: &str);
+    /// Called once a turn.
+    fn tick(&mut self, state: &State);
+}
+
+/// The manager.
+pub(crate) struct Coordinator<'a> {
+    pub(crate) directory: &'a TaskDirectory,
+    pub(crate) task: &'a Task,
+    pub(crate) settings: &'a Settings,
+    pub(crate) state: State,
+    pub(crate) journal: Journal,
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) observer: &'a mut dyn Observer,
+    pub(crate) executable: PathBuf,
+    /// `PATH` of steering and payloads.
+    pub(crate) path: String,
+    /// How often the user asked to stop.
+    pub(crate) interrupts: Arc<AtomicUsize>,
+    /// Becomes readable with every signal.
+    pub(crate) waker: std::os::unix::net::UnixStream,
+    /// Attempts on other hosts are given up.
+    pub(crate) take_over: bool,
+    pub(crate) flow: Flow,
+}
+
+/// What the manager remembers between turns and may forget.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    steering: Option<SteeringRun>,
+    batch: Vec<Event>,
+    notes: Vec<String>,
+    /// Requests to end that running attempts have been sent.
+    cancelled: usize,
+    /// After losses through no fault of the payload: when to try again, and how many there were in a row.
+    hold: Option<Instant>,
+    lost_in_a_row: u32,
+    /// Attempts on other hosts at the last look.
+    elsewhere: usize,
+    results_written: Option<Instant>,
+}
+
+impl std::fmt::Debug for Coordinator<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coordinator").field("task", &self.task.name).field("flow", &self.flow).finish_non_exhaustive()
+    }
+}
+
+impl Coordinator<'_> {
+    /// Works until the task is over or the user interrupts.
+    ///
+    /// # Errors
+    /// When the journal cannot be written any more. Running attempts go on; the next start finds them.
+    pub(crate) fn run(&mut self) -> Result<Halt, CoordinatorError> {
+        if self.state.end.is_some() {
+            return Ok(Halt::Over);
+        }
+        loop {
+            self.collect_attempts();
+            self.collect_steering();
+            let interrupted = self.interrupts.load(Ordering::Relaxed);
+            let killed = self.directory.kill_request().exists();
+            let mut starts = Vec::new();
+            if interrupted > 0 || killed {
+                self.wind_down(interrupted.max(1));
+            } else {
+                self.decide_starts(&mut starts);
+                let segments = self.task.segment_ids();
+                if self.flow.steering.is_none()
+                    && let Some(end) = plan::end(&self.state, self.settings, &segments)
+                {
+                    self.push(Event::Ended { end, time: now() });
+                }
+            }
+            if killed && self.state.running.is_empty() && self.state.end.is_none() {
+                self.push(Event::Ended { end: TaskEnd::Killed, time: now() });
+            }
+            self.commit()?;
+            for key in starts {
+                self.submit(key);
+            }
+            if self.state.end.is_some() {
+                let _ = std::fs::remove_file(self.directory.kill_request());
+                return Ok(Halt::Over);
+            }
+            // What runs on other hosts cannot be asked to end; it is left to a manager there.
+            if interrupted > 0 && self.state.running.len() <= self.flow.elsewhere {
+                return Ok(Halt::Interrupted);
+            }
+            if interrupted == 0 && !killed && !self.may_start_at_once() {
+                self.start_steering()?;
+            }
+            self.observer.tick(&self.state);
+            self.write_results(false);
+            if !self.flow.batch.is_empty() || self.may_start_at_once() {
+                continue;
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Whether the next turn has attempts to start without anything else happening.
+    fn may_start_at_once(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) == 0
+            && self.flow.hold.is_none()
+            && !self.directory.kill_request().exists()
+            && plan::next_start(&self.state, self.settings).is_some()
+    }
+
+    /// Applies an event and puts it into the group to be committed.
+    fn push(&mut self, event: Event) {
+        self.state.apply(&event).expect("the manager makes legal events only");
+        self.flow.batch.push(event);
+    }
+
+    fn commit(&mut self) -> Result<(), CoordinatorError> {
+        if !self.flow.batch.is_empty() {
+            let texts: Vec<String> = self
+                .flow
+                .batch
+                .iter()
+                .map(|event| serde_json::to_string(event).expect("events are plain data"))
+                .collect();
+            let mut told = false;
+            loop {
+                match self.journal.commit(&texts) {
+                    Ok(()) => break,
+                    // Running attempts go on meanwhile, and nothing that was not committed is acted upon.
+                    Err(WriteError::Full { path }) if self.interrupts.load(Ordering::Relaxed) < 2 => {
+                        if !told {
+                            let path = path.display();
+                            self.observer.note(&format!(
+                                "no space left for the journal `{path}`; nothing new is started until there is, running evaluations go on"
+                            ));
+                            told = true;
+                        }
+                        std::thread::sleep(FULL_DISK_PAUSE);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            for event in std::mem::take(&mut self.flow.batch) {
+                self.observer.event(&event, &self.state);
+            }
+        }
+        for note in std::mem::take(&mut self.flow.notes) {
+            self.observer.note(&note);
+        }
+        Ok(())
+    }
+
+    fn job(&self, key: AttemptKey) -> Job {
+        Job { key, directory: self.directory.attempt(key) }
+    }
+
+    fn collect_attempts(&mut self) {
+        self.flow.elsewhere = 0;
+        let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
+        for (job, found) in jobs.iter().zip(self.backend.poll(&jobs)) {
+            match found {
+                JobState::Running => {}
+                JobState::Ended => {
+                    let result = self.result_of(job);
+                    if result.is_none() && self.flow.cancelled > 0 {
+                        // The request to end may reach a runner before it can answer it.
+                        self.backend.sweep(&job.directory);
+                        self.end_attempt(job.key, AttemptEnd::Stopped, 0.0);
+                        continue;
+                    }
+                    self.finish(job.key, result, "its runner ended without a result");
+                }
+                JobState::Elsewhere(host) => {
+                    self.flow.elsewhere += 1;
+                    let result = self.result_of(job);
+                    if result.is_some() || self.take_over {
+                        self.finish(job.key, result, &format!("it ran on host `{host}` and was given up"));
+                    }
+                }
+                JobState::NotStarted => match self.boot_of(job.key) {
+                    // After a new boot nobody can say whether a claim was lost with the power.
+                    Some(boot) if boot != boot_id() => {
+                        let result = self.result_of(job);
+                        self.finish(job.key, result, "the machine was started anew");
+                    }
+                    _ if self.directory.kill_request().exists() || self.interrupts.load(Ordering::Relaxed) > 0 => {
+                        let end = AttemptEnd::Stopped;
+                        self.end_attempt(job.key, end, 0.0);
+                    }
+                    _ => self.submit(job.key),
+                },
+            }
+        }
+    }
+
+    fn boot_of(&self, key: AttemptKey) -> Option<String> {
+        match &self.state.point(key.point)?.attempts.last()?.status {
+            AttemptStatus::Running { boot_id } => Some(boot_id.clone()),
+            _ => None,
+        }
+    }
+
+    /// The result that a runner left, if it is that of this attempt of this task.
+    fn result_of(&self, job: &Job) -> Option<RunnerResult> {
+        read_result(&job.directory).filter(|result| {
+            result.task == self.task.id && result.point == job.key.point && result.attempt == job.key.attempt
+        })
+    }
+
+    fn finish(&mut self, key: AttemptKey, result: Option<RunnerResult>, otherwise: &str) {
+        if let Some(result) = result {
+            for warning in &result.warnings {
+                self.flow.notes.push(format!("{key}: {warning}"));
+            }
+            self.end_attempt(key, result.end, result.seconds);
+        } else {
+            // Its payload may still run, without anybody to watch it.
+            self.backend.sweep(&self.directory.attempt(key));
+            self.end_attempt(key, AttemptEnd::Lost { reason: otherwise.to_owned() }, 0.0);
+        }
+    }
+
+    fn end_attempt(&mut self, key: AttemptKey, end: AttemptEnd, seconds: f64) {
+        if matches!(end, AttemptEnd::Lost { .. }) {
+            let pause = Duration::from_millis(100 << self.flow.lost_in_a_row.min(9));
+            self.flow.lost_in_a_row += 1;
+            self.flow.hold = Some(Instant::now() + pause);
+        } else {
+            self.flow.lost_in_a_row = 0;
+            self.flow.hold = None;
+        }
+        let AttemptKey { point, attempt } = key;
+        self.push(Event::AttemptEnded { point, attempt, end, seconds, time: now() });
+    }
+
+    fn decide_starts(&mut self, starts: &mut Vec<AttemptKey>) {
+        if self.flow.hold.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.flow.hold = None;
+        while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
+            let AttemptKey { point, attempt } = key;
+            self.push(Event::Intent { point, attempt, job, boot_id: boot_id() });
+            starts.push(key);
+        }
+    }
+
+    fn submit(&mut self, key: AttemptKey) {
+        let job = self.job(key);
+        let prepared =
+            super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
+                .and_then(|()| self.backend.submit(&job));
+        if let Err(error) = prepared {
+            self.end_attempt(key, AttemptEnd::Lost { reason: format!("it could not be started: {error}") }, 0.0);
+        }
+    }
+
+    fn collect_steering(&mut self) {
+        if !self.flow.steering.as_mut().is_some_and(SteeringRun::is_over) {
+            return;
+        }
+        let Some(run) = self.flow.steering.take() else { return };
+        match run.answer(self.task, self.settings, &self.state) {
+            Answer::Points(points, remarks) => {
+                self.flow.notes.extend(remarks);
+                let (number, asked) = (run.number, run.asked);
+                let mut parts: Vec<Vec<NewPoint>> =
+                    points.chunks(POINTS_PER_RECORD).map(<[NewPoint]>::to_vec).collect();
+                if parts.is_empty() {
+                    parts.push(Vec::new());
+                }
+                for points in parts {
+                    self.push(Event::Iteration { number, asked, points });
+                }
+            }
+            Answer::Failure(reason) => self.push(Event::SteeringFailed { number: run.number, reason }),
+        }
+    }
+
+    fn start_steering(&mut self) -> Result<(), CoordinatorError> {
+        if self.flow.steering.is_some() {
+            return Ok(());
+        }
+        let segments = self.task.segment_ids();
+        let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else { return Ok(()) };
+        let context = Context {
+            directory: self.directory,
+            task: self.task,
+            settings: self.settings,
+            executable: &self.executable,
+            path: &self.path,
+        };
+        let number = self.state.iterations + 1;
+        match SteeringRun::start(context, &self.state, number, asked) {
+            Ok(run) => self.flow.steering = Some(run),
+            Err(error) => {
+                self.push(Event::SteeringFailed { number, reason: format!("it cannot be started: {error}") });
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing new is started; running attempts are asked to save a checkpoint and end, and asked again to end at once.
+    fn wind_down(&mut self, requests: usize) {
+        if let Some(run) = self.flow.steering.take() {
+            run.abandon();
+        }
+        if self.flow.cancelled < requests {
+            self.flow.cancelled = requests;
+            for key in self.state.running.clone() {
+                self.backend.cancel(&self.job(key));
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<(), CoordinatorError> {
+        let hold = self.flow.hold.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = hold.map_or(TICK, |hold| hold.min(TICK));
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.waker.as_fd()];
+        let steering = self.flow.steering.as_ref();
+        let blind = steering.is_some_and(|run| run.descriptor.is_none());
+        descriptors.extend(steering.and_then(|run| run.descriptor.as_ref()).map(AsFd::as_fd));
+        let timeout = if blind { timeout.min(Duration::from_millis(50)) } else { timeout };
+        self.backend.wait(&descriptors, timeout).map_err(CoordinatorError::Wait)?;
+        let mut buffer = [0; 64];
+        while matches!(io::Read::read(&mut &self.waker, &mut buffer), Ok(count) if count > 0) {}
+        Ok(())
+    }
+
+    /// Writes `results.json`, not more often than every five seconds unless it is the last time.
+    pub(crate) fn write_results(&mut self, last: bool) {
+        let due = self.flow.results_written.is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
+        if !last && (!due || self.state.points.is_empty()) {
+            return;
+        }
+        self.flow.results_written = Some(Instant::now());
+        let text = crate::report::results(self.task, &self.state).to_string() + "\n";
+        let written = crate::files::write_whole(
+            &self.directory.results(),
+            text.as_bytes(),
+            if last { crate::files::Durability::PowerCut } else { crate::files::Durability::Crash },
+        );
+        if let Err(error) = written
+            && last
+        {
+            self.observer.note(&format!("results.json cannot be written: {error}; `hpo show` has the results"));
+        }
+    }
+}
+
+/// Seconds since 1970, for people only.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

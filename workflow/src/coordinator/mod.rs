@@ -1,0 +1,10 @@
+//! The loop that connects steering, the journal and a backend.
+
+mod attempts;
+mod drive;
+mod plan;
+mod steering;
+
+pub(crate) use attempts::plan_orders;
+pub(crate) use drive::{Coordinator, CoordinatorError, Flow, Halt, Observer, now};
+pub(crate) use plan::points_to_ask;

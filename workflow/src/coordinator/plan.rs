@@ -1,0 +1,270 @@
+//! The scheduling rule, as pure functions of state and settings.
+//!
+//! Steering runs whenever a segment that still lacks points has fewer than `minUnevaluatedPoints` unevaluated ones (none, if
+//! that is 0), and is asked for `nPointsPerIteration − minUnevaluatedPoints`, at most what `maxPoints` leaves. Points are
+//! started, fewest attempts first, while there are free slots and evaluation jobs.
+
+use protocol::SegmentId;
+
+use crate::state::{AttemptKey, State, TaskEnd};
+use crate::task::Settings;
+
+/// Runs of steering that may fail one after the other before the task fails.
+pub(crate) const STEERING_RETRIES: usize = 3;
+
+/// The next attempt to start, and the evaluation job it belongs to.
+pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptKey, u32)> {
+    if state.end.is_some() {
+        return None;
+    }
+    state.segments.values().find_map(|segment| {
+        if segment.running >= settings.slots {
+            return None;
+        }
+        let (tries, point) = *segment.ready.first()?;
+        let job = match segment.idle_jobs.first() {
+            Some(job) => *job,
+            None if segment.counted_jobs < settings.max_jobs => state.jobs.len() as u32 + 1,
+            None => return None,
+        };
+        Some((AttemptKey { point, attempt: tries + 1 }, job))
+    })
+}
+
+/// How many points steering is to be asked for now; `None` if it is not to be run.
+pub(crate) fn points_to_ask(state: &State, settings: &Settings, segments: &[Option<SegmentId>]) -> Option<u32> {
+    if state.end.is_some() || state.exhausted || state.steering_failures.len() > STEERING_RETRIES {
+        return None;
+    }
+    let threshold = settings.min_unevaluated.max(1);
+    let mut most = 0;
+    for id in segments {
+        let (generated, open, stuck) = state.segments.get(id).map_or((0, 0, false), |segment| {
+            let stuck = segment.counted_jobs >= settings.max_jobs && segment.idle_jobs.is_empty();
+            (segment.generated, segment.open, stuck)
+        });
+        if open < threshold && !stuck {
+            most = most.max(settings.max_points.saturating_sub(generated));
+        }
+    }
+    let wanted = settings.points_per_iteration - settings.min_unevaluated;
+    (most > 0).then(|| wanted.min(most))
+}
+
+/// Whether the task is over, when nothing runs and nothing more is to be started.
+pub(crate) fn end(state: &State, settings: &Settings, segments: &[Option<SegmentId>]) -> Option<TaskEnd> {
+    if state.end.is_some()
+        || !state.running.is_empty()
+        || next_start(state, settings).is_some()
+        || points_to_ask(state, settings, segments).is_some()
+    {
+        return None;
+    }
+    if state.steering_failures.len() > STEERING_RETRIES {
+        let reason = state.steering_failures.last().cloned().unwrap_or_default();
+        return Some(TaskEnd::Failed { reason: format!("steering failed {} times: {reason}", STEERING_RETRIES + 1) });
+    }
+    let left: u32 = state.segments.values().map(|segment| segment.open).sum();
+    let complete = segments.iter().all(|id| {
+        state.segments.get(id).is_some_and(|segment| segment.generated >= settings.max_points)
+    });
+    let reason = if left > 0 || (!complete && !state.exhausted) {
+        format!("maxEvaluationJobs ({}) are used up, {left} points were not evaluated", settings.max_jobs)
+    } else if complete {
+        format!("maxPoints ({}) are evaluated", settings.max_points)
+    } else {
+        "steering proposes no more points".to_owned()
+    };
+    Some(TaskEnd::Finished { reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{AttemptEnd, Event, NewPoint, PointId};
+    use protocol::task_options::TaskOptions;
+    use protocol::{Loss, Point};
+
+    const PLAIN: [Option<SegmentId>; 1] = [None];
+
+    fn settings(change: impl FnOnce(&mut TaskOptions)) -> Settings {
+        let mut options = TaskOptions { max_points: Some(6), ..TaskOptions::default() };
+        change(&mut options);
+        Settings::resolve(&options).unwrap()
+    }
+
+    struct Simulation {
+        state: State,
+        settings: Settings,
+        segments: Vec<Option<SegmentId>>,
+    }
+
+    impl Simulation {
+        fn new(settings: Settings, segments: &[Option<SegmentId>]) -> Simulation {
+            let mut state = State::new(settings.retry);
+            state.apply(&Event::Created { task: String::new(), digest: String::new() }).unwrap();
+            Simulation { state, settings, segments: segments.to_vec() }
+        }
+
+        fn ask(&self) -> Option<u32> {
+            points_to_ask(&self.state, &self.settings, &self.segments)
+        }
+
+        fn steer(&mut self, segments: &[Option<SegmentId>]) {
+            let first = self.state.points.len() as u32 + 1;
+            let points = segments.iter().zip(first..).map(|(segment, id)| NewPoint {
+                id: PointId(id),
+                segment: *segment,
+                point: Point::default(),
+            });
+            let number = self.state.iterations + 1;
+            self.state.apply(&Event::Iteration { number, asked: 0, points: points.collect() }).unwrap();
+        }
+
+        fn start_all(&mut self) -> Vec<(u32, u32, u32)> {
+            let mut started = Vec::new();
+            while let Some((key, job)) = next_start(&self.state, &self.settings) {
+                let AttemptKey { point, attempt } = key;
+                self.state.apply(&Event::Intent { point, attempt, job, boot_id: String::new() }).unwrap();
+                started.push((point.0, attempt, job));
+            }
+            started
+        }
+
+        fn finish(&mut self, point: u32, attempt: u32, good: bool) {
+            let end = if good {
+                let loss = Loss::new(1.0).unwrap();
+                AttemptEnd::Done { loss, losses: Vec::new(), message: None, metrics: None, metadata: false }
+            } else {
+                AttemptEnd::Failed { reason: String::new() }
+            };
+            let event = Event::AttemptEnded { point: PointId(point), attempt, end, seconds: 0.0, time: 0.0 };
+            self.state.apply(&event).unwrap();
+        }
+
+        fn over(&self) -> Option<TaskEnd> {
+            end(&self.state, &self.settings, &self.segments)
+        }
+    }
+
+    #[test]
+    fn without_a_threshold_steering_runs_when_no_point_is_left() {
+        let mut search = Simulation::new(settings(|_| ()), &PLAIN);
+        assert_eq!(search.ask(), Some(2));
+        search.steer(&[None, None]);
+        assert_eq!(search.ask(), None);
+        assert_eq!(search.start_all(), [(1, 1, 1)]);
+        search.finish(1, 1, true);
+        assert_eq!(search.ask(), None);
+        assert_eq!(search.start_all(), [(2, 1, 1)]);
+        search.finish(2, 1, true);
+        assert_eq!(search.ask(), Some(2));
+    }
+
+    #[test]
+    fn with_a_threshold_steering_overlaps_evaluations_and_is_asked_for_the_difference() {
+        let settings = settings(|options| {
+            options.n_points_per_iteration = Some(5);
+            options.min_unevaluated_points = Some(2);
+            options.n_parallel_evaluation = Some(4);
+        });
+        let mut search = Simulation::new(settings, &PLAIN);
+        assert_eq!(search.ask(), Some(3));
+        search.steer(&[None; 3]);
+        assert_eq!(search.start_all().len(), 3);
+        search.finish(1, 1, true);
+        assert_eq!(search.ask(), None, "two are left, the threshold is two");
+        search.finish(2, 1, true);
+        assert_eq!(search.ask(), Some(3));
+        search.steer(&[None; 3]);
+        for point in 3..=6 {
+            search.start_all();
+            search.finish(point, 1, true);
+        }
+        assert_eq!(search.ask(), None, "maxPoints are reached");
+        assert_eq!(search.over(), Some(TaskEnd::Finished { reason: "maxPoints (6) are evaluated".into() }));
+    }
+
+    #[test]
+    fn the_last_iteration_is_asked_for_no_more_than_is_left() {
+        let mut search = Simulation::new(settings(|options| options.n_points_per_iteration = Some(4)), &PLAIN);
+        search.steer(&[None; 4]);
+        for point in 1..=4 {
+            search.start_all();
+            search.finish(point, 1, true);
+        }
+        assert_eq!(search.ask(), Some(2));
+    }
+
+    #[test]
+    fn failed_points_are_retried_in_another_job_after_fresh_ones() {
+        let mut search = Simulation::new(settings(|_| ()), &PLAIN);
+        search.steer(&[None; 2]);
+        search.start_all();
+        search.finish(1, 1, false);
+        assert_eq!(search.start_all(), [(2, 1, 2)]);
+        search.finish(2, 1, true);
+        assert_eq!(search.start_all(), [(1, 2, 2)]);
+    }
+
+    #[test]
+    fn jobs_are_limited_in_length_and_number() {
+        let limited = settings(|options| {
+            options.max_points_per_evaluation_job = Some(1);
+            options.max_evaluation_jobs = Some(3);
+            options.n_points_per_iteration = Some(6);
+        });
+        let mut search = Simulation::new(limited, &PLAIN);
+        search.steer(&[None; 6]);
+        for point in 1..=3 {
+            assert_eq!(search.start_all(), [(point, 1, point)]);
+            search.finish(point, 1, true);
+        }
+        assert_eq!(search.start_all(), []);
+        let reason = "maxEvaluationJobs (3) are used up, 3 points were not evaluated".to_owned();
+        assert_eq!(search.over(), Some(TaskEnd::Finished { reason }));
+    }
+
+    #[test]
+    fn segments_have_slots_and_limits_of_their_own() {
+        let segments = [Some(SegmentId(0)), Some(SegmentId(1))];
+        let two = settings(|options| {
+            options.n_parallel_evaluation = Some(1);
+            options.max_points = Some(3);
+        });
+        let mut search = Simulation::new(two, &segments);
+        assert_eq!(search.ask(), Some(2));
+        search.steer(&[segments[0], segments[0], segments[0], segments[1]]);
+        assert_eq!(search.start_all(), [(1, 1, 1), (4, 1, 2)]);
+        search.finish(4, 1, true);
+        assert_eq!(search.ask(), Some(2), "the second segment has no point left");
+        search.steer(&[]);
+        search.finish(1, 1, true);
+        for point in [2, 3] {
+            search.start_all();
+            search.finish(point, 1, true);
+        }
+        let reason = "steering proposes no more points".to_owned();
+        assert_eq!(search.over(), Some(TaskEnd::Finished { reason }));
+    }
+
+    #[test]
+    fn a_steering_that_keeps_failing_ends_the_task_after_what_is_outstanding() {
+        let overlapping = settings(|options| {
+            options.n_points_per_iteration = Some(3);
+            options.min_unevaluated_points = Some(2);
+        });
+        let mut search = Simulation::new(overlapping, &PLAIN);
+        search.steer(&[None]);
+        search.start_all();
+        for _ in 0..=STEERING_RETRIES {
+            assert_eq!(search.ask(), Some(1));
+            let failure = Event::SteeringFailed { number: 2, reason: "no output".into() };
+            search.state.apply(&failure).unwrap();
+        }
+        assert_eq!((search.ask(), search.over()), (None, None));
+        search.finish(1, 1, true);
+        let reason = "steering failed 4 times: no output".to_owned();
+        assert_eq!(search.over(), Some(TaskEnd::Failed { reason }));
+    }
+}

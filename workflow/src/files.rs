@@ -1,0 +1,164 @@
+//! Files that must be whole or absent, and files written by strangers.
+//!
+//! What we write appears by write, synchronise, rename. What a payload wrote is opened without following links and
+//! without blocking, must be a regular file, and is read only up to a limit.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use thiserror::Error;
+
+/// Whether a new file must survive a power cut, or only a crash of our own processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Synchronised together with its directory before the call returns.
+    PowerCut,
+    /// Renamed into place only; enough for what a replay of the journal produces again.
+    Crash,
+}
+
+/// Writes `bytes` so that a reader sees the old file or the new one, never a part.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let result = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        if durability == Durability::PowerCut {
+            file.sync_all()?;
+        }
+        drop(file);
+        fs::rename(&temporary, path)?;
+        if durability == Durability::PowerCut {
+            sync_directory(parent_of(path))?;
+        }
+        Ok(())
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// A name in the same directory that no other process uses.
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    parent_of(path).join(format!(".{name}.{}.{count}.tmp", std::process::id()))
+}
+
+/// The directory that holds `path`; `.` for a bare name.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes creations, renames and removals in `directory` survive a power cut.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Creates a directory, and its parents, that only the owner can enter.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Why a file written by a stranger was not read.
+#[derive(Debug, Error)]
+pub(crate) enum ForeignFileError {
+    #[error("`{0}` was not written")]
+    Missing(String),
+    #[error("`{name}` must be a regular file, found {found}")]
+    NotRegular { name: String, found: &'static str },
+    #[error("`{name}` must have at most {limit} bytes, found {found}")]
+    TooBig { name: String, limit: u64, found: u64 },
+    #[error("`{name}` cannot be read: {source}")]
+    Io { name: String, source: io::Error },
+}
+
+/// Reads a regular file of at most `limit` bytes, following no link in its last component.
+pub(crate) fn read_foreign(path: &Path, limit: u64) -> Result<Vec<u8>, ForeignFileError> {
+    let name = || path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let as_io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ForeignFileError::Missing(name()),
+        _ => ForeignFileError::Io { name: name(), source },
+    };
+    let metadata = fs::symlink_metadata(path).map_err(as_io)?;
+    if !metadata.is_file() {
+        return Err(ForeignFileError::NotRegular { name: name(), found: kind_of(&metadata) });
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let descriptor: OwnedFd =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| as_io(io::Error::from(error)))?;
+    let mut file = File::from(descriptor);
+    let metadata = file.metadata().map_err(as_io)?;
+    if !metadata.is_file() {
+        return Err(ForeignFileError::NotRegular { name: name(), found: kind_of(&metadata) });
+    }
+    if metadata.len() > limit {
+        return Err(ForeignFileError::TooBig { name: name(), limit, found: metadata.len() });
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(as_io)?;
+    if bytes.len() as u64 > limit {
+        return Err(ForeignFileError::TooBig { name: name(), limit, found: bytes.len() as u64 });
+    }
+    Ok(bytes)
+}
+
+fn kind_of(metadata: &fs::Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_file_replaces_the_old_one_and_leaves_no_temporary_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        for (text, durability) in [("one", Durability::Crash), ("two", Durability::PowerCut)] {
+            write_whole(&path, text.as_bytes(), durability).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_directories_pipes_and_big_files_of_a_payload_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("real"), "12345").unwrap();
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+        let message = |name: &str| read_foreign(&at(name), 4).unwrap_err().to_string();
+        assert_eq!(message("link"), "`link` must be a regular file, found a symbolic link");
+        assert_eq!(message("folder"), "`folder` must be a regular file, found a directory");
+        assert_eq!(message("pipe"), "`pipe` must be a regular file, found a pipe");
+        assert_eq!(message("real"), "`real` must have at most 4 bytes, found 5");
+        assert_eq!(message("none"), "`none` was not written");
+        assert_eq!(read_foreign(&at("real"), 5).unwrap(), b"12345");
+    }
+}

@@ -1,0 +1,11 @@
+//! What people and programs get to see.
+
+mod escape;
+mod progress;
+mod results;
+mod table;
+
+pub(crate) use escape::{escape, escape_lines};
+pub(crate) use progress::{Lines, Live};
+pub(crate) use results::{point_json, results, show};
+pub(crate) use table::{number, seconds, table, width};

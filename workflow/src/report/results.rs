@@ -1,0 +1,107 @@
+//! The state of a task as JSON: `results.json`, `hpo show --json`.
+
+use protocol::{SegmentId, limits};
+use serde_json::{Map, Value, json};
+
+use crate::state::{PointOutcome, PointState, State, TaskEnd};
+use crate::task::Task;
+
+/// `results.json`: points that failed carry the very large loss, as they do for steering.
+pub(crate) fn results(task: &Task, state: &State) -> Value {
+    let status = if state.end.is_some() { "" } else { "unfinished" };
+    document(task, state, status, Some(limits::FAILED_LOSS))
+}
+
+/// `hpo show --json`: points that failed have no loss. `status` is that of a task without an end.
+pub(crate) fn show(task: &Task, state: &State, status: &str) -> Value {
+    document(task, state, status, None)
+}
+
+fn document(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Value {
+    let (status, reason) = match &state.end {
+        None => (status, None),
+        Some(TaskEnd::Finished { reason }) => ("finished", Some(reason.as_str())),
+        Some(TaskEnd::Failed { reason }) => ("failed", Some(reason.as_str())),
+        Some(TaskEnd::Killed) => ("killed", None),
+    };
+    let count = |word: &str| state.points.iter().filter(|point| point.word() == word).count();
+    let ranking = state.ranking();
+    let mut document = json!({
+        "task": task.name,
+        "id": task.id,
+        "status": status,
+        "reason": reason,
+        "iterations": state.iterations,
+        "evaluation_jobs": state.jobs.len(),
+        "counts": {
+            "points": state.points.len(),
+            "done": count("done"),
+            "failed": count("failed"),
+            "running": count("running"),
+            "pending": count("pending"),
+        },
+        "best": ranking.first().map(|point| point_json(task, point, failed)),
+    });
+    if !task.segments.is_empty() {
+        let best: Map<String, Value> = task
+            .segments
+            .iter()
+            .enumerate()
+            .map(|(index, segment)| {
+                let id = Some(SegmentId(index as u32));
+                let best = ranking.iter().find(|point| point.segment == id);
+                (segment.name.clone(), best.map_or(Value::Null, |point| point_json(task, point, failed)))
+            })
+            .collect();
+        document["best_of_segments"] = Value::Object(best);
+    }
+    document["points"] = state.points.iter().map(|point| point_json(task, point, failed)).collect();
+    document
+}
+
+/// One point: `id`, `segment` if there are any, `point`, `status`, `loss`, `attempts` and how each of them ended.
+pub(crate) fn point_json(task: &Task, point: &PointState, failed: Option<f64>) -> Value {
+    let mut object = Map::new();
+    object.insert("id".to_owned(), json!(point.id));
+    if let Some(name) = task.segment_name(point.segment) {
+        object.insert("segment".to_owned(), json!(name));
+        object.insert("model_id".to_owned(), json!(point.segment));
+    }
+    object.insert("point".to_owned(), json!(point.point));
+    object.insert("status".to_owned(), json!(point.word()));
+    let loss = match &point.outcome {
+        PointOutcome::Done { loss, .. } => json!(loss),
+        PointOutcome::Failed { .. } => json!(failed),
+        PointOutcome::Open => Value::Null,
+    };
+    object.insert("loss".to_owned(), loss);
+    if let PointOutcome::Done { losses, message, metrics, metadata, attempt, .. } = &point.outcome {
+        if !losses.is_empty() {
+            let losses: Map<String, Value> = losses.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            object.insert("losses".to_owned(), Value::Object(losses));
+        }
+        if let Some(message) = message {
+            object.insert("message".to_owned(), json!(message));
+        }
+        if let Some(metrics) = metrics {
+            object.insert("metrics".to_owned(), json!(format!("metrics/{metrics}")));
+        }
+        if *metadata {
+            object.insert("metadata".to_owned(), json!(format!("points/{}/attempt-{attempt}/metadata.json", point.id)));
+        }
+    }
+    object.insert("iteration".to_owned(), json!(point.iteration));
+    object.insert("attempts".to_owned(), json!(point.attempts.len()));
+    let history = point.attempts.iter().enumerate().map(|(index, attempt)| {
+        json!({
+            "attempt": index + 1,
+            "status": attempt.status.word(),
+            "reason": attempt.status.reason(),
+            "seconds": attempt.seconds,
+            "ended": if attempt.time > 0.0 { json!(attempt.time) } else { Value::Null },
+            "evaluation_job": attempt.job,
+        })
+    });
+    object.insert("attempt_history".to_owned(), history.collect());
+    Value::Object(object)
+}

@@ -1,0 +1,128 @@
+//! The process that carries out one attempt and outlives the manager.
+//!
+//! `hpo runner <directory>` claims the attempt by creating a file exclusively, builds the work directory, runs the payload,
+//! saves checkpoints, interprets what the payload wrote, and leaves `result.json`. The manager may be killed and started again
+//! meanwhile; it finds the claim while the runner lives, and the result afterwards.
+
+mod log;
+mod order;
+mod outcome;
+mod steering;
+mod supervise;
+mod work_directory;
+
+pub(crate) use log::LOG_LIMIT;
+pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
+pub(crate) use steering::{SteeringEnd, read_end};
+pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::checkpoint::{Restored, Saver, restore};
+use crate::files::{self, Durability};
+use crate::host::ProcessIdentity;
+use crate::state::AttemptEnd;
+use supervise::{Periodic, Signals, supervise};
+
+/// The first argument that makes `hpo` a runner.
+pub(crate) const SUBCOMMAND: &str = "runner";
+/// The second argument of a runner of steering.
+pub(crate) const STEERING: &str = "--steering";
+
+/// The whole life of a runner; returns the exit code.
+///
+/// Kept apart from the command line parser: it is started once for every attempt and has to be quick.
+pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
+    let done = match arguments {
+        [directory] => evaluate(Path::new(directory)),
+        [flag, directory] if flag == STEERING => steering::run(Path::new(directory)),
+        _ => Err(std::io::Error::other("expected a directory")),
+    };
+    match done {
+        Ok(()) => protocol::exit::DONE,
+        Err(error) => {
+            let directory = arguments.last().map(PathBuf::from).unwrap_or_default();
+            let line = format!("hpo runner: {error}\n");
+            let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("runner.log"));
+            let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
+            protocol::exit::INFRASTRUCTURE
+        }
+    }
+}
+
+fn evaluate(directory: &Path) -> std::io::Result<()> {
+    // Away from the manager's terminal and its Ctrl-C. Fails only for a leader of a group, which a child of ours is not.
+    let _ = rustix::process::setsid();
+    let signals = Signals::install()?;
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    let order = Order::read(directory)?;
+    if !order::claim(directory, &ProcessIdentity::current())? {
+        return Ok(());
+    }
+    let begin = Instant::now();
+    let mut warnings = Vec::new();
+    let end = attempt(directory, &order, &signals, &mut warnings);
+    let result = RunnerResult {
+        task: order.task.clone(),
+        point: order.point,
+        attempt: order.attempt,
+        end,
+        seconds: begin.elapsed().as_secs_f64(),
+        warnings,
+    };
+    // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
+    files::write_whole(&directory.join("result.json"), &serde_json::to_vec(&result)?, Durability::Crash)
+}
+
+fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Vec<String>) -> AttemptEnd {
+    let lost = |error: &dyn std::fmt::Display| AttemptEnd::Lost { reason: error.to_string() };
+    let mut saver = order.checkpoint.as_ref().map(|settings| {
+        Saver::new(&order.launch.work_directory, &order.checkpoints, &settings.paths, settings.largest, settings.interval)
+    });
+    let restore_into = |work: &Path| match &order.checkpoint {
+        Some(settings) => restore(&order.checkpoints, work, settings.load_as.as_deref(), settings.largest),
+        None => Restored::default(),
+    };
+    match work_directory::build(order, &restore_into) {
+        Ok(restored) => {
+            warnings.extend(restored.warnings);
+            if let Some(generation) = restored.generation {
+                warnings.push(format!("continues from checkpoint {generation}"));
+            }
+        }
+        Err(error) => return lost(&format!("work directory: {error}")),
+    }
+    if signals.take_stop() {
+        return AttemptEnd::Stopped;
+    }
+    let mut periodic = Saving(saver.as_mut());
+    let ended = match supervise(&order.launch, signals, &mut periodic) {
+        Ok(ended) => ended,
+        Err(error) => return lost(&format!("`/bin/sh` cannot be started: {error}")),
+    };
+    if let Some(saver) = &mut saver {
+        // A point that is done needs no checkpoint any more; every other end may be followed by another attempt.
+        if ended.exit == Exit::Code(0) && ended.intervention == Intervention::None {
+            saver.collect();
+        } else {
+            saver.finish();
+        }
+        warnings.append(&mut saver.warnings);
+    }
+    outcome::interpret(directory, order, ended, warnings)
+}
+
+struct Saving<'a>(Option<&'a mut Saver>);
+
+impl Periodic for Saving<'_> {
+    fn due(&self) -> Option<Instant> {
+        self.0.as_ref().map(|saver| saver.due())
+    }
+    fn run(&mut self) {
+        if let Some(saver) = &mut self.0 {
+            saver.begin();
+        }
+    }
+}

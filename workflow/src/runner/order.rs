@@ -1,0 +1,138 @@
+//! What manager and runner tell each other: the order, the claim, the result.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::supervise::Launch;
+use crate::files;
+use crate::host::ProcessIdentity;
+use crate::state::{AttemptEnd, PointId};
+use crate::task::SandboxFile;
+
+/// Everything that a runner has to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) task: String,
+    pub(crate) point: PointId,
+    pub(crate) attempt: u32,
+    pub(crate) launch: Launch,
+    /// Directory of the frozen sandbox, and its files.
+    pub(crate) sandbox: PathBuf,
+    pub(crate) sandbox_files: Vec<SandboxFile>,
+    /// Name and content of the input file.
+    pub(crate) input: String,
+    pub(crate) input_content: Value,
+    /// Name of the list of training files, and the files.
+    pub(crate) training: Option<(String, Vec<String>)>,
+    pub(crate) output: String,
+    pub(crate) meta: Option<String>,
+    pub(crate) metrics: Option<MetricsOrder>,
+    pub(crate) checkpoint: Option<CheckpointOrder>,
+    /// Where checkpoints of the point are kept.
+    pub(crate) checkpoints: PathBuf,
+    /// Directory for checkpoints that the payload manages itself.
+    pub(crate) payload_checkpoints: PathBuf,
+}
+
+/// What becomes of the metrics file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MetricsOrder {
+    /// Its name in the work directory.
+    pub(crate) file: String,
+    /// Its name within the archive.
+    pub(crate) member: String,
+    /// The archive, and its name.
+    pub(crate) archive: PathBuf,
+    pub(crate) archive_name: String,
+}
+
+/// What is saved while the payload runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CheckpointOrder {
+    pub(crate) paths: Vec<String>,
+    pub(crate) load_as: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) largest: u64,
+}
+
+impl Order {
+    /// Writes the order into the directory of its attempt.
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+        // Nobody reads it before the runner is started, so it need not appear at once.
+        fs::write(directory.join("order.json"), serde_json::to_vec(self)?)
+    }
+
+    pub(super) fn read(directory: &Path) -> io::Result<Order> {
+        let bytes = fs::read(directory.join("order.json"))?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+/// What a runner leaves behind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunnerResult {
+    pub(crate) task: String,
+    pub(crate) point: PointId,
+    pub(crate) attempt: u32,
+    pub(crate) end: AttemptEnd,
+    pub(crate) seconds: f64,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The result of an attempt, if there is a valid one.
+pub(crate) fn read_result(directory: &Path) -> Option<RunnerResult> {
+    let bytes = files::read_foreign(&directory.join("result.json"), 4 << 20).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Takes the attempt for this process; false if another process has it.
+///
+/// The claim is written aside and linked into place, so that it is never seen half written and only one link succeeds.
+pub(super) fn claim(directory: &Path, process: &ProcessIdentity) -> io::Result<bool> {
+    let path = directory.join("claim");
+    let temporary = files::temporary_beside(&path);
+    fs::write(&temporary, serde_json::to_vec(process)?)?;
+    let linked = fs::hard_link(&temporary, &path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who has taken the attempt, if anybody.
+pub(crate) fn read_claim(directory: &Path) -> Option<ProcessIdentity> {
+    serde_json::from_slice(&fs::read(directory.join("claim")).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_process_gets_an_attempt() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessIdentity::current();
+        let start = std::sync::Barrier::new(8);
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        claim(directory.path(), &process).unwrap()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|won| *won).count()
+        });
+        assert_eq!(won, 1);
+        assert_eq!(read_claim(directory.path()), Some(process));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a payload's end and its files mean.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use protocol::limits;
+use protocol::loss_document::{self, Verdict};
+
+use super::order::{MetricsOrder, Order};
+use super::supervise::{Ended, Exit, Intervention, last_line};
+use crate::files::{self, ForeignFileError};
+use crate::state::AttemptEnd;
+
+/// Classifies the end of an attempt and keeps what is to be kept.
+///
+/// A loss counts only if the payload also exited with 0, also when it was asked to end.
+pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings: &mut Vec<String>) -> AttemptEnd {
+    let work = &order.launch.work_directory;
+    let document = files::read_foreign(&work.join(&order.output), limits::LOSS_DOCUMENT_BYTES);
+    let verdict = document.as_ref().ok().map(|bytes| loss_document::interpret(bytes));
+    let said = match &verdict {
+        Some(Verdict::Failure { reason }) => Some(reason.as_str()),
+        _ => None,
+    };
+    let failed = |reason: String| AttemptEnd::Failed { reason: crate::report::escape(&reason) };
+    match (ended.exit, ended.intervention) {
+        (Exit::Code(0), intervention) => match (verdict, document) {
+            (Some(Verdict::Loss { loss, losses, message }), _) => {
+                let metadata = keep_metadata(directory, order, warnings);
+                let metrics = keep_metrics(order, warnings);
+                let message = message.map(|text| text.chars().take(1000).collect());
+                AttemptEnd::Done { loss, losses, message, metrics, metadata }
+            }
+            (_, _) if intervention == Intervention::Stopped => AttemptEnd::Stopped,
+            (_, _) if intervention == Intervention::TimedOut => failed(timed_out(order.launch.timeout)),
+            (Some(Verdict::Failure { reason }), _) => failed(reason),
+            (None, Err(ForeignFileError::Missing(name))) => {
+                let hint = last_line(&directory.join("stderr.log"));
+                let hint = hint.map(|line| format!("; last line of its stderr: {line}")).unwrap_or_default();
+                failed(format!("the evaluation exited with 0 but wrote no `{name}`{hint}"))
+            }
+            (None, Err(error)) => failed(error.to_string()),
+            (None, Ok(_)) => failed("the loss document could not be interpreted".to_owned()),
+        },
+        (_, Intervention::Stopped) => AttemptEnd::Stopped,
+        (_, Intervention::TimedOut) => failed(timed_out(order.launch.timeout)),
+        (exit, Intervention::None) => {
+            let mut reason = match exit {
+                Exit::Code(127) => "exit code 127 (command not found)".to_owned(),
+                Exit::Code(126) => "exit code 126 (command cannot be executed)".to_owned(),
+                Exit::Code(code) => format!("exit code {code}"),
+                Exit::Signal(signal) => format!("ended by signal {signal}{}", name_of(signal)),
+            };
+            if let Some(said) = said {
+                reason.push_str(&format!("; {said}"));
+            } else if let Some(line) = last_line(&directory.join("stderr.log")) {
+                reason.push_str(&format!("; last line of its stderr: {line}"));
+            }
+            failed(reason)
+        }
+    }
+}
+
+fn timed_out(timeout: Option<Duration>) -> String {
+    let seconds = timeout.unwrap_or_default().as_secs_f64();
+    format!("not finished after {seconds} s (evaluationTimeout)")
+}
+
+fn name_of(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default()
+}
+
+/// Copies the metadata out of the work directory if they are a JSON object within the limit.
+fn keep_metadata(directory: &Path, order: &Order, warnings: &mut Vec<String>) -> bool {
+    let Some(name) = &order.meta else { return false };
+    let bytes = match files::read_foreign(&order.launch.work_directory.join(name), limits::METADATA_BYTES) {
+        Ok(bytes) => bytes,
+        Err(ForeignFileError::Missing(_)) => return false,
+        Err(error) => {
+            warnings.push(format!("metadata ignored: {error}"));
+            return false;
+        }
+    };
+    if !serde_json::from_slice::<serde_json::Value>(&bytes).is_ok_and(|value| value.is_object()) {
+        warnings.push(format!("metadata ignored: `{name}` must be a JSON object"));
+        return false;
+    }
+    match files::write_whole(&directory.join("metadata.json"), &bytes, files::Durability::PowerCut) {
+        Ok(()) => true,
+        Err(error) => {
+            warnings.push(format!("metadata not kept: {error}"));
+            false
+        }
+    }
+}
+
+/// Renames and nests the metrics file as the PanDA job wrapper does: `<file>_<point>` within a gzipped tar.
+fn keep_metrics(order: &Order, warnings: &mut Vec<String>) -> Option<String> {
+    let metrics = order.metrics.as_ref()?;
+    let source = order.launch.work_directory.join(&metrics.file);
+    match fs::symlink_metadata(&source) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => {
+            warnings.push(format!("metrics ignored: `{}` must be a regular file", metrics.file));
+            return None;
+        }
+        // As in the wrapper, a payload need not write metrics.
+        Err(_) => return None,
+    }
+    match nest(&source, metrics) {
+        Ok(()) => Some(metrics.archive_name.clone()),
+        Err(error) => {
+            warnings.push(format!("metrics not kept: {error}"));
+            None
+        }
+    }
+}
+
+fn nest(source: &Path, metrics: &MetricsOrder) -> io::Result<()> {
+    let temporary = files::temporary_beside(&metrics.archive);
+    let result = (|| {
+        let mut archive = tar::Builder::new(GzEncoder::new(File::create_new(&temporary)?, Compression::fast()));
+        archive.append_file(&metrics.member, &mut File::open(source)?)?;
+        archive.into_inner()?.finish()?.sync_all()?;
+        fs::rename(&temporary, &metrics.archive)?;
+        files::sync_directory(files::parent_of(&metrics.archive))
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}

@@ -1,0 +1,291 @@
+//! One command under control: its output is kept within limits, its time too, and none of its processes survives it.
+//!
+//! The caller's process becomes a child subreaper: whatever a payload starts, however it detaches, ends up as a child of this
+//! process when its parent dies. So "no child is left" means that nothing is left.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+use super::log::{CappedLog, LOG_LIMIT};
+use crate::host::{Stat, all_processes};
+
+/// What to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Launch {
+    /// For `sh -c`.
+    pub(crate) command: String,
+    pub(crate) work_directory: PathBuf,
+    /// Where `stdout.log` and `stderr.log` go.
+    pub(crate) log_directory: PathBuf,
+    /// Set in the environment, in addition to what is inherited.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) timeout: Option<Duration>,
+    /// Between the request to end and the end by force.
+    pub(crate) grace: Duration,
+}
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Why it was asked to end, if it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Intervention {
+    None,
+    TimedOut,
+    Stopped,
+}
+
+/// The end of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) intervention: Intervention,
+    pub(crate) duration: Duration,
+}
+
+/// Signals of this process, as flags and as something to wait for.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    pipe: UnixStream,
+    stop: Arc<AtomicBool>,
+    checkpoint: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Takes SIGTERM and SIGINT as "stop", SIGUSR1 as "checkpoint now"; SIGHUP is ignored.
+    pub(crate) fn install() -> io::Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let signals =
+            Signals { pipe: read, stop: Arc::new(AtomicBool::new(false)), checkpoint: Arc::new(AtomicBool::new(false)) };
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
+        }
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.checkpoint))?;
+        for signal in [SIGTERM, SIGINT, SIGUSR1, SIGCHLD, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(signals)
+    }
+
+    /// Whether this process was asked to stop since the last call.
+    pub(crate) fn take_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::Relaxed)
+    }
+
+    fn drain(&self) {
+        let mut buffer = [0; 64];
+        while matches!((&self.pipe).read(&mut buffer), Ok(count) if count > 0) {}
+    }
+}
+
+/// Something to do now and then while the command runs.
+pub(crate) trait Periodic {
+    /// When to call next; `None` if never.
+    fn due(&self) -> Option<Instant>;
+    /// Called when due, or when a checkpoint is asked for. Must not take long.
+    fn run(&mut self);
+}
+
+/// Nothing to do.
+#[derive(Debug)]
+pub(crate) struct Idle;
+
+impl Periodic for Idle {
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+    fn run(&mut self) {}
+}
+
+/// Runs the command to its end and returns when none of its processes is left.
+///
+/// # Errors
+/// When it could not be started.
+pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn Periodic) -> io::Result<Ended> {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(&launch.command).current_dir(&launch.work_directory).process_group(0);
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let begin = Instant::now();
+    let mut child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let mut streams = [
+        Stream::new(child.stdout.take().map(OwnedFd::from), launch.log_directory.join("stdout.log"))?,
+        Stream::new(child.stderr.take().map(OwnedFd::from), launch.log_directory.join("stderr.log"))?,
+    ];
+    let deadline = launch.timeout.map(|timeout| begin + timeout);
+    let mut intervention = Intervention::None;
+    let mut kill_at: Option<Instant> = None;
+    let mut killed = false;
+    let status = loop {
+        if let Some(status) = reap(pid) {
+            break status;
+        }
+        let now = Instant::now();
+        if intervention == Intervention::None {
+            if signals.take_stop() {
+                intervention = Intervention::Stopped;
+            } else if deadline.is_some_and(|deadline| now >= deadline) {
+                intervention = Intervention::TimedOut;
+            }
+            if intervention != Intervention::None {
+                let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+                let _ = rustix::process::kill_process_group(pid, Signal::CONT);
+                kill_at = Some(now + launch.grace);
+            }
+        }
+        // Asked twice: at once.
+        if kill_at.is_some_and(|at| now >= at || signals.take_stop()) && !killed {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            killed = true;
+            kill_at = None;
+        }
+        if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
+            periodic.run();
+        }
+        let waits = [kill_at, deadline.filter(|_| intervention == Intervention::None), periodic.due()];
+        let wait = waits.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        wait_for(signals, &mut streams, wait)?;
+    };
+    kill_descendants();
+    for stream in streams {
+        stream.finish();
+    }
+    let exit = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    };
+    Ok(Ended { exit, intervention, duration: begin.elapsed() })
+}
+
+fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>) -> io::Result<()> {
+    let mut descriptors = vec![PollFd::new(&signals.pipe, PollFlags::IN)];
+    for stream in streams.iter() {
+        if let Some(descriptor) = &stream.descriptor {
+            descriptors.push(PollFd::new(descriptor, PollFlags::IN));
+        }
+    }
+    let timeout = wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) });
+    match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop(descriptors);
+    signals.drain();
+    for stream in streams {
+        // Bounded, so that a flood of output delays no deadline.
+        stream.read(16);
+    }
+    Ok(())
+}
+
+/// Collects ended children; returns the status of `pid` if it is among them.
+fn reap(pid: Pid) -> Option<WaitStatus> {
+    while let Ok(Some((ended, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if ended == pid {
+            return Some(status);
+        }
+    }
+    None
+}
+
+/// Kills everything that descends from this process, until nothing is left.
+fn kill_descendants() {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+            Err(_) => return,
+        }
+        for pid in descendants(std::process::id() as i32) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+        // A killed process needs a moment to die, and an orphan to come to us.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn descendants(root: i32) -> Vec<i32> {
+    let parents: Vec<(i32, i32)> =
+        all_processes().into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while next < found.len() {
+        let parent = found[next];
+        next += 1;
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+    }
+    found.remove(0);
+    found
+}
+
+/// One output stream of the payload.
+#[derive(Debug)]
+struct Stream {
+    descriptor: Option<OwnedFd>,
+    log: CappedLog,
+}
+
+impl Stream {
+    fn new(descriptor: Option<OwnedFd>, path: PathBuf) -> io::Result<Stream> {
+        if let Some(descriptor) = &descriptor {
+            rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
+        }
+        Ok(Stream { descriptor, log: CappedLog::new(path, LOG_LIMIT) })
+    }
+
+    /// Takes what is there, at most `pieces` times 64 KiB.
+    fn read(&mut self, pieces: usize) {
+        let mut buffer = [0_u8; 65536];
+        for _ in 0..pieces {
+            let Some(descriptor) = &self.descriptor else { return };
+            match rustix::io::read(descriptor, &mut buffer) {
+                Ok(0) => self.descriptor = None,
+                // A full disk must not stop the payload; its output is then lost.
+                Ok(count) => drop(self.log.push(&buffer[..count])),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => self.descriptor = None,
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        // All writers are dead: what is left is at most a pipe's capacity.
+        self.read(64);
+        let _ = self.log.finish();
+    }
+}
+
+/// The last line of a log with something in it, for messages, with control characters escaped.
+pub(crate) fn last_line(path: &Path) -> Option<String> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(4096).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let short: String = line.chars().take(300).collect();
+    Some(crate::report::escape(&short))
+}

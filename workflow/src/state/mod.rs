@@ -1,0 +1,9 @@
+//! The state of a task: a pure function of its journal.
+
+mod event;
+mod machine;
+mod point;
+
+pub(crate) use event::{AttemptEnd, Event, NewPoint, TaskEnd};
+pub(crate) use machine::{IllegalEvent, RetryLimits, State};
+pub(crate) use point::{Attempt, AttemptKey, AttemptStatus, PointId, PointOutcome, PointState};

@@ -1,0 +1,76 @@
+//! The layout of a task directory.
+
+use std::path::{Path, PathBuf};
+
+use crate::state::{AttemptKey, PointId};
+
+/// A task directory. `task.json` and `journal` are the truth, everything else follows from them.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskDirectory {
+    root: PathBuf,
+}
+
+impl TaskDirectory {
+    /// The directory at `root`, which must be absolute.
+    pub(crate) fn new(root: PathBuf) -> TaskDirectory {
+        TaskDirectory { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The frozen task.
+    pub(crate) fn task_file(&self) -> PathBuf {
+        self.root.join("task.json")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Copies of the user's files, as they were at submission.
+    pub(crate) fn sandbox(&self) -> PathBuf {
+        self.root.join("sandbox")
+    }
+
+    /// Where run `number` of steering happens.
+    pub(crate) fn steering(&self, number: u32) -> PathBuf {
+        self.root.join("steering").join(number.to_string())
+    }
+
+    pub(crate) fn points(&self) -> PathBuf {
+        self.root.join("points")
+    }
+
+    pub(crate) fn point(&self, point: PointId) -> PathBuf {
+        self.points().join(point.to_string())
+    }
+
+    pub(crate) fn attempt(&self, key: AttemptKey) -> PathBuf {
+        self.point(key.point).join(format!("attempt-{}", key.attempt))
+    }
+
+    /// Checkpoints of a point, which outlive its attempts.
+    pub(crate) fn checkpoints(&self, point: PointId) -> PathBuf {
+        self.root.join("checkpoints").join(point.to_string())
+    }
+
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.root.join("metrics")
+    }
+
+    pub(crate) fn results(&self) -> PathBuf {
+        self.root.join("results.json")
+    }
+
+    /// Present while the user wants the task to be ended.
+    pub(crate) fn kill_request(&self) -> PathBuf {
+        self.root.join("kill")
+    }
+
+    /// Whether there is a task here.
+    pub(crate) fn exists(&self) -> bool {
+        self.task_file().is_file()
+    }
+}

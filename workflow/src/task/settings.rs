@@ -1,0 +1,294 @@
+//! The numbers of a task: options with their defaults, checked once.
+
+use std::time::Duration;
+
+use protocol::Problem;
+use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions, duration, size};
+
+use crate::state::RetryLimits;
+
+/// Options that passed every check.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Evaluations at a time, per segment.
+    pub(crate) slots: u32,
+    /// Points of the search, per segment.
+    pub(crate) max_points: u32,
+    /// Evaluation jobs, per segment.
+    pub(crate) max_jobs: u32,
+    pub(crate) points_per_iteration: u32,
+    pub(crate) min_unevaluated: u32,
+    pub(crate) seed: Option<u64>,
+    pub(crate) steering_exec: String,
+    pub(crate) steering_timeout: Option<Duration>,
+    pub(crate) evaluation_exec: String,
+    pub(crate) evaluation_timeout: Option<Duration>,
+    pub(crate) grace: Duration,
+    pub(crate) retry: RetryLimits,
+    pub(crate) input: String,
+    pub(crate) training_data: String,
+    pub(crate) output: String,
+    pub(crate) meta: Option<String>,
+    pub(crate) metrics: Option<String>,
+    pub(crate) input_format: InputFormat,
+    pub(crate) strip_reserved: bool,
+    pub(crate) checkpoint: Option<CheckpointSettings>,
+    pub(crate) sandbox_patterns: Vec<String>,
+}
+
+/// What is saved of a running evaluation.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckpointSettings {
+    /// Files or directories, relative to the work directory.
+    pub(crate) paths: Vec<String>,
+    /// The name under which a retry finds the archive; `None`: unpacked in place.
+    pub(crate) load_as: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) largest: u64,
+}
+
+/// The command that runs our own steering.
+fn default_steering(options: &TaskOptions) -> String {
+    let sampler = options.sampler.as_deref().map(|name| format!(" --lib {name}")).unwrap_or_default();
+    format!("steering ask{sampler} -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT")
+}
+
+/// The command that runs our own evaluation.
+fn default_evaluation(options: &TaskOptions) -> String {
+    let mut command = "evaluation run --model model.json".to_owned();
+    let given = [
+        ("--input", &options.evaluation_input),
+        ("--output", &options.evaluation_output),
+        ("--meta", &options.evaluation_meta),
+        ("--metrics", &options.evaluation_metrics),
+    ];
+    for (option, value) in given {
+        if let Some(value) = value {
+            command.push_str(&format!(" {option} {value}"));
+        }
+    }
+    if options.training_ds.is_some() || options.segment_spec_file.is_some() {
+        let list = options.evaluation_training_data.as_deref().unwrap_or("input_ds.json");
+        command.push_str(&format!(" --data {list}"));
+    }
+    command
+}
+
+/// Fills in every default, so that what is frozen says everything.
+pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
+    let mut full = options.clone();
+    let max_points = *full.max_points.get_or_insert(10);
+    let attempts = *full.max_attempts.get_or_insert(3);
+    full.n_parallel_evaluation.get_or_insert(1);
+    // phpo's default is twice the points; never so few that the attempts of every point would not fit.
+    full.max_evaluation_jobs.get_or_insert(max_points.saturating_mul(attempts.max(2)));
+    // With a threshold above the default the difference would ask for nothing.
+    let least = full.min_unevaluated_points.unwrap_or(0).saturating_add(1);
+    full.n_points_per_iteration.get_or_insert(least.max(2));
+    full.min_unevaluated_points.get_or_insert(0);
+    full.max_lost_attempts.get_or_insert(10);
+    full.kill_grace.get_or_insert_with(|| "30s".to_owned());
+    full.steering_exec.get_or_insert_with(|| default_steering(options));
+    full.evaluation_exec.get_or_insert_with(|| default_evaluation(options));
+    full.evaluation_input.get_or_insert_with(|| "input.json".to_owned());
+    full.evaluation_training_data.get_or_insert_with(|| "input_ds.json".to_owned());
+    full.evaluation_output.get_or_insert_with(|| "output.json".to_owned());
+    full.evaluation_input_format.get_or_insert(InputFormat::Pair);
+    full.container_runtime.get_or_insert(ContainerRuntime::Auto);
+    if full.check_point_to_save.is_some() {
+        full.check_point_interval.get_or_insert(5);
+        full.check_point_max_size.get_or_insert_with(|| "100M".to_owned());
+    }
+    full
+}
+
+impl Settings {
+    /// Checks options in which all defaults are filled in.
+    ///
+    /// # Errors
+    /// All faults at once, with pointers to the keys.
+    pub(crate) fn resolve(options: &TaskOptions) -> Result<Settings, Vec<Problem>> {
+        let mut check = Check { problems: Vec::new() };
+        let full = with_defaults(options);
+        let slots = check.at_least_one("nParallelEvaluation", full.n_parallel_evaluation);
+        let max_points = check.at_least_one("maxPoints", full.max_points);
+        let max_jobs = check.at_least_one("maxEvaluationJobs", full.max_evaluation_jobs);
+        let points_per_iteration = check.at_least_one("nPointsPerIteration", full.n_points_per_iteration);
+        let attempts = check.at_least_one("maxAttempts", full.max_attempts);
+        let min_unevaluated = full.min_unevaluated_points.unwrap_or(0);
+        if min_unevaluated > 0 && min_unevaluated >= points_per_iteration {
+            check.add(
+                "minUnevaluatedPoints",
+                format!(
+                    "must be below nPointsPerIteration ({points_per_iteration}), found {min_unevaluated}; the difference is what one run of steering is asked for"
+                ),
+            );
+        }
+        let duration_of = |check: &mut Check, key: &str, text: &Option<String>| {
+            text.as_deref().and_then(|text| match duration(text) {
+                Ok(time) => Some(time),
+                Err(message) => {
+                    check.add(key, message);
+                    None
+                }
+            })
+        };
+        let evaluation_timeout = duration_of(&mut check, "evaluationTimeout", &full.evaluation_timeout);
+        let steering_timeout = duration_of(&mut check, "steeringTimeout", &full.steering_timeout);
+        let grace = duration_of(&mut check, "killGrace", &full.kill_grace).unwrap_or(Duration::from_secs(30));
+        let steering_exec = check.command("steeringExec", full.steering_exec.as_deref());
+        let evaluation_exec = check.command("evaluationExec", full.evaluation_exec.as_deref());
+        let input = check.file("evaluationInput", full.evaluation_input.as_deref());
+        let training_data = check.file("evaluationTrainingData", full.evaluation_training_data.as_deref());
+        let output = check.file("evaluationOutput", full.evaluation_output.as_deref());
+        let optional = |check: &mut Check, key: &str, text: &Option<String>| {
+            text.as_deref().filter(|text| !text.is_empty()).map(|text| check.file(key, Some(text)))
+        };
+        let meta = optional(&mut check, "evaluationMeta", &full.evaluation_meta);
+        let metrics = optional(&mut check, "evaluationMetrics", &full.evaluation_metrics);
+        let load_as = optional(&mut check, "checkPointToLoad", &full.check_point_to_load);
+        if load_as.is_some() && full.check_point_to_save.is_none() {
+            check.add("checkPointToLoad", "is of no use without checkPointToSave".to_owned());
+        }
+        let checkpoint = full.check_point_to_save.as_deref().map(|list| {
+            let paths = list.split(',').map(str::trim).filter(|path| !path.is_empty());
+            let paths: Vec<String> = paths.map(|path| check.file("checkPointToSave", Some(path))).collect();
+            if paths.is_empty() {
+                check.add("checkPointToSave", "expected a comma list of files or directories, found none".to_owned());
+            }
+            let largest = match size(full.check_point_max_size.as_deref().unwrap_or("100M")) {
+                Ok(bytes) => bytes,
+                Err(message) => {
+                    check.add("checkPointMaxSize", message);
+                    0
+                }
+            };
+            let minutes = check.at_least_one("checkPointInterval", full.check_point_interval);
+            let interval = Duration::from_secs(60 * u64::from(minutes));
+            CheckpointSettings { paths, load_as, interval, largest }
+        });
+        let list = full.sandbox_pattern.as_deref().unwrap_or_default();
+        let sandbox_patterns = list.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        if !check.problems.is_empty() {
+            return Err(check.problems);
+        }
+        Ok(Settings {
+            slots,
+            max_points,
+            max_jobs,
+            points_per_iteration,
+            min_unevaluated,
+            seed: full.seed,
+            steering_exec,
+            steering_timeout,
+            evaluation_exec,
+            evaluation_timeout,
+            grace,
+            retry: RetryLimits {
+                attempts,
+                lost: full.max_lost_attempts.unwrap_or(10),
+                points_per_job: full.max_points_per_evaluation_job.filter(|count| *count > 0),
+            },
+            input,
+            training_data,
+            output,
+            meta,
+            metrics,
+            input_format: full.evaluation_input_format.unwrap_or_default(),
+            strip_reserved: full.strip_reserved.unwrap_or(false),
+            checkpoint,
+            sandbox_patterns,
+        })
+    }
+}
+
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn add(&mut self, key: &str, message: String) {
+        self.problems.push(Problem::new(format!("/{key}"), message));
+    }
+
+    fn at_least_one(&mut self, key: &str, value: Option<u32>) -> u32 {
+        let value = value.unwrap_or(0);
+        if value == 0 {
+            self.add(key, "must be at least 1, found 0".to_owned());
+        }
+        value
+    }
+
+    fn command(&mut self, key: &str, text: Option<&str>) -> String {
+        let text = text.unwrap_or_default();
+        if text.trim().is_empty() {
+            self.add(key, "expected a command, found an empty string".to_owned());
+        } else if text.contains('\0') {
+            self.add(key, "must not contain a zero byte".to_owned());
+        }
+        text.to_owned()
+    }
+
+    /// A name that stays inside the work directory.
+    fn file(&mut self, key: &str, text: Option<&str>) -> String {
+        let text = text.unwrap_or_default();
+        let inside = std::path::Path::new(text)
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        if text.is_empty() || text.contains('\0') || !inside || text.ends_with("/.") || text == "." {
+            self.add(key, format!("expected a file name inside the work directory, found `{}`", text.escape_debug()));
+        }
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_phpo_with_our_own_programs() {
+        let full = with_defaults(&TaskOptions::default());
+        assert_eq!(
+            full.steering_exec.as_deref(),
+            Some("steering ask -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT")
+        );
+        assert_eq!(full.evaluation_exec.as_deref(), Some("evaluation run --model model.json"));
+        let settings = Settings::resolve(&full).unwrap();
+        assert_eq!((settings.slots, settings.max_points, settings.max_jobs), (1, 10, 30));
+        assert_eq!((settings.points_per_iteration, settings.min_unevaluated), (2, 0));
+        assert_eq!((settings.retry.attempts, settings.retry.lost), (3, 10));
+        assert_eq!(settings.evaluation_timeout, None);
+        assert_eq!(with_defaults(&full), full, "filling in twice changes nothing");
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let options = TaskOptions {
+            n_parallel_evaluation: Some(0),
+            max_points: Some(0),
+            min_unevaluated_points: Some(4),
+            n_points_per_iteration: Some(4),
+            evaluation_timeout: Some("soon".into()),
+            evaluation_exec: Some(" ".into()),
+            evaluation_output: Some("../out.json".into()),
+            check_point_to_load: Some("c.tgz".into()),
+            ..TaskOptions::default()
+        };
+        let problems: Vec<String> =
+            Settings::resolve(&options).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                "at `/nParallelEvaluation`: must be at least 1, found 0",
+                "at `/maxPoints`: must be at least 1, found 0",
+                "at `/maxEvaluationJobs`: must be at least 1, found 0",
+                "at `/minUnevaluatedPoints`: must be below nPointsPerIteration (4), found 4; the difference is what one run of steering is asked for",
+                "at `/evaluationTimeout`: expected a time above 0 such as `90s`, `10m`, `2h` or `1d`, found `soon`",
+                "at `/evaluationExec`: expected a command, found an empty string",
+                "at `/evaluationOutput`: expected a file name inside the work directory, found `../out.json`",
+                "at `/checkPointToLoad`: is of no use without checkPointToSave",
+            ]
+        );
+    }
+}
