@@ -5,6 +5,7 @@
 
 mod aliases;
 mod cmaes;
+mod evolution;
 mod grid;
 mod random;
 mod settings;
@@ -126,6 +127,7 @@ impl Registry {
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
         registry.register(cmaes::ENTRY);
+        registry.register(evolution::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
@@ -227,7 +229,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are cmaes, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are cmaes, evolution, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

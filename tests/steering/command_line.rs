@@ -264,7 +264,7 @@ fn listings_are_for_people_and_for_programs() {
     assert!(text.contains("tpe") && text.contains("also for nevergrad"), "{text}");
     let list: Vec<Value> = serde_json::from_str(&stdout(&steer(here, "samplers --json"))).unwrap();
     let names: Vec<&str> = list.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["cmaes", "grid", "random", "sobol", "tpe"]);
+    assert_eq!(names, ["cmaes", "evolution", "grid", "random", "sobol", "tpe"]);
     assert!(
         list[3]["settings"]
             .as_array()

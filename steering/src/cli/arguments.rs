@@ -42,7 +42,7 @@ pub(super) enum Command {
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
-const ASK_NOTES: &str = "Samplers: cmaes, grid, random, sobol, tpe; `steering samplers` tells more.\n\
+const ASK_NOTES: &str = "Samplers: cmaes, evolution, grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
     ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
     nevergrad with --method RandomSearch -> random; with a Halton, Hammersley or LHS method -> sobol\n\n\
