@@ -9,7 +9,7 @@ use protocol::{Point, SegmentId};
 use serde_json::{Map, Value};
 
 use crate::ask::{AskError, Request, turns};
-use crate::history::History;
+use crate::history::{History, Mode};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
 
@@ -69,7 +69,7 @@ pub struct Explained {
 pub struct Nearest {
     /// The point.
     pub point: Point,
-    /// Its loss; smaller is better whatever the mode.
+    /// Its loss, as it stands in the history.
     pub loss: f64,
     /// Its place among the evaluated points, from 1.
     pub rank: usize,
@@ -97,7 +97,10 @@ pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Reques
             .map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
             let explanation = sampler.explain(&turn.space, &turn.history, &point, turn.key);
-            let nearest = nearest(&turn.space, &turn.history, &point);
+            let mut nearest = nearest(&turn.space, &turn.history, &point);
+            if let (Some(nearest), Mode::Max) = (&mut nearest, request.mode) {
+                nearest.loss = -nearest.loss;
+            }
             turn.history.push(&turn.space, &point);
             answer.push(Explained {
                 segment,
@@ -222,7 +225,7 @@ mod tests {
         let (_, space) = crate::ask::spaces(&document).unwrap().remove(0);
         let points = json!([[{"x": 0.1, "c": "a"}, 1.0], [{"x": 0.5, "c": "a"}, 0.5], [{"x": 0.5, "c": "b"}, 0.7], [{"x": 0.6, "c": "a"}, null]]);
         let input = SteeringInput::from_value(json!({"points": points}), None).unwrap();
-        let history = History::new(&space, &input.points, crate::history::Mode::Min);
+        let history = History::new(&space, &input.points, Mode::Min);
         let new: Point = serde_json::from_value(json!({"x": 0.7, "c": "b"})).unwrap();
         let nearest = nearest(&space, &history, &new).unwrap();
         assert_eq!(

@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
@@ -35,6 +36,12 @@ pub(super) enum Command {
     /// Check a search space and a steering input, and list all faults
     #[command(before_help = "Example:\n  steering validate -s space.json -i input.json")]
     Validate(ValidateOptions),
+    /// Say why each of the points is proposed that `ask` gives for the same options
+    #[command(before_help = EXPLAIN_EXAMPLE, after_help = EXPLAIN_NOTES)]
+    Explain(ExplainOptions),
+    /// Run recorded calls of steering again and compare the answers byte by byte
+    #[command(before_help = VERIFY_EXAMPLE, after_help = VERIFY_NOTES)]
+    Verify(VerifyOptions),
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
@@ -42,6 +49,14 @@ pub(super) enum Command {
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
+const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
+const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
+    No file is written: `-o` is accepted and not used.";
+const VERIFY_EXAMPLE: &str =
+    "Examples:\n  steering verify my_task\n  steering verify ask --lib tpe -n 4 -i input.json -o output.json";
+const VERIFY_NOTES: &str = "A task directory holds its iterations in `steering/1`, `steering/2` and so on, each with the call, its input and\n\
+    its output. A single call is given as it was made, with `verify` before it.\n\n\
+    Exit codes: 0 all answers are the same, 1 some differ, 2 wrong usage or input, or nothing to compare.";
 const ASK_NOTES: &str = "Samplers: cmaes, evolution, grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
     ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
@@ -127,6 +142,27 @@ pub(super) struct ValidateOptions {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(super) struct ExplainOptions {
+    #[command(flatten)]
+    pub(super) ask: AskOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Directory of a task, or a call of steering
+    #[arg(required = true, value_name = "TASK | CALL", num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) what: Vec<OsString>,
 }
 
 /// Options of `samplers`.

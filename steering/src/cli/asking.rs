@@ -26,6 +26,30 @@ pub(super) struct Source<'a> {
 }
 
 pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
+    let text = answer(options, dialect)?;
+    match &options.outfile {
+        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
+        })?,
+        None => output::print(&text)?,
+    }
+    Ok(exit::DONE)
+}
+
+/// What goes into the output file.
+pub(super) fn answer(options: &AskOptions, dialect: Dialect) -> Result<String, Failure> {
+    let points = with_question(options, dialect, ask)?;
+    let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Reads what the options name and puts it to `answer`.
+pub(super) fn with_question<T>(
+    options: &AskOptions,
+    dialect: Dialect,
+    answer: impl FnOnce(&SpaceDocument, &SteeringInput, &Request) -> Result<T, AskError>,
+) -> Result<T, Failure> {
     let input = match &options.infile {
         Some(path) => SteeringInput::read(path, options.failed_loss.0)?,
         None => SteeringInput {
@@ -46,16 +70,7 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
         subtract_pending: options.subtract_pending || dialect == Dialect::Hpogrid,
         number_points: options.number_points,
     };
-    let points = ask(&document, &input, &request).map_err(|error| explain(error, &source, options))?;
-    let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
-    text.push('\n');
-    match &options.outfile {
-        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
-            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
-        })?,
-        None => output::print(&text)?,
-    }
-    Ok(exit::DONE)
+    answer(&document, &input, &request).map_err(|error| explain(error, &source, options))
 }
 
 /// The search space of the input or of `--space`, whichever the dialect prefers.
