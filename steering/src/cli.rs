@@ -9,6 +9,7 @@
 mod arguments;
 mod asking;
 mod explaining;
+mod importance;
 mod listing;
 mod output;
 mod validating;
@@ -85,6 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Validate(options) => validating::run(&options),
         Command::Explain(options) => explaining::run(&options),
         Command::Verify(options) => verifying::run(&options),
+        Command::Importance(options) => importance::run(&options),
         Command::Samplers(options) => listing::run(&options),
     };
     match done {

@@ -1,4 +1,4 @@
-//! `steering explain` and `steering verify`, as users run them.
+//! `steering explain`, `steering verify` and `steering importance`, as users run them.
 
 use std::fs;
 use std::path::Path;
@@ -176,5 +176,48 @@ fn nothing_to_compare_is_a_mistake_of_the_caller() {
     assert_eq!(
         stderr(&seed),
         "error: the recorded `STEERING_SEED` must be an integer from 0, found `x`\n"
+    );
+}
+
+#[test]
+fn importance_is_for_people_and_for_programs_and_says_when_there_is_too_little() {
+    let directory = directory();
+    let path = directory.path();
+    let plain = steer(path, "importance -i in.json --cap 0.9");
+    assert_eq!(plain.status.code(), Some(0), "{}", stderr(&plain));
+    assert!(stdout(&plain).starts_with("20 points, "), "{}", stdout(&plain));
+    assert!(
+        stdout(&plain)
+            .lines()
+            .any(|line| line.starts_with("rate ") && line.contains(" % ± ")),
+        "{}",
+        stdout(&plain)
+    );
+    let found: Value = serde_json::from_str(&stdout(&steer(path, "importance -i in.json --json"))).unwrap();
+    assert_eq!(found[0]["evaluated"], 20);
+    assert_eq!(
+        found[0]["shares"].as_array().unwrap().len(),
+        9,
+        "constants have no share"
+    );
+    assert_eq!(
+        found,
+        serde_json::from_str::<Value>(&stdout(&steer(path, "importance -i in.json --json"))).unwrap()
+    );
+
+    let few = json!({"points": [[{"x": 1}, 0.5], [{"x": 2}, null]], "opt_space": {"x": {"method": "uniformint", "dimension": {"low": 1, "high": 5}}}});
+    fs::write(path.join("few.json"), few.to_string()).unwrap();
+    let few = steer(path, "importance -i few.json");
+    assert_eq!(few.status.code(), Some(2));
+    assert_eq!(
+        stderr(&few),
+        "error: steering input `few.json`: at least 10 evaluated points are needed to tell what matters, found 1\n"
+    );
+    let cap = steer(path, "importance -i in.json --cap 0");
+    assert_eq!(cap.status.code(), Some(2));
+    assert!(
+        stderr(&cap).contains("expected a number above 0 and at most 1"),
+        "{}",
+        stderr(&cap)
     );
 }
