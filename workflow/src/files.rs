@@ -25,7 +25,11 @@ pub(crate) enum Durability {
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let temporary = temporary_beside(path);
     let result = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         if durability == Durability::PowerCut {
             file.sync_all()?;
@@ -47,7 +51,10 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> 
 pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     parent_of(path).join(format!(".{name}.{}.{count}.tmp", std::process::id()))
 }
@@ -70,6 +77,16 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Why a file written by a stranger was not read.
 #[derive(Debug, Error)]
 pub(crate) enum ForeignFileError {
@@ -85,14 +102,21 @@ pub(crate) enum ForeignFileError {
 
 /// Reads a regular file of at most `limit` bytes, following no link in its last component.
 pub(crate) fn read_foreign(path: &Path, limit: u64) -> Result<Vec<u8>, ForeignFileError> {
-    let name = || path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = || {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     let as_io = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ForeignFileError::Missing(name()),
         _ => ForeignFileError::Io { name: name(), source },
     };
     let metadata = fs::symlink_metadata(path).map_err(as_io)?;
     if !metadata.is_file() {
-        return Err(ForeignFileError::NotRegular { name: name(), found: kind_of(&metadata) });
+        return Err(ForeignFileError::NotRegular {
+            name: name(),
+            found: kind_of(&metadata),
+        });
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let descriptor: OwnedFd =
@@ -100,15 +124,26 @@ pub(crate) fn read_foreign(path: &Path, limit: u64) -> Result<Vec<u8>, ForeignFi
     let mut file = File::from(descriptor);
     let metadata = file.metadata().map_err(as_io)?;
     if !metadata.is_file() {
-        return Err(ForeignFileError::NotRegular { name: name(), found: kind_of(&metadata) });
+        return Err(ForeignFileError::NotRegular {
+            name: name(),
+            found: kind_of(&metadata),
+        });
     }
     if metadata.len() > limit {
-        return Err(ForeignFileError::TooBig { name: name(), limit, found: metadata.len() });
+        return Err(ForeignFileError::TooBig {
+            name: name(),
+            limit,
+            found: metadata.len(),
+        });
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(as_io)?;
     if bytes.len() as u64 > limit {
-        return Err(ForeignFileError::TooBig { name: name(), limit, found: bytes.len() as u64 });
+        return Err(ForeignFileError::TooBig {
+            name: name(),
+            limit,
+            found: bytes.len() as u64,
+        });
     }
     Ok(bytes)
 }
@@ -151,8 +186,14 @@ mod tests {
         fs::write(at("real"), "12345").unwrap();
         std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
         fs::create_dir(at("folder")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
         let message = |name: &str| read_foreign(&at(name), 4).unwrap_err().to_string();
         assert_eq!(message("link"), "`link` must be a regular file, found a symbolic link");
         assert_eq!(message("folder"), "`folder` must be a regular file, found a directory");

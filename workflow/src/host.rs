@@ -31,7 +31,12 @@ impl ProcessIdentity {
     /// This process.
     pub(crate) fn current() -> ProcessIdentity {
         let pid = std::process::id() as i32;
-        ProcessIdentity { host: host_name(), boot_id: boot_id(), pid, start_time: start_time(pid).unwrap_or(0) }
+        ProcessIdentity {
+            host: host_name(),
+            boot_id: boot_id(),
+            pid,
+            start_time: start_time(pid).unwrap_or(0),
+        }
     }
 
     /// Whether the process still runs. A zombie counts as dead.
@@ -74,7 +79,9 @@ pub(crate) fn host_name() -> String {
 pub(crate) fn boot_id() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     BOOT.get_or_init(|| {
-        fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+        fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
     })
     .clone()
 }
@@ -102,14 +109,22 @@ impl Stat {
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let start_time = fields.nth(17)?.parse().ok()?;
-        Some(Stat { state, parent, start_time })
+        Some(Stat {
+            state,
+            parent,
+            start_time,
+        })
     }
 }
 
 /// Ids of all processes of the machine.
 pub(crate) fn all_processes() -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Kills every process whose environment holds `variable=value`, and returns how many there were.
@@ -127,8 +142,14 @@ pub(crate) fn kill_marked(variable: &str, value: &str) -> usize {
             if pid == own {
                 continue;
             }
-            let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
-            if !environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()) || start_time(pid).is_none() {
+            let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+                continue;
+            };
+            if !environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == mark.as_bytes())
+                || start_time(pid).is_none()
+            {
                 continue;
             }
             if let Some(pid) = Pid::from_raw(pid)
@@ -154,18 +175,30 @@ mod tests {
     fn this_process_is_alive_and_its_copy_with_another_start_time_is_dead() {
         let current = ProcessIdentity::current();
         assert_eq!(current.liveness(), Liveness::Alive);
-        let reused = ProcessIdentity { start_time: current.start_time + 1, ..current.clone() };
+        let reused = ProcessIdentity {
+            start_time: current.start_time + 1,
+            ..current.clone()
+        };
         assert_eq!(reused.liveness(), Liveness::Dead);
-        let earlier_boot = ProcessIdentity { boot_id: "another".to_owned(), ..current.clone() };
+        let earlier_boot = ProcessIdentity {
+            boot_id: "another".to_owned(),
+            ..current.clone()
+        };
         assert_eq!(earlier_boot.liveness(), Liveness::Dead);
-        let elsewhere = ProcessIdentity { host: "another machine".to_owned(), ..current };
+        let elsewhere = ProcessIdentity {
+            host: "another machine".to_owned(),
+            ..current
+        };
         assert_eq!(elsewhere.liveness(), Liveness::Elsewhere);
     }
 
     #[test]
     fn a_dead_process_has_no_descriptor() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let identity = ProcessIdentity { pid: child.id() as i32, ..ProcessIdentity::current() };
+        let identity = ProcessIdentity {
+            pid: child.id() as i32,
+            ..ProcessIdentity::current()
+        };
         child.wait().unwrap();
         assert!(identity.descriptor().is_none());
     }

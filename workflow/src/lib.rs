@@ -20,10 +20,10 @@ mod host;
 mod journal;
 mod state;
 
-mod task;
+mod backend;
 mod checkpoint;
+pub mod cli;
+mod coordinator;
 mod report;
 mod runner;
-mod backend;
-mod coordinator;
-pub mod cli;
+mod task;

@@ -37,17 +37,29 @@ struct Runner {
 impl Local {
     /// Runners are started from this very program.
     pub(crate) fn new(executable: PathBuf) -> Local {
-        Local { executable, runners: HashMap::new() }
+        Local {
+            executable,
+            runners: HashMap::new(),
+        }
     }
 
     fn look_up(&mut self, job: &Job) -> JobState {
-        let Some(identity) = read_claim(&job.directory) else { return JobState::NotStarted };
+        let Some(identity) = read_claim(&job.directory) else {
+            return JobState::NotStarted;
+        };
         match identity.liveness() {
             Liveness::Dead => JobState::Ended,
             Liveness::Elsewhere => JobState::Elsewhere(identity.host),
             Liveness::Alive => {
                 let descriptor = identity.descriptor();
-                self.runners.insert(job.key, Runner { child: None, identity, descriptor });
+                self.runners.insert(
+                    job.key,
+                    Runner {
+                        child: None,
+                        identity,
+                        descriptor,
+                    },
+                );
                 JobState::Running
             }
         }
@@ -61,9 +73,20 @@ impl Backend for Local {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;
         let pid = child.id() as i32;
-        let identity = ProcessIdentity { pid, start_time: start_time(pid).unwrap_or(0), ..ProcessIdentity::current() };
+        let identity = ProcessIdentity {
+            pid,
+            start_time: start_time(pid).unwrap_or(0),
+            ..ProcessIdentity::current()
+        };
         let descriptor = identity.descriptor();
-        self.runners.insert(job.key, Runner { child: Some(child), identity, descriptor });
+        self.runners.insert(
+            job.key,
+            Runner {
+                child: Some(child),
+                identity,
+                descriptor,
+            },
+        );
         Ok(())
     }
 
@@ -73,7 +96,9 @@ impl Backend for Local {
             let gone = match self.runners.get_mut(&job.key) {
                 None => true,
                 Some(Runner { child: Some(child), .. }) => !matches!(child.try_wait(), Ok(None)),
-                Some(Runner { child: None, identity, .. }) => identity.liveness() != Liveness::Alive,
+                Some(Runner {
+                    child: None, identity, ..
+                }) => identity.liveness() != Liveness::Alive,
             };
             if !gone {
                 states.push(JobState::Running);
@@ -103,15 +128,25 @@ impl Backend for Local {
 
     fn wait(&mut self, descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
         let blind = self.runners.values().any(|runner| runner.descriptor.is_none());
-        let timeout = if blind { timeout.min(Duration::from_millis(50)) } else { timeout };
-        let runners = self.runners.values().filter_map(|runner| runner.descriptor.as_ref().map(AsFd::as_fd));
+        let timeout = if blind {
+            timeout.min(Duration::from_millis(50))
+        } else {
+            timeout
+        };
+        let runners = self
+            .runners
+            .values()
+            .filter_map(|runner| runner.descriptor.as_ref().map(AsFd::as_fd));
         let mut polled: Vec<PollFd<'_>> = descriptors
             .iter()
             .copied()
             .chain(runners)
             .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
             .collect();
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
         match rustix::event::poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

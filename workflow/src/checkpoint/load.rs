@@ -34,7 +34,9 @@ pub(crate) fn restore(store: &Path, work: &Path, load_as: Option<&str>, largest:
                 restored.generation = Some(generation);
                 break;
             }
-            Err(error) => restored.warnings.push(format!("checkpoint {generation} is not usable: {error}")),
+            Err(error) => restored
+                .warnings
+                .push(format!("checkpoint {generation} is not usable: {error}")),
         }
     }
     restored
@@ -60,8 +62,11 @@ fn restore_one(store: &Path, work: &Path, load_as: Option<&str>, largest: u64, g
             fs::copy(&archive, &copy).and_then(|_| fs::rename(&copy, &target))
         }
         None => extract(&archive, &staging, largest.saturating_mul(4)).and_then(|found| {
-            let listed: BTreeMap<PathBuf, String> =
-                manifest.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect();
+            let listed: BTreeMap<PathBuf, String> = manifest
+                .files
+                .iter()
+                .map(|file| (file.path.clone(), file.sha256.clone()))
+                .collect();
             if found != listed {
                 return Err(io::Error::other("its files differ from its manifest"));
             }
@@ -107,9 +112,17 @@ pub(crate) fn extract(archive: &Path, target: &Path, most_bytes: u64) -> io::Res
                     return Err(refuse(format!("more than {most_bytes} bytes unpacked")));
                 }
                 fs::create_dir_all(crate::files::parent_of(&place))?;
-                let mode = if entry.header().mode()? & 0o100 == 0 { 0o600 } else { 0o700 };
+                let mode = if entry.header().mode()? & 0o100 == 0 {
+                    0o600
+                } else {
+                    0o700
+                };
                 // Exclusive: a name that comes twice is refused.
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place)?;
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(mode)
+                    .open(&place)?;
                 let mut hash = Sha256::new();
                 let mut buffer = vec![0; 65536];
                 loop {
@@ -122,7 +135,11 @@ pub(crate) fn extract(archive: &Path, target: &Path, most_bytes: u64) -> io::Res
                 }
                 found.insert(path, hexadecimal(&hash.finalize()));
             }
-            other => return Err(refuse(format!("entry `{shown}` is neither file nor directory ({other:?})"))),
+            other => {
+                return Err(refuse(format!(
+                    "entry `{shown}` is neither file nor directory ({other:?})"
+                )));
+            }
         }
     }
     Ok(found)
@@ -155,11 +172,20 @@ mod tests {
 
     fn saved(generations: usize) -> Store {
         let (work, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut saver =
-            Saver::new(work.path(), store.path(), &["d".to_owned()], 1 << 20, Duration::from_secs(60));
+        let mut saver = Saver::new(
+            work.path(),
+            store.path(),
+            &["d".to_owned()],
+            1 << 20,
+            Duration::from_mins(1),
+        );
         fs::create_dir_all(work.path().join("d/e")).unwrap();
         for generation in 1..=generations {
-            fs::write(work.path().join("d/e/state"), format!("{generation}{}", " ".repeat(generation))).unwrap();
+            fs::write(
+                work.path().join("d/e/state"),
+                format!("{generation}{}", " ".repeat(generation)),
+            )
+            .unwrap();
             saver.finish();
         }
         Store { work, store }
@@ -173,7 +199,10 @@ mod tests {
     fn what_was_saved_comes_back_and_a_damaged_generation_gives_way() {
         let store = saved(3);
         let work = tempfile::tempdir().unwrap();
-        assert_eq!(restore(store.store.path(), work.path(), None, 1 << 20).generation, Some(3));
+        assert_eq!(
+            restore(store.store.path(), work.path(), None, 1 << 20).generation,
+            Some(3)
+        );
         assert_eq!(state(work.path()), "3");
         assert_eq!(state(store.work.path()), "3");
         let archive = archive_path(store.store.path(), 3);
@@ -184,11 +213,18 @@ mod tests {
             let work = tempfile::tempdir().unwrap();
             let restored = restore(store.store.path(), work.path(), None, 1 << 20);
             assert_eq!(restored.generation, Some(2));
-            assert_eq!(restored.warnings, ["checkpoint 3 is not usable: its archive is damaged"]);
+            assert_eq!(
+                restored.warnings,
+                ["checkpoint 3 is not usable: its archive is damaged"]
+            );
             assert_eq!(state(work.path()), "2");
             bytes[position] ^= 1;
         }
-        assert_eq!(fs::read_dir(work.path()).unwrap().count(), 1, "no staging directory is left");
+        assert_eq!(
+            fs::read_dir(work.path()).unwrap().count(),
+            1,
+            "no staging directory is left"
+        );
     }
 
     #[test]
@@ -221,7 +257,11 @@ mod tests {
         let target = directory.path().join("target");
         fs::create_dir(&target).unwrap();
         let result = extract(&path, &target, 8);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing outside the target");
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            2,
+            "nothing outside the target"
+        );
         result
     }
 
@@ -229,7 +269,10 @@ mod tests {
     fn hostile_archives_are_refused() {
         use tar::EntryType::{Char, Fifo, Link, Regular, Symlink};
         let message = |entries: &[(&str, tar::EntryType, &str)]| hostile(entries).unwrap_err().to_string();
-        assert_eq!(message(&[("../x", Regular, "")]), "entry `../x` leads outside or too deep");
+        assert_eq!(
+            message(&[("../x", Regular, "")]),
+            "entry `../x` leads outside or too deep"
+        );
         assert_eq!(message(&[("/x", Regular, "")]), "entry `/x` leads outside or too deep");
         let link = [("l", Symlink, "/tmp"), ("l/x", Regular, "")];
         assert_eq!(message(&link), "entry `l` is neither file nor directory (Symlink)");

@@ -42,11 +42,19 @@ fn manifest_path(directory: &Path, generation: u64) -> PathBuf {
 
 /// Numbers of the complete generations, newest first.
 fn generations(directory: &Path) -> Vec<u64> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let mut numbers: Vec<u64> = entries
         .flatten()
         .filter_map(|entry| {
-            entry.file_name().to_str()?.strip_prefix("saved-")?.strip_suffix(".json")?.parse().ok()
+            entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("saved-")?
+                .strip_suffix(".json")?
+                .parse()
+                .ok()
         })
         .collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -54,5 +62,5 @@ fn generations(directory: &Path) -> Vec<u64> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::files::hexadecimal(bytes)
 }

@@ -54,8 +54,20 @@ pub(crate) struct Saver {
 impl Saver {
     /// Saves `paths` below `work` into `store`.
     pub(crate) fn new(work: &Path, store: &Path, paths: &[String], largest: u64, interval: Duration) -> Saver {
-        let plan = Plan { work: work.to_owned(), store: store.to_owned(), paths: paths.to_owned(), largest };
-        Saver { plan, interval, next: Instant::now() + interval, last: Vec::new(), running: None, warnings: Vec::new() }
+        let plan = Plan {
+            work: work.to_owned(),
+            store: store.to_owned(),
+            paths: paths.to_owned(),
+            largest,
+        };
+        Saver {
+            plan,
+            interval,
+            next: Instant::now() + interval,
+            last: Vec::new(),
+            running: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// When the next save is due.
@@ -136,7 +148,10 @@ impl Plan {
                     return (Saved::Refused(message), Vec::new());
                 }
                 Err(Fault::Io(error)) => {
-                    return (Saved::Refused(format!("checkpoint not saved: {error}; the last good one is kept")), Vec::new());
+                    return (
+                        Saved::Refused(format!("checkpoint not saved: {error}; the last good one is kept")),
+                        Vec::new(),
+                    );
                 }
             }
         }
@@ -161,14 +176,21 @@ impl Plan {
             }
             fs::rename(&temporary, archive_path(&self.store, generation))?;
             let text = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
-            files::write_whole(&manifest_path(&self.store, generation), &text, files::Durability::PowerCut)?;
+            files::write_whole(
+                &manifest_path(&self.store, generation),
+                &text,
+                files::Durability::PowerCut,
+            )?;
             Ok(())
         });
         if let Err(fault) = result {
             let _ = fs::remove_file(&temporary);
             return Err(fault);
         }
-        for old in generations(&self.store).into_iter().filter(|old| old + KEPT <= generation) {
+        for old in generations(&self.store)
+            .into_iter()
+            .filter(|old| old + KEPT <= generation)
+        {
             let _ = fs::remove_file(manifest_path(&self.store, old));
             let _ = fs::remove_file(archive_path(&self.store, old));
         }
@@ -190,7 +212,13 @@ impl Plan {
                     pending.push(path.join(entry?.file_name()));
                 }
             } else if metadata.is_file() {
-                found.push((path, metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
+                found.push((
+                    path,
+                    metadata.len(),
+                    metadata.ino(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                ));
             }
         }
         found.sort();
@@ -198,22 +226,37 @@ impl Plan {
     }
 
     fn pack(&self, target: &Path, listed: &Fingerprint) -> Result<Manifest, Fault> {
-        let output = Hashing { inner: File::create_new(target)?, hash: Sha256::new(), written: 0 };
+        let output = Hashing {
+            inner: File::create_new(target)?,
+            hash: Sha256::new(),
+            written: 0,
+        };
         let mut archive = tar::Builder::new(GzEncoder::new(output, Compression::fast()));
-        let mut manifest = Manifest { archive: String::new(), files: Vec::new() };
+        let mut manifest = Manifest {
+            archive: String::new(),
+            files: Vec::new(),
+        };
         for (path, bytes, ..) in listed {
             let file = File::open(self.work.join(path))?;
             let mut header = tar::Header::new_gnu();
             header.set_size(*bytes);
             header.set_mode(file.metadata()?.mode() & 0o755);
             header.set_mtime(file.metadata()?.mtime().max(0) as u64);
-            let mut content = Hashing { inner: file.take(*bytes), hash: Sha256::new(), written: 0 };
+            let mut content = Hashing {
+                inner: file.take(*bytes),
+                hash: Sha256::new(),
+                written: 0,
+            };
             archive.append_data(&mut header, path, &mut content)?;
             if content.written != *bytes {
                 return Err(Fault::Moving(path.clone()));
             }
             let sha256 = hexadecimal(&content.hash.finalize());
-            manifest.files.push(ManifestFile { path: path.clone(), bytes: *bytes, sha256 });
+            manifest.files.push(ManifestFile {
+                path: path.clone(),
+                bytes: *bytes,
+                sha256,
+            });
             if archive.get_ref().get_ref().written > self.largest {
                 return Err(Fault::TooBig);
             }
@@ -261,7 +304,13 @@ mod tests {
     use super::*;
 
     fn saver(work: &Path, store: &Path, largest: u64) -> Saver {
-        Saver::new(work, store, &["model".to_owned(), "state.txt".to_owned()], largest, Duration::from_secs(60))
+        Saver::new(
+            work,
+            store,
+            &["model".to_owned(), "state.txt".to_owned()],
+            largest,
+            Duration::from_mins(1),
+        )
     }
 
     #[test]
@@ -287,12 +336,16 @@ mod tests {
         fs::write(work.path().join("state.txt"), "x").unwrap();
         let mut saver = saver(work.path(), store.path(), 1000);
         assert_eq!(saver.finish(), Saved::Generation(1));
-        let noise: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..20_000_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         fs::write(work.path().join("model/weights"), noise).unwrap();
         saver.finish();
         assert_eq!(
             saver.warnings,
-            ["checkpoint not saved: the archive would have more than 1000 bytes (checkPointMaxSize); the last good one is kept"]
+            [
+                "checkpoint not saved: the archive would have more than 1000 bytes (checkPointMaxSize); the last good one is kept"
+            ]
         );
         assert_eq!(generations(store.path()), [1]);
     }

@@ -1,5 +1,4 @@
 //! Commands and options.
-#![expect(clippy::doc_markdown, reason = "the comments on the fields are help texts")]
 
 use std::path::PathBuf;
 
@@ -74,7 +73,7 @@ pub(super) struct RunArguments {
 /// What concerns the manager rather than the task.
 #[derive(Debug, Args)]
 pub(super) struct ManagerArguments {
-    /// Directory of the task; resumed if there is a task in it (default: hpo-<name of the task>)
+    /// Directory of the task; resumed if there is a task in it (default: `hpo-` and the name of the task)
     #[arg(long = "taskDir", value_name = "DIR")]
     pub(super) task_dir: Option<PathBuf>,
     /// Give up what another host was running, and take the task over from it

@@ -25,7 +25,11 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
     #[error("journal `{path}`, record {record}: {source}; it was not written by this program, restore it from a copy", path = .path.display())]
-    Illegal { path: PathBuf, record: u64, source: IllegalEvent },
+    Illegal {
+        path: PathBuf,
+        record: u64,
+        source: IllegalEvent,
+    },
     #[error("journal `{path}`, record {record}: {reason}; use the hpo that wrote it", path = .path.display())]
     Unknown { path: PathBuf, record: u64, reason: String },
     #[error("{0}")]
@@ -38,7 +42,10 @@ pub(crate) enum CliError {
 
 impl CliError {
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> CliError {
-        CliError::Io { what: what.into(), source }
+        CliError::Io {
+            what: what.into(),
+            source,
+        }
     }
 
     /// Whether the reader of our output went away, which is its right.

@@ -1,5 +1,6 @@
 //! Commands that look and change nothing: `show`, `best`, `list`, `logs`, `journal check`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -39,7 +40,10 @@ pub(super) fn point_table(task: &Task, points: &[&PointState]) -> String {
                 .0
                 .iter()
                 .map(|(key, value)| {
-                    let value = value.as_f64().filter(|_| value.is_f64()).map_or_else(|| value.to_string(), number);
+                    let value = value
+                        .as_f64()
+                        .filter(|_| value.is_f64())
+                        .map_or_else(|| value.to_string(), number);
                     format!("{}={}", escape(key), escape(&value))
                 })
                 .collect();
@@ -81,7 +85,7 @@ impl Output for Shown<'_> {
             count("pending")
         );
         if let Some(reason) = document["reason"].as_str() {
-            text.push_str(&format!("{}\n", escape(reason)));
+            let _ = writeln!(text, "{}", escape(reason));
         }
         let points: Vec<&PointState> = self.state.points.iter().collect();
         text.push_str(&point_table(self.task, &points));
@@ -102,16 +106,21 @@ impl Output for OnePoint<'_> {
     fn text(&self) -> String {
         let mut text = point_table(self.task, &[self.point]);
         let values = serde_json::to_string_pretty(&self.point.point).unwrap_or_default();
-        text.push_str(&format!("{}\n", escape_lines(&values)));
+        let _ = writeln!(text, "{}", escape_lines(&values));
         for (index, attempt) in self.point.attempts.iter().enumerate() {
-            let reason = attempt.status.reason().map(|reason| format!(": {}", escape(reason))).unwrap_or_default();
-            text.push_str(&format!(
-                "attempt {}: {} after {} in evaluation job {}{reason}\n",
+            let reason = attempt
+                .status
+                .reason()
+                .map(|reason| format!(": {}", escape(reason)))
+                .unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "attempt {}: {} after {} in evaluation job {}{reason}",
                 index + 1,
                 attempt.status.word(),
                 seconds(attempt.seconds),
                 attempt.job
-            ));
+            );
         }
         text
     }
@@ -122,16 +131,32 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<u8, CliError> {
     let state = opened.truthful_state();
     if let Some(id) = arguments.point {
         let point = find(&state, id)?;
-        print(&OnePoint { task: &opened.task, point }, arguments.json)?;
+        print(
+            &OnePoint {
+                task: &opened.task,
+                point,
+            },
+            arguments.json,
+        )?;
     } else {
-        print(&Shown { task: &opened.task, state: &state, status: opened.status() }, arguments.json)?;
+        print(
+            &Shown {
+                task: &opened.task,
+                state: &state,
+                status: opened.status(),
+            },
+            arguments.json,
+        )?;
     }
     Ok(exit::DONE)
 }
 
 fn find(state: &State, id: u32) -> Result<&PointState, CliError> {
     state.point(PointId(id)).ok_or_else(|| {
-        CliError::Usage(format!("there is no point {id}; the task has points 1 to {}", state.points.len()))
+        CliError::Usage(format!(
+            "there is no point {id}; the task has points 1 to {}",
+            state.points.len()
+        ))
     })
 }
 
@@ -154,13 +179,21 @@ impl Output for Best<'_> {
         let ranking = self.state.ranking();
         let mut text = String::new();
         for segment in self.task.segment_ids() {
-            let Some(point) = ranking.iter().find(|point| point.segment == segment) else { continue };
+            let Some(point) = ranking.iter().find(|point| point.segment == segment) else {
+                continue;
+            };
             if let Some(name) = self.task.segment_name(segment) {
-                text.push_str(&format!("segment {name}: "));
+                let _ = write!(text, "segment {name}: ");
             }
             let loss = point.loss().map_or(f64::NAN, protocol::Loss::get);
             let values = serde_json::to_string_pretty(&point.point).unwrap_or_default();
-            text.push_str(&format!("point {}, loss {}\n{}\n", point.id, number(loss), escape_lines(&values)));
+            let _ = write!(
+                text,
+                "point {}, loss {}\n{}\n",
+                point.id,
+                number(loss),
+                escape_lines(&values)
+            );
         }
         text
     }
@@ -174,7 +207,13 @@ pub(super) fn best(arguments: &TaskArguments) -> Result<u8, CliError> {
             arguments.directory.display()
         )));
     }
-    print(&Best { task: &opened.task, state: &opened.state }, arguments.json)?;
+    print(
+        &Best {
+            task: &opened.task,
+            state: &opened.state,
+        },
+        arguments.json,
+    )?;
     Ok(exit::DONE)
 }
 
@@ -192,9 +231,16 @@ impl Output for Listed {
             _ => "-".to_owned(),
         };
         let keys = ["status", "points", "done", "failed", "best", "name", "directory"];
-        let rows: Vec<Vec<String>> =
-            self.0.iter().map(|task| keys.iter().map(|key| cell(task, key)).collect()).collect();
-        if rows.is_empty() { "no tasks here\n".to_owned() } else { table(&keys, &rows, width()) }
+        let rows: Vec<Vec<String>> = self
+            .0
+            .iter()
+            .map(|task| keys.iter().map(|key| cell(task, key)).collect())
+            .collect();
+        if rows.is_empty() {
+            "no tasks here\n".to_owned()
+        } else {
+            table(&keys, &rows, width())
+        }
     }
 }
 
@@ -205,7 +251,10 @@ pub(super) fn list(arguments: &ListArguments) -> Result<u8, CliError> {
     directories.sort();
     directories.insert(0, root.clone());
     let mut tasks = Vec::new();
-    for directory in directories.into_iter().filter(|directory| directory.join("task.json").is_file()) {
+    for directory in directories
+        .into_iter()
+        .filter(|directory| directory.join("task.json").is_file())
+    {
         match Opened::read(&directory) {
             Ok(opened) => {
                 let document = report::show(&opened.task, &opened.truthful_state(), opened.status());
@@ -249,13 +298,17 @@ impl Output for Logs {
         let mut text = String::new();
         for (name, log) in [("standard output", &self.stdout), ("standard error", &self.stderr)] {
             if !log.is_empty() {
-                text.push_str(&format!("--- {name} ---\n{}", escape_lines(log)));
+                let _ = write!(text, "--- {name} ---\n{}", escape_lines(log));
                 if !log.ends_with('\n') {
                     text.push('\n');
                 }
             }
         }
-        if text.is_empty() { "nothing was printed\n".to_owned() } else { text }
+        if text.is_empty() {
+            "nothing was printed\n".to_owned()
+        } else {
+            text
+        }
     }
 }
 
@@ -268,13 +321,22 @@ pub(super) fn logs(arguments: &LogsArguments) -> Result<u8, CliError> {
             let attempts = point.attempts.len() as u32;
             let attempt = arguments.attempt.unwrap_or(attempts);
             if attempt == 0 || attempt > attempts {
-                return Err(CliError::Usage(format!("point {} has {attempts} attempts, found {attempt}", point.id)));
+                return Err(CliError::Usage(format!(
+                    "point {} has {attempts} attempts, found {attempt}",
+                    point.id
+                )));
             }
-            opened.directory.attempt(AttemptKey { point: point.id, attempt })
+            opened.directory.attempt(AttemptKey {
+                point: point.id,
+                attempt,
+            })
         }
     };
     if !directory.is_dir() {
-        return Err(CliError::Usage(format!("there are no logs in `{}`", directory.display())));
+        return Err(CliError::Usage(format!(
+            "there are no logs in `{}`",
+            directory.display()
+        )));
     }
     let logs = Logs {
         stdout: read_log(&directory.join("stdout.log")),
@@ -310,15 +372,19 @@ impl Output for Checked {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("sound: {} records, {} bytes, {} starts\n", self.records, self.bytes, self.starts);
+        let mut text = format!(
+            "sound: {} records, {} bytes, {} starts\n",
+            self.records, self.bytes, self.starts
+        );
         if self.torn > 0 {
-            text.push_str(&format!(
-                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start\n",
+            let _ = writeln!(
+                text,
+                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start",
                 self.torn
-            ));
+            );
         }
         if self.overtaken > 0 {
-            text.push_str(&format!("{} records of an overtaken hpo are ignored\n", self.overtaken));
+            let _ = writeln!(text, "{} records of an overtaken hpo are ignored", self.overtaken);
         }
         text
     }

@@ -3,8 +3,10 @@
 mod arguments;
 mod error;
 mod inspect;
+mod manage;
 mod open;
 mod output;
+mod plan;
 mod run;
 mod stop;
 
@@ -14,12 +16,14 @@ use std::io::Write;
 use clap::Parser;
 
 use arguments::{Arguments, Command, JournalCommand};
-pub(crate) use error::CliError;
 
 /// The whole program; `arguments` begin with the program's name. Returns the exit code.
 #[must_use]
 pub fn main(arguments: &[OsString]) -> u8 {
-    if arguments.get(1).is_some_and(|argument| argument == crate::runner::SUBCOMMAND) {
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == crate::runner::SUBCOMMAND)
+    {
         return crate::runner::main(&arguments[2..]);
     }
     let parsed = match Arguments::try_parse_from(arguments) {
@@ -27,7 +31,11 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Err(error) => {
             let _ = error.print();
             // Help and version are no errors.
-            return if error.use_stderr() { protocol::exit::USAGE } else { protocol::exit::DONE };
+            return if error.use_stderr() {
+                protocol::exit::USAGE
+            } else {
+                protocol::exit::DONE
+            };
         }
     };
     let done = match parsed.command {
@@ -38,7 +46,9 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Command::List(arguments) => inspect::list(&arguments),
         Command::Logs(arguments) => inspect::logs(&arguments),
         Command::Kill(arguments) => stop::kill(&arguments),
-        Command::Journal { command: JournalCommand::Check(arguments) } => inspect::check(&arguments),
+        Command::Journal {
+            command: JournalCommand::Check(arguments),
+        } => inspect::check(&arguments),
     };
     match done {
         Ok(code) => code,

@@ -60,7 +60,13 @@ impl Opened {
                 directory.task_file().display()
             )));
         }
-        Ok(Opened { directory, task, settings, state, contents })
+        Ok(Opened {
+            directory,
+            task,
+            settings,
+            state,
+            contents,
+        })
     }
 
     /// One word for where the task stands, if it has not ended: does anybody work on it?
@@ -83,10 +89,13 @@ impl Opened {
             for key in self.state.running.clone() {
                 let dead = crate::runner::read_claim(&self.directory.attempt(key))
                     .is_none_or(|claim| claim.liveness() == crate::host::Liveness::Dead);
-                if dead && let Some(point) = state.points.get_mut(key.point.0 as usize - 1)
+                if dead
+                    && let Some(point) = state.points.get_mut(key.point.0 as usize - 1)
                     && let Some(attempt) = point.attempts.last_mut()
                 {
-                    attempt.status = AttemptStatus::Lost { reason: "its process is gone".to_owned() };
+                    attempt.status = AttemptStatus::Lost {
+                        reason: "its process is gone".to_owned(),
+                    };
                 }
             }
         }

@@ -16,7 +16,11 @@ pub(super) trait Output {
 
 /// Prints on standard output.
 pub(super) fn print(output: &dyn Output, json: bool) -> Result<(), CliError> {
-    let text = if json { format!("{:#}\n", output.json()) } else { output.text() };
+    let text = if json {
+        format!("{:#}\n", output.json())
+    } else {
+        output.text()
+    };
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(text.as_bytes())

@@ -23,7 +23,11 @@ impl Output for Killed<'_> {
         json!({"task": self.name, "status": self.status})
     }
     fn text(&self) -> String {
-        format!("{} is {}; `hpo retry` would go on with it\n", crate::report::escape(self.name), self.status)
+        format!(
+            "{} is {}; `hpo retry` would go on with it\n",
+            crate::report::escape(self.name),
+            self.status
+        )
     }
 }
 
@@ -54,6 +58,12 @@ pub(super) fn kill(arguments: &TaskArguments) -> Result<u8, CliError> {
     let opened = Opened::read(&arguments.directory)?;
     let document = crate::report::show(&opened.task, &opened.state, opened.status());
     let status = document["status"].as_str().unwrap_or("?");
-    print(&Killed { name: &opened.task.name, status }, arguments.json)?;
+    print(
+        &Killed {
+            name: &opened.task.name,
+            status,
+        },
+        arguments.json,
+    )?;
     Ok(exit::DONE)
 }

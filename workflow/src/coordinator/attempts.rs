@@ -28,8 +28,16 @@ pub(crate) fn plan_orders(task: &Task, settings: &Settings) -> (Vec<String>, Vec
     let (mut commands, mut warnings) = (Vec::new(), Vec::new());
     for segment in task.segment_ids() {
         let placeholders = placeholders(task, segment, 1);
-        let names = [settings.meta.as_deref(), settings.metrics.as_deref(), Some(settings.output.as_str())];
-        for (index, text) in [Some(settings.evaluation_exec.as_str())].into_iter().chain(names).enumerate() {
+        let names = [
+            settings.meta.as_deref(),
+            settings.metrics.as_deref(),
+            Some(settings.output.as_str()),
+        ];
+        for (index, text) in [Some(settings.evaluation_exec.as_str())]
+            .into_iter()
+            .chain(names)
+            .enumerate()
+        {
             let Some(text) = text else { continue };
             let expanded = placeholders.expand(text);
             if index == 0 {
@@ -47,8 +55,9 @@ pub(crate) fn plan_orders(task: &Task, settings: &Settings) -> (Vec<String>, Vec
 }
 
 fn placeholders(task: &Task, segment: Option<protocol::SegmentId>, job: u32) -> Placeholders {
-    let names: Option<Vec<String>> =
-        task.training_files(segment).map(|files| files.iter().map(|file| link_name(file).to_owned()).collect());
+    let names: Option<Vec<String>> = task
+        .training_files(segment)
+        .map(|files| files.iter().map(|file| link_name(file).to_owned()).collect());
     Placeholders::evaluation(task.segment_name(segment), names.as_deref(), job)
 }
 
@@ -89,7 +98,10 @@ fn order(
         .0
         .iter()
         .filter_map(|(key, value)| {
-            let name = format!("HPO_{}", key.strip_prefix(limits::RESERVED_PREFIX)?.to_ascii_uppercase());
+            let name = format!(
+                "HPO_{}",
+                key.strip_prefix(limits::RESERVED_PREFIX)?.to_ascii_uppercase()
+            );
             let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (!OWN.contains(&name.as_str()) && !value.contains('\0')).then_some((name, value))
@@ -114,11 +126,18 @@ fn order(
         let file = expand(name);
         // The names of the PanDA job wrapper: task, serial number of the job, iteration within the job.
         let prefix = segment.map(|segment| format!("{segment}.")).unwrap_or_default();
-        let archive_name =
-            format!("{prefix}{}.metrics.{:06}.tgz_{}", task.id, attempt.job, attempt.index_in_job);
+        let archive_name = format!(
+            "{prefix}{}.metrics.{:06}.tgz_{}",
+            task.id, attempt.job, attempt.index_in_job
+        );
         let base = file.rsplit('/').next().unwrap_or(&file);
         let member = format!("{base}_{}", key.point);
-        MetricsOrder { member, archive: directory.metrics().join(&archive_name), archive_name, file }
+        MetricsOrder {
+            member,
+            archive: directory.metrics().join(&archive_name),
+            archive_name,
+            file,
+        }
     });
     Order {
         task: task.id.clone(),
@@ -136,7 +155,9 @@ fn order(
         sandbox_files: task.sandbox.clone(),
         input: settings.input.clone(),
         input_content: input(settings, point.segment, &point.point),
-        training: task.training_files(point.segment).map(|files| (settings.training_data.clone(), files.to_vec())),
+        training: task
+            .training_files(point.segment)
+            .map(|files| (settings.training_data.clone(), files.to_vec())),
         output: expand(&settings.output),
         meta: settings.meta.as_deref().map(expand),
         metrics,

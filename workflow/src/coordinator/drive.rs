@@ -95,7 +95,10 @@ pub(crate) struct Flow {
 
 impl std::fmt::Debug for Coordinator<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coordinator").field("task", &self.task.name).field("flow", &self.flow).finish_non_exhaustive()
+        f.debug_struct("Coordinator")
+            .field("task", &self.task.name)
+            .field("flow", &self.flow)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +129,10 @@ impl Coordinator<'_> {
                 }
             }
             if killed && self.state.running.is_empty() && self.state.end.is_none() {
-                self.push(Event::Ended { end: TaskEnd::Killed, time: now() });
+                self.push(Event::Ended {
+                    end: TaskEnd::Killed,
+                    time: now(),
+                });
             }
             self.commit()?;
             for key in starts {
@@ -203,7 +209,10 @@ impl Coordinator<'_> {
     }
 
     fn job(&self, key: AttemptKey) -> Job {
-        Job { key, directory: self.directory.attempt(key) }
+        Job {
+            key,
+            directory: self.directory.attempt(key),
+        }
     }
 
     fn collect_attempts(&mut self) {
@@ -268,7 +277,13 @@ impl Coordinator<'_> {
         } else {
             // Its payload may still run, without anybody to watch it.
             self.backend.sweep(&self.directory.attempt(key));
-            self.end_attempt(key, AttemptEnd::Lost { reason: otherwise.to_owned() }, 0.0);
+            self.end_attempt(
+                key,
+                AttemptEnd::Lost {
+                    reason: otherwise.to_owned(),
+                },
+                0.0,
+            );
         }
     }
 
@@ -282,7 +297,13 @@ impl Coordinator<'_> {
             self.flow.hold = None;
         }
         let AttemptKey { point, attempt } = key;
-        self.push(Event::AttemptEnded { point, attempt, end, seconds, time: now() });
+        self.push(Event::AttemptEnded {
+            point,
+            attempt,
+            end,
+            seconds,
+            time: now(),
+        });
     }
 
     fn decide_starts(&mut self, starts: &mut Vec<AttemptKey>) {
@@ -292,18 +313,28 @@ impl Coordinator<'_> {
         self.flow.hold = None;
         while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
             let AttemptKey { point, attempt } = key;
-            self.push(Event::Intent { point, attempt, job, boot_id: boot_id() });
+            self.push(Event::Intent {
+                point,
+                attempt,
+                job,
+                boot_id: boot_id(),
+            });
             starts.push(key);
         }
     }
 
     fn submit(&mut self, key: AttemptKey) {
         let job = self.job(key);
-        let prepared =
-            super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
-                .and_then(|()| self.backend.submit(&job));
+        let prepared = super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
+            .and_then(|()| self.backend.submit(&job));
         if let Err(error) = prepared {
-            self.end_attempt(key, AttemptEnd::Lost { reason: format!("it could not be started: {error}") }, 0.0);
+            self.end_attempt(
+                key,
+                AttemptEnd::Lost {
+                    reason: format!("it could not be started: {error}"),
+                },
+                0.0,
+            );
         }
     }
 
@@ -325,7 +356,10 @@ impl Coordinator<'_> {
                     self.push(Event::Iteration { number, asked, points });
                 }
             }
-            Answer::Failure(reason) => self.push(Event::SteeringFailed { number: run.number, reason }),
+            Answer::Failure(reason) => self.push(Event::SteeringFailed {
+                number: run.number,
+                reason,
+            }),
         }
     }
 
@@ -334,7 +368,9 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let segments = self.task.segment_ids();
-        let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else { return Ok(()) };
+        let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else {
+            return Ok(());
+        };
         let context = Context {
             directory: self.directory,
             task: self.task,
@@ -346,7 +382,10 @@ impl Coordinator<'_> {
         match SteeringRun::start(context, &self.state, number, asked) {
             Ok(run) => self.flow.steering = Some(run),
             Err(error) => {
-                self.push(Event::SteeringFailed { number, reason: format!("it cannot be started: {error}") });
+                self.push(Event::SteeringFailed {
+                    number,
+                    reason: format!("it cannot be started: {error}"),
+                });
                 self.commit()?;
             }
         }
@@ -367,14 +406,23 @@ impl Coordinator<'_> {
     }
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
-        let hold = self.flow.hold.map(|until| until.saturating_duration_since(Instant::now()));
+        let hold = self
+            .flow
+            .hold
+            .map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = hold.map_or(TICK, |hold| hold.min(TICK));
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.waker.as_fd()];
         let steering = self.flow.steering.as_ref();
         let blind = steering.is_some_and(|run| run.descriptor.is_none());
         descriptors.extend(steering.and_then(|run| run.descriptor.as_ref()).map(AsFd::as_fd));
-        let timeout = if blind { timeout.min(Duration::from_millis(50)) } else { timeout };
-        self.backend.wait(&descriptors, timeout).map_err(CoordinatorError::Wait)?;
+        let timeout = if blind {
+            timeout.min(Duration::from_millis(50))
+        } else {
+            timeout
+        };
+        self.backend
+            .wait(&descriptors, timeout)
+            .map_err(CoordinatorError::Wait)?;
         let mut buffer = [0; 64];
         while matches!(io::Read::read(&mut &self.waker, &mut buffer), Ok(count) if count > 0) {}
         Ok(())
@@ -382,7 +430,10 @@ impl Coordinator<'_> {
 
     /// Writes `results.json`, not more often than every five seconds unless it is the last time.
     pub(crate) fn write_results(&mut self, last: bool) {
-        let due = self.flow.results_written.is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
+        let due = self
+            .flow
+            .results_written
+            .is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
         if !last && (!due || self.state.points.is_empty()) {
             return;
         }
@@ -391,17 +442,25 @@ impl Coordinator<'_> {
         let written = crate::files::write_whole(
             &self.directory.results(),
             text.as_bytes(),
-            if last { crate::files::Durability::PowerCut } else { crate::files::Durability::Crash },
+            if last {
+                crate::files::Durability::PowerCut
+            } else {
+                crate::files::Durability::Crash
+            },
         );
         if let Err(error) = written
             && last
         {
-            self.observer.note(&format!("results.json cannot be written: {error}; `hpo show` has the results"));
+            self.observer.note(&format!(
+                "results.json cannot be written: {error}; `hpo show` has the results"
+            ));
         }
     }
 }
 
 /// Seconds since 1970, for people only.
 pub(crate) fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
 }

@@ -27,7 +27,13 @@ pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptK
             None if segment.counted_jobs < settings.max_jobs => state.jobs.len() as u32 + 1,
             None => return None,
         };
-        Some((AttemptKey { point, attempt: tries + 1 }, job))
+        Some((
+            AttemptKey {
+                point,
+                attempt: tries + 1,
+            },
+            job,
+        ))
     })
 }
 
@@ -62,14 +68,22 @@ pub(crate) fn end(state: &State, settings: &Settings, segments: &[Option<Segment
     }
     if state.steering_failures.len() > STEERING_RETRIES {
         let reason = state.steering_failures.last().cloned().unwrap_or_default();
-        return Some(TaskEnd::Failed { reason: format!("steering failed {} times: {reason}", STEERING_RETRIES + 1) });
+        return Some(TaskEnd::Failed {
+            reason: format!("steering failed {} times: {reason}", STEERING_RETRIES + 1),
+        });
     }
     let left: u32 = state.segments.values().map(|segment| segment.open).sum();
     let complete = segments.iter().all(|id| {
-        state.segments.get(id).is_some_and(|segment| segment.generated >= settings.max_points)
+        state
+            .segments
+            .get(id)
+            .is_some_and(|segment| segment.generated >= settings.max_points)
     });
     let reason = if left > 0 || (!complete && !state.exhausted) {
-        format!("maxEvaluationJobs ({}) are used up, {left} points were not evaluated", settings.max_jobs)
+        format!(
+            "maxEvaluationJobs ({}) are used up, {left} points were not evaluated",
+            settings.max_jobs
+        )
     } else if complete {
         format!("maxPoints ({}) are evaluated", settings.max_points)
     } else {
@@ -88,7 +102,10 @@ mod tests {
     const PLAIN: [Option<SegmentId>; 1] = [None];
 
     fn settings(change: impl FnOnce(&mut TaskOptions)) -> Settings {
-        let mut options = TaskOptions { max_points: Some(6), ..TaskOptions::default() };
+        let mut options = TaskOptions {
+            max_points: Some(6),
+            ..TaskOptions::default()
+        };
         change(&mut options);
         Settings::resolve(&options).unwrap()
     }
@@ -102,8 +119,17 @@ mod tests {
     impl Simulation {
         fn new(settings: Settings, segments: &[Option<SegmentId>]) -> Simulation {
             let mut state = State::new(settings.retry);
-            state.apply(&Event::Created { task: String::new(), digest: String::new() }).unwrap();
-            Simulation { state, settings, segments: segments.to_vec() }
+            state
+                .apply(&Event::Created {
+                    task: String::new(),
+                    digest: String::new(),
+                })
+                .unwrap();
+            Simulation {
+                state,
+                settings,
+                segments: segments.to_vec(),
+            }
         }
 
         fn ask(&self) -> Option<u32> {
@@ -118,14 +144,27 @@ mod tests {
                 point: Point::default(),
             });
             let number = self.state.iterations + 1;
-            self.state.apply(&Event::Iteration { number, asked: 0, points: points.collect() }).unwrap();
+            self.state
+                .apply(&Event::Iteration {
+                    number,
+                    asked: 0,
+                    points: points.collect(),
+                })
+                .unwrap();
         }
 
         fn start_all(&mut self) -> Vec<(u32, u32, u32)> {
             let mut started = Vec::new();
             while let Some((key, job)) = next_start(&self.state, &self.settings) {
                 let AttemptKey { point, attempt } = key;
-                self.state.apply(&Event::Intent { point, attempt, job, boot_id: String::new() }).unwrap();
+                self.state
+                    .apply(&Event::Intent {
+                        point,
+                        attempt,
+                        job,
+                        boot_id: String::new(),
+                    })
+                    .unwrap();
                 started.push((point.0, attempt, job));
             }
             started
@@ -134,11 +173,23 @@ mod tests {
         fn finish(&mut self, point: u32, attempt: u32, good: bool) {
             let end = if good {
                 let loss = Loss::new(1.0).unwrap();
-                AttemptEnd::Done { loss, losses: Vec::new(), message: None, metrics: None, metadata: false }
+                AttemptEnd::Done {
+                    loss,
+                    losses: Vec::new(),
+                    message: None,
+                    metrics: None,
+                    metadata: false,
+                }
             } else {
                 AttemptEnd::Failed { reason: String::new() }
             };
-            let event = Event::AttemptEnded { point: PointId(point), attempt, end, seconds: 0.0, time: 0.0 };
+            let event = Event::AttemptEnded {
+                point: PointId(point),
+                attempt,
+                end,
+                seconds: 0.0,
+                time: 0.0,
+            };
             self.state.apply(&event).unwrap();
         }
 
@@ -182,7 +233,12 @@ mod tests {
             search.finish(point, 1, true);
         }
         assert_eq!(search.ask(), None, "maxPoints are reached");
-        assert_eq!(search.over(), Some(TaskEnd::Finished { reason: "maxPoints (6) are evaluated".into() }));
+        assert_eq!(
+            search.over(),
+            Some(TaskEnd::Finished {
+                reason: "maxPoints (6) are evaluated".into()
+            })
+        );
     }
 
     #[test]
@@ -259,7 +315,10 @@ mod tests {
         search.start_all();
         for _ in 0..=STEERING_RETRIES {
             assert_eq!(search.ask(), Some(1));
-            let failure = Event::SteeringFailed { number: 2, reason: "no output".into() };
+            let failure = Event::SteeringFailed {
+                number: 2,
+                reason: "no output".into(),
+            };
             search.state.apply(&failure).unwrap();
         }
         assert_eq!((search.ask(), search.over()), (None, None));

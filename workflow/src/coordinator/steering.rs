@@ -77,7 +77,10 @@ impl SteeringRun {
         sandbox_copy(&context.directory.sandbox(), &directory, &context.task.sandbox)
             .map_err(|(path, error)| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         let _ = fs::remove_file(directory.join(OUTPUT));
-        fs::write(directory.join(INPUT), history(context.task, state).to_json(limits::FAILED_LOSS))?;
+        fs::write(
+            directory.join(INPUT),
+            history(context.task, state).to_json(limits::FAILED_LOSS),
+        )?;
         let mark = directory.display().to_string();
         let mut variables = vec![
             (environment::TASK.to_owned(), context.task.name.clone()),
@@ -87,7 +90,10 @@ impl SteeringRun {
             variables.push((environment::STEERING_SEED.to_owned(), seed.to_string()));
         }
         let launch = Launch {
-            command: context.placeholders(asked).expand(&context.settings.steering_exec).command,
+            command: context
+                .placeholders(asked)
+                .expand(&context.settings.steering_exec)
+                .command,
             work_directory: directory.clone(),
             log_directory: control.clone(),
             environment: variables,
@@ -96,11 +102,21 @@ impl SteeringRun {
         };
         fs::write(control.join("launch.json"), serde_json::to_vec(&launch)?)?;
         let mut command = Command::new(context.executable);
-        command.args([runner::SUBCOMMAND, runner::STEERING]).arg(&control).env(MARK, &mark);
+        command
+            .args([runner::SUBCOMMAND, runner::STEERING])
+            .arg(&control)
+            .env(MARK, &mark);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;
         let descriptor = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
-        Ok(SteeringRun { number, asked, directory, child, descriptor, timeout: launch.timeout })
+        Ok(SteeringRun {
+            number,
+            asked,
+            directory,
+            child,
+            descriptor,
+            timeout: launch.timeout,
+        })
     }
 
     /// Whether it is over.
@@ -119,7 +135,12 @@ impl SteeringRun {
         let control = self.directory.join(".hpo");
         let said = || {
             last_line(&control.join("stderr.log"))
-                .map(|line| format!("; last line of its stderr: {line} (all of it in `{}`)", control.join("stderr.log").display()))
+                .map(|line| {
+                    format!(
+                        "; last line of its stderr: {line} (all of it in `{}`)",
+                        control.join("stderr.log").display()
+                    )
+                })
                 .unwrap_or_default()
         };
         let Some(end) = read_end(&control) else {
@@ -198,9 +219,13 @@ fn take(
     }
     if dropped > 0 && segments == 0 {
         let most = settings.max_points;
-        remarks.push(format!("steering proposed {dropped} points more than maxPoints ({most}) allows; they are left out"));
+        remarks.push(format!(
+            "steering proposed {dropped} points more than maxPoints ({most}) allows; they are left out"
+        ));
     } else if surplus {
-        remarks.push(format!("steering proposed more points than it was asked for ({asked}); they are taken"));
+        remarks.push(format!(
+            "steering proposed more points than it was asked for ({asked}); they are taken"
+        ));
     }
     Answer::Points(taken, remarks)
 }
@@ -235,5 +260,8 @@ pub(super) fn history(task: &Task, state: &State) -> SteeringInput {
             meta: Some(meta),
         }
     });
-    SteeringInput { points: points.collect(), space: task.opt_space.clone() }
+    SteeringInput {
+        points: points.collect(),
+        space: task.opt_space.clone(),
+    }
 }

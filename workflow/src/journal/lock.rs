@@ -37,7 +37,10 @@ impl Claim {
     /// Locks the task directory and opens a new epoch above all begun ones.
     pub(crate) fn take(directory: &Path, take_over: bool) -> Result<Claim, LockError> {
         let lock = Claim::lock(directory, take_over)?;
-        let as_lock = |source| LockError::Io { directory: directory.to_owned(), source };
+        let as_lock = |source| LockError::Io {
+            directory: directory.to_owned(),
+            source,
+        };
         let mut claim = Claim::take_epoch_only(directory, 0).map_err(as_lock)?;
         claim.lock = Some(lock);
         Ok(claim)
@@ -46,8 +49,10 @@ impl Claim {
     /// Moves to an epoch above `recorded`, in case the marks of earlier ones were removed.
     pub(crate) fn raise_above(&mut self, directory: &Path, recorded: u64) -> Result<(), LockError> {
         if self.epoch <= recorded {
-            let higher = Claim::take_epoch_only(directory, recorded)
-                .map_err(|source| LockError::Io { directory: directory.to_owned(), source })?;
+            let higher = Claim::take_epoch_only(directory, recorded).map_err(|source| LockError::Io {
+                directory: directory.to_owned(),
+                source,
+            })?;
             self.epoch = higher.epoch;
         }
         Ok(())
@@ -65,11 +70,18 @@ impl Claim {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Claim { epochs, epoch, lock: None })
+        Ok(Claim {
+            epochs,
+            epoch,
+            lock: None,
+        })
     }
 
     fn lock(directory: &Path, take_over: bool) -> Result<File, LockError> {
-        let as_lock = |source| LockError::Io { directory: directory.to_owned(), source };
+        let as_lock = |source| LockError::Io {
+            directory: directory.to_owned(),
+            source,
+        };
         let path = directory.join("lock");
         let mut options = OpenOptions::new();
         // Read and write: some network file systems lock only what is open for both.
@@ -79,34 +91,42 @@ impl Claim {
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         file.read_to_string(&mut text).map_err(as_lock)?;
         let holder: Option<ProcessIdentity> = serde_json::from_str(&text).ok();
-        match locked {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let holder = holder.map_or_else(
-                    || "just starting".to_owned(),
-                    |holder| format!("process {} on host `{}`", holder.pid, holder.host),
-                );
-                return Err(LockError::Held { directory: directory.to_owned(), holder });
-            }
-            // A file system without locks: the holder's record and the epochs have to do.
-            Err(_) => {}
+        // Any other error means a file system without locks: the holder's record and the epochs have to do.
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            let holder = holder.map_or_else(
+                || "just starting".to_owned(),
+                |holder| format!("process {} on host `{}`", holder.pid, holder.host),
+            );
+            return Err(LockError::Held {
+                directory: directory.to_owned(),
+                holder,
+            });
         }
         if let Some(holder) = holder
             && !take_over
         {
             match holder.liveness() {
                 Liveness::Elsewhere => {
-                    return Err(LockError::Elsewhere { directory: directory.to_owned(), host: holder.host });
+                    return Err(LockError::Elsewhere {
+                        directory: directory.to_owned(),
+                        host: holder.host,
+                    });
                 }
                 Liveness::Alive if locked.is_err() => {
                     let holder = format!("process {} on host `{}`", holder.pid, holder.host);
-                    return Err(LockError::Held { directory: directory.to_owned(), holder });
+                    return Err(LockError::Held {
+                        directory: directory.to_owned(),
+                        holder,
+                    });
                 }
                 Liveness::Alive | Liveness::Dead => {}
             }
         }
         let text = serde_json::to_string(&ProcessIdentity::current()).map_err(|error| as_lock(error.into()))?;
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(as_lock)?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(as_lock)?;
         Ok(file)
     }
 
@@ -121,16 +141,28 @@ impl Claim {
         // was begun, which the listing finds.
         if self.epochs.join((self.epoch + 1).to_string()).exists() || !self.epochs.join(self.epoch.to_string()).exists()
         {
-            return Some(highest(&self.epochs).ok().filter(|found| *found > self.epoch).unwrap_or(self.epoch + 1));
+            return Some(
+                highest(&self.epochs)
+                    .ok()
+                    .filter(|found| *found > self.epoch)
+                    .unwrap_or(self.epoch + 1),
+            );
         }
         None
     }
 
     /// Removes the marks of earlier epochs. To be called once a record of this epoch is in the journal.
     pub(crate) fn forget_earlier(&self) {
-        let Ok(entries) = fs::read_dir(&self.epochs) else { return };
+        let Ok(entries) = fs::read_dir(&self.epochs) else {
+            return;
+        };
         for entry in entries.flatten() {
-            if entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()).is_some_and(|n| n < self.epoch) {
+            if entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u64>().ok())
+                .is_some_and(|n| n < self.epoch)
+            {
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -158,7 +190,11 @@ pub(crate) fn holder(directory: &Path) -> Option<ProcessIdentity> {
 fn highest(epochs: &Path) -> io::Result<u64> {
     let mut highest = 0;
     for entry in fs::read_dir(epochs)? {
-        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok()).unwrap_or(0);
+        let number = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .unwrap_or(0);
         highest = highest.max(number);
     }
     Ok(highest)
@@ -182,8 +218,15 @@ mod tests {
     #[test]
     fn a_task_left_behind_on_another_host_is_taken_only_on_demand() {
         let directory = tempfile::tempdir().unwrap();
-        let elsewhere = ProcessIdentity { host: "other".to_owned(), ..ProcessIdentity::current() };
-        fs::write(directory.path().join("lock"), serde_json::to_string(&elsewhere).unwrap()).unwrap();
+        let elsewhere = ProcessIdentity {
+            host: "other".to_owned(),
+            ..ProcessIdentity::current()
+        };
+        fs::write(
+            directory.path().join("lock"),
+            serde_json::to_string(&elsewhere).unwrap(),
+        )
+        .unwrap();
         let message = Claim::take(directory.path(), false).unwrap_err().to_string();
         assert!(message.contains("was last run on host `other`"), "{message}");
         Claim::take(directory.path(), true).unwrap();

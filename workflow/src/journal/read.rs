@@ -37,12 +37,20 @@ pub(crate) enum ReadError {
         "journal `{path}` is damaged: expected record {expected} at byte {offset}, found record {found}; lines are missing or doubled, restore it from a copy",
         path = .path.display()
     )]
-    Sequence { path: PathBuf, expected: u64, found: u64, offset: u64 },
+    Sequence {
+        path: PathBuf,
+        expected: u64,
+        found: u64,
+        offset: u64,
+    },
 }
 
 /// Reads and checks a journal.
 pub(crate) fn read(path: &Path) -> Result<Contents, ReadError> {
-    let bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(path, &bytes)
 }
 
@@ -51,15 +59,25 @@ pub(crate) fn read(path: &Path) -> Result<Contents, ReadError> {
 /// A last line without newline is torn: the write that made it was never acknowledged. Any other bad line is damage.
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, ReadError> {
     let header = header();
-    let mut contents = Contents { records: Vec::new(), valid_bytes: 0, torn_bytes: 0, overtaken: 0 };
+    let mut contents = Contents {
+        records: Vec::new(),
+        valid_bytes: 0,
+        torn_bytes: 0,
+        overtaken: 0,
+    };
     if header.as_bytes().starts_with(bytes) && bytes.len() < header.len() {
         contents.torn_bytes = bytes.len() as u64;
         return Ok(contents);
     }
     if !bytes.starts_with(header.as_bytes()) {
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let found = String::from_utf8_lossy(&line[..line.len().min(40)]).escape_debug().to_string();
-        return Err(ReadError::Version { path: path.to_owned(), found });
+        let found = String::from_utf8_lossy(&line[..line.len().min(40)])
+            .escape_debug()
+            .to_string();
+        return Err(ReadError::Version {
+            path: path.to_owned(),
+            found,
+        });
     }
     let mut offset = header.len();
     let mut expected = 1;
@@ -70,7 +88,11 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, ReadError> {
             break;
         };
         let Some(record) = Record::decode(&bytes[offset..offset + length]) else {
-            return Err(ReadError::Damaged { path: path.to_owned(), record: expected, offset: offset as u64 });
+            return Err(ReadError::Damaged {
+                path: path.to_owned(),
+                record: expected,
+                offset: offset as u64,
+            });
         };
         if record.epoch < highest_epoch {
             // A manager that was stopped, overtaken and woken up: its records count for nothing.
@@ -81,7 +103,12 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, ReadError> {
             contents.records.push(record);
         } else {
             let found = record.sequence;
-            return Err(ReadError::Sequence { path: path.to_owned(), expected, found, offset: offset as u64 });
+            return Err(ReadError::Sequence {
+                path: path.to_owned(),
+                expected,
+                found,
+                offset: offset as u64,
+            });
         }
         offset += length + 1;
     }
@@ -97,7 +124,12 @@ mod tests {
         let mut bytes = header().into_bytes();
         for (index, epoch) in epochs.iter().enumerate() {
             let json = format!("{{\"value\":{index}}}");
-            Record { epoch: *epoch, sequence: index as u64 + 1, json }.encode(&mut bytes);
+            Record {
+                epoch: *epoch,
+                sequence: index as u64 + 1,
+                json,
+            }
+            .encode(&mut bytes);
         }
         bytes
     }
@@ -111,7 +143,11 @@ mod tests {
         let bytes = journal(&[1; 6]);
         let whole = parse(Path::new("journal"), &bytes).unwrap().records;
         let mut ends = vec![header().len()];
-        ends.extend((header().len()..bytes.len()).filter(|index| bytes[*index] == b'\n').map(|index| index + 1));
+        ends.extend(
+            (header().len()..bytes.len())
+                .filter(|index| bytes[*index] == b'\n')
+                .map(|index| index + 1),
+        );
         for cut in 0..=bytes.len() {
             let contents = parse(Path::new("journal"), &bytes[..cut]).unwrap();
             let complete = ends.iter().skip(1).filter(|end| **end <= cut).count();
@@ -137,8 +173,18 @@ mod tests {
     #[test]
     fn records_of_an_overtaken_manager_are_ignored() {
         let mut bytes = journal(&[1, 1, 2]);
-        Record { epoch: 1, sequence: 3, json: "\"late\"".to_owned() }.encode(&mut bytes);
-        Record { epoch: 2, sequence: 4, json: "\"next\"".to_owned() }.encode(&mut bytes);
+        Record {
+            epoch: 1,
+            sequence: 3,
+            json: "\"late\"".to_owned(),
+        }
+        .encode(&mut bytes);
+        Record {
+            epoch: 2,
+            sequence: 4,
+            json: "\"next\"".to_owned(),
+        }
+        .encode(&mut bytes);
         let contents = parse(Path::new("journal"), &bytes).unwrap();
         assert_eq!(contents.overtaken, 1);
         assert_eq!(contents.records.last().unwrap().json, "\"next\"");
@@ -155,7 +201,12 @@ mod tests {
             "journal `journal` is damaged: record 1 at byte 14 fails its checksum and is not the torn end of the file; nothing was changed, restore it from a copy"
         );
         let mut bytes = journal(&[1; 2]);
-        Record { epoch: 1, sequence: 4, json: "1".to_owned() }.encode(&mut bytes);
+        Record {
+            epoch: 1,
+            sequence: 4,
+            json: "1".to_owned(),
+        }
+        .encode(&mut bytes);
         assert_eq!(
             message(&bytes),
             format!(

@@ -36,7 +36,11 @@ impl Record {
         let epoch = fields.next()?.parse().ok()?;
         let sequence = fields.next()?.parse().ok()?;
         let json = fields.next()?;
-        (json.len() == length).then(|| Record { epoch, sequence, json: json.to_owned() })
+        (json.len() == length).then(|| Record {
+            epoch,
+            sequence,
+            json: json.to_owned(),
+        })
     }
 }
 

@@ -74,7 +74,10 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the journal for appending behind its valid part; a torn tail is cut off, and a missing file is made.
     pub(crate) fn open(path: &Path, contents: &Contents, claim: Claim) -> Result<Journal, WriteError> {
-        let broken = |source| WriteError::Broken { path: path.to_owned(), source };
+        let broken = |source| WriteError::Broken {
+            path: path.to_owned(),
+            source,
+        };
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
         let mut file = options.open(path).map_err(broken)?;
@@ -94,7 +97,14 @@ impl Journal {
 
     /// A journal over any medium whose first `length` bytes hold `sequence` records.
     pub(crate) fn over(path: &Path, medium: Box<dyn Medium>, claim: Claim, sequence: u64, length: u64) -> Journal {
-        Journal { path: path.to_owned(), medium, claim, sequence, length, broken: false }
+        Journal {
+            path: path.to_owned(),
+            medium,
+            claim,
+            sequence,
+            length,
+            broken: false,
+        }
     }
 
     /// Removes what is left of earlier epochs. To be called once a record of this one is committed.
@@ -107,7 +117,10 @@ impl Journal {
     /// # Errors
     /// After [`WriteError::Full`] the journal is as before. After any other error it accepts nothing more.
     pub(crate) fn commit(&mut self, texts: &[String]) -> Result<(), WriteError> {
-        let broken = |source| WriteError::Broken { path: self.path.clone(), source };
+        let broken = |source| WriteError::Broken {
+            path: self.path.clone(),
+            source,
+        };
         if self.broken {
             return Err(broken(io::Error::other("an earlier write failed")));
         }
@@ -117,21 +130,34 @@ impl Journal {
                 return Err(WriteError::TooBig { found: json.len() });
             }
             let sequence = self.sequence + 1 + index as u64;
-            Record { epoch: self.claim.epoch(), sequence, json: json.clone() }.encode(&mut bytes);
+            Record {
+                epoch: self.claim.epoch(),
+                sequence,
+                json: json.clone(),
+            }
+            .encode(&mut bytes);
         }
         self.check_ownership()?;
         if let Err(error) = self.medium.append(&bytes) {
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             if full && self.medium.truncate(self.length).is_ok() {
-                return Err(WriteError::Full { path: self.path.clone() });
+                return Err(WriteError::Full {
+                    path: self.path.clone(),
+                });
             }
             self.broken = true;
-            return Err(WriteError::Broken { path: self.path.clone(), source: error });
+            return Err(WriteError::Broken {
+                path: self.path.clone(),
+                source: error,
+            });
         }
         // A failed synchronisation is final: the kernel may have dropped the pages, and a second call would succeed.
         if let Err(source) = self.medium.synchronise() {
             self.broken = true;
-            return Err(WriteError::Broken { path: self.path.clone(), source });
+            return Err(WriteError::Broken {
+                path: self.path.clone(),
+                source,
+            });
         }
         self.sequence += texts.len() as u64;
         self.length += bytes.len() as u64;
@@ -144,10 +170,14 @@ impl Journal {
             let directory = files::parent_of(&self.path).to_owned();
             return Err(WriteError::Superseded { directory, epoch });
         }
-        let on_disk = std::fs::symlink_metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let on_disk = std::fs::symlink_metadata(&self.path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
         if on_disk.is_none() || self.medium.identity().ok() != on_disk {
             self.broken = true;
-            return Err(WriteError::Replaced { path: self.path.clone() });
+            return Err(WriteError::Replaced {
+                path: self.path.clone(),
+            });
         }
         Ok(())
     }
@@ -208,7 +238,10 @@ mod tests {
         let file = OpenOptions::new().append(true).open(&path).unwrap();
         let claim = Claim::take_epoch_only(directory, 0).unwrap();
         let length = header().len() as u64;
-        (Journal::over(&path, Box::new(Faulty(file, Rc::clone(&faults))), claim, 0, length), faults)
+        (
+            Journal::over(&path, Box::new(Faulty(file, Rc::clone(&faults))), claim, 0, length),
+            faults,
+        )
     }
 
     #[test]
@@ -232,7 +265,11 @@ mod tests {
             let kept = read(&path).unwrap().records.len();
             open(directory.path()).commit(&["3".into()]).unwrap();
             let contents = read(&path).unwrap();
-            assert_eq!((contents.records.len(), contents.torn_bytes), (kept + 1, 0), "cut at {cut}");
+            assert_eq!(
+                (contents.records.len(), contents.torn_bytes),
+                (kept + 1, 0),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -260,7 +297,10 @@ mod tests {
         let mut journal = open(directory.path());
         std::fs::remove_file(&path).unwrap();
         let message = journal.commit(&["1".into()]).unwrap_err().to_string();
-        assert!(message.ends_with("was removed or replaced while hpo was running; hpo stops here"), "{message}");
+        assert!(
+            message.ends_with("was removed or replaced while hpo was running; hpo stops here"),
+            "{message}"
+        );
         assert!(!path.exists());
     }
 
@@ -268,7 +308,11 @@ mod tests {
     fn a_full_disk_leaves_the_journal_as_it_was_and_the_commit_can_be_repeated() {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, faults) = faulty(directory.path());
-        *faults.borrow_mut() = Faults { append: Some(io::ErrorKind::StorageFull), partial: 7, synchronise: None };
+        *faults.borrow_mut() = Faults {
+            append: Some(io::ErrorKind::StorageFull),
+            partial: 7,
+            synchronise: None,
+        };
         assert!(matches!(journal.commit(&["1".into()]), Err(WriteError::Full { .. })));
         *faults.borrow_mut() = Faults::default();
         journal.commit(&["1".into()]).unwrap();

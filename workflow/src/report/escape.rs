@@ -33,7 +33,10 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_and_everything_else_is_kept() {
-        assert_eq!(escape("a\u{1b}[31mb\r\n\tü\u{202e}"), "a\\u{1b}[31mb\\r\\n\\tü\\u{202e}");
+        assert_eq!(
+            escape("a\u{1b}[31mb\r\n\tü\u{202e}"),
+            "a\\u{1b}[31mb\\r\\n\\tü\\u{202e}"
+        );
     }
 
     #[test]

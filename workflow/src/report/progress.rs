@@ -24,8 +24,17 @@ fn sentence(event: &Event, state: &State, points: u32) -> Option<String> {
             count => format!("steering {number}: {count} new points (asked for {asked})"),
         }),
         Event::SteeringFailed { number, reason } => Some(format!("steering {number} failed: {reason}")),
-        Event::AttemptEnded { point, attempt, end, seconds: time, .. } => {
-            let key = AttemptKey { point: *point, attempt: *attempt };
+        Event::AttemptEnded {
+            point,
+            attempt,
+            end,
+            seconds: time,
+            ..
+        } => {
+            let key = AttemptKey {
+                point: *point,
+                attempt: *attempt,
+            };
             let found = state.point(*point)?;
             let next = match found.word() {
                 "failed" => "given up",
@@ -110,7 +119,13 @@ impl Live {
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}") {
             total.set_style(style);
         }
-        Live { directory, points, all, total, running: BTreeMap::new() }
+        Live {
+            directory,
+            points,
+            all,
+            total,
+            running: BTreeMap::new(),
+        }
     }
 
     /// Removes the live lines, so that what follows stands alone.
@@ -148,16 +163,27 @@ impl Observer for Live {
             });
             let report = last_report(&self.directory.attempt(*key).join("report.jsonl"));
             let report = report.map_or_else(String::new, |report| {
-                let loss = report.loss.map(|loss| format!(", loss {}", number(loss))).unwrap_or_default();
+                let loss = report
+                    .loss
+                    .map(|loss| format!(", loss {}", number(loss)))
+                    .unwrap_or_default();
                 format!("  epoch {}{loss}", report.epoch)
             });
-            bar.set_message(escape(&format!("{key}  {}{report}", seconds(since.elapsed().as_secs_f64()))));
+            bar.set_message(escape(&format!(
+                "{key}  {}{report}",
+                seconds(since.elapsed().as_secs_f64())
+            )));
         }
-        let closed = state.points.iter().filter(|point| matches!(point.word(), "done" | "failed")).count();
+        let closed = state
+            .points
+            .iter()
+            .filter(|point| matches!(point.word(), "done" | "failed"))
+            .count();
         self.total.set_position(closed as u64);
         if let Some(best) = state.ranking().first() {
             let loss = best.loss().map_or(f64::NAN, protocol::Loss::get);
-            self.total.set_message(format!("best {} (point {})", number(loss), best.id));
+            self.total
+                .set_message(format!("best {} (point {})", number(loss), best.id));
         }
     }
 }
@@ -166,13 +192,20 @@ impl Observer for Live {
 fn last_report(path: &Path) -> Option<Report> {
     // The payload owns this name: it may be a link or a pipe.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).ok()?;
+    let mut file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .ok()?;
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(8192))).ok()?;
     let mut bytes = Vec::new();
     file.take(8192).read_to_end(&mut bytes).ok()?;
     let whole = &bytes[..=bytes.iter().rposition(|byte| *byte == b'\n')?];
-    whole.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
+    whole
+        .split(|byte| *byte == b'\n')
+        .rev()
+        .find_map(|line| serde_json::from_slice(line).ok())
 }
 
 #[cfg(test)]
@@ -184,7 +217,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("report.jsonl");
         assert_eq!(last_report(&path), None);
-        std::fs::write(&path, "{\"epoch\":1,\"loss\":0.5}\n{\"epoch\":2,\"loss\":0.25}\n{\"epoch\":3,\"lo").unwrap();
+        std::fs::write(
+            &path,
+            "{\"epoch\":1,\"loss\":0.5}\n{\"epoch\":2,\"loss\":0.25}\n{\"epoch\":3,\"lo",
+        )
+        .unwrap();
         assert_eq!(last_report(&path).map(|report| report.epoch), Some(2));
     }
 }

@@ -50,12 +50,19 @@ fn document(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Va
             .map(|(index, segment)| {
                 let id = Some(SegmentId(index as u32));
                 let best = ranking.iter().find(|point| point.segment == id);
-                (segment.name.clone(), best.map_or(Value::Null, |point| point_json(task, point, failed)))
+                (
+                    segment.name.clone(),
+                    best.map_or(Value::Null, |point| point_json(task, point, failed)),
+                )
             })
             .collect();
         document["best_of_segments"] = Value::Object(best);
     }
-    document["points"] = state.points.iter().map(|point| point_json(task, point, failed)).collect();
+    document["points"] = state
+        .points
+        .iter()
+        .map(|point| point_json(task, point, failed))
+        .collect();
     document
 }
 
@@ -75,9 +82,20 @@ pub(crate) fn point_json(task: &Task, point: &PointState, failed: Option<f64>) -
         PointOutcome::Open => Value::Null,
     };
     object.insert("loss".to_owned(), loss);
-    if let PointOutcome::Done { losses, message, metrics, metadata, attempt, .. } = &point.outcome {
+    if let PointOutcome::Done {
+        losses,
+        message,
+        metrics,
+        metadata,
+        attempt,
+        ..
+    } = &point.outcome
+    {
         if !losses.is_empty() {
-            let losses: Map<String, Value> = losses.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            let losses: Map<String, Value> = losses
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
             object.insert("losses".to_owned(), Value::Object(losses));
         }
         if let Some(message) = message {
@@ -87,7 +105,10 @@ pub(crate) fn point_json(task: &Task, point: &PointState, failed: Option<f64>) -
             object.insert("metrics".to_owned(), json!(format!("metrics/{metrics}")));
         }
         if *metadata {
-            object.insert("metadata".to_owned(), json!(format!("points/{}/attempt-{attempt}/metadata.json", point.id)));
+            object.insert(
+                "metadata".to_owned(),
+                json!(format!("points/{}/attempt-{attempt}/metadata.json", point.id)),
+            );
         }
     }
     object.insert("iteration".to_owned(), json!(point.iteration));

@@ -7,7 +7,11 @@ pub(crate) fn width() -> usize {
     {
         return usize::from(size.ws_col);
     }
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns >= 40).unwrap_or(80)
+    std::env::var("COLUMNS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .filter(|columns| *columns >= 40)
+        .unwrap_or(80)
 }
 
 /// Lays out rows below a header. All columns but the last are as wide as needed; the last takes the rest and is cut.
@@ -46,9 +50,17 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: usize) -> Stri
 /// A number with six significant digits, without needless zeros.
 pub(crate) fn number(value: f64) -> String {
     if value == 0.0 || (1e-4..1e7).contains(&value.abs()) {
-        let digits = if value == 0.0 { 0 } else { (5 - value.abs().log10().floor() as i32).clamp(0, 10) as usize };
+        let digits = if value == 0.0 {
+            0
+        } else {
+            (5 - value.abs().log10().floor() as i32).clamp(0, 10) as usize
+        };
         let text = format!("{value:.digits$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
     } else {
         format!("{value:.4e}")
     }
@@ -70,7 +82,10 @@ mod tests {
 
     #[test]
     fn the_last_column_is_cut_to_the_width() {
-        let rows = vec![vec!["1".to_owned(), "x".repeat(40)], vec!["10".to_owned(), "short".to_owned()]];
+        let rows = vec![
+            vec!["1".to_owned(), "x".repeat(40)],
+            vec!["10".to_owned(), "short".to_owned()],
+        ];
         let text = table(&["id", "point"], &rows, 24);
         assert_eq!(text, format!("id  point\n1   {}…\n10  short\n", "x".repeat(19)));
     }
@@ -78,7 +93,22 @@ mod tests {
     #[test]
     fn numbers_and_times_are_short() {
         let numbers = [0.0, 1.0, 0.25, 1234.5, 0.000_123_456_7, 1e-9, 123_456_789.0, -0.5].map(number);
-        assert_eq!(numbers, ["0", "1", "0.25", "1234.5", "0.000123457", "1.0000e-9", "1.2346e8", "-0.5"]);
-        assert_eq!([0.04, 59.0, 61.0, 3661.0].map(seconds), ["0.0 s", "59.0 s", "1:01 min", "1:01 h"]);
+        assert_eq!(
+            numbers,
+            [
+                "0",
+                "1",
+                "0.25",
+                "1234.5",
+                "0.000123457",
+                "1.0000e-9",
+                "1.2346e8",
+                "-0.5"
+            ]
+        );
+        assert_eq!(
+            [0.04, 59.0, 61.0, 3661.0].map(seconds),
+            ["0.0 s", "59.0 s", "1:01 min", "1:01 h"]
+        );
     }
 }

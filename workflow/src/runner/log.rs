@@ -23,7 +23,14 @@ pub(crate) struct CappedLog {
 impl CappedLog {
     /// A log of at most `limit` bytes. The file appears with the first byte.
     pub(crate) fn new(path: PathBuf, limit: u64) -> CappedLog {
-        CappedLog { path, file: None, half: limit / 2, written: 0, tail: VecDeque::new(), dropped: 0 }
+        CappedLog {
+            path,
+            file: None,
+            half: limit / 2,
+            written: 0,
+            tail: VecDeque::new(),
+            dropped: 0,
+        }
     }
 
     /// Takes output of the payload.
@@ -53,7 +60,10 @@ impl CappedLog {
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         let file = self.file()?;
         if dropped > 0 {
-            write!(file, "\n[hpo: {dropped} bytes left out here; a log keeps at most {limit} bytes]\n")?;
+            write!(
+                file,
+                "\n[hpo: {dropped} bytes left out here; a log keeps at most {limit} bytes]\n"
+            )?;
         }
         file.write_all(&tail)
     }

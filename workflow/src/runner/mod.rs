@@ -11,9 +11,8 @@ mod steering;
 mod supervise;
 mod work_directory;
 
-pub(crate) use log::LOG_LIMIT;
 pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
-pub(crate) use steering::{SteeringEnd, read_end};
+pub(crate) use steering::read_end;
 pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
 
 use std::io::Write;
@@ -45,7 +44,10 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
         Err(error) => {
             let directory = arguments.last().map(PathBuf::from).unwrap_or_default();
             let line = format!("hpo runner: {error}\n");
-            let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("runner.log"));
+            let log = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(directory.join("runner.log"));
             let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
             protocol::exit::INFRASTRUCTURE
         }
@@ -73,13 +75,25 @@ fn evaluate(directory: &Path) -> std::io::Result<()> {
         warnings,
     };
     // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
-    files::write_whole(&directory.join("result.json"), &serde_json::to_vec(&result)?, Durability::Crash)
+    files::write_whole(
+        &directory.join("result.json"),
+        &serde_json::to_vec(&result)?,
+        Durability::Crash,
+    )
 }
 
 fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Vec<String>) -> AttemptEnd {
-    let lost = |error: &dyn std::fmt::Display| AttemptEnd::Lost { reason: error.to_string() };
+    let lost = |error: &dyn std::fmt::Display| AttemptEnd::Lost {
+        reason: error.to_string(),
+    };
     let mut saver = order.checkpoint.as_ref().map(|settings| {
-        Saver::new(&order.launch.work_directory, &order.checkpoints, &settings.paths, settings.largest, settings.interval)
+        Saver::new(
+            &order.launch.work_directory,
+            &order.checkpoints,
+            &settings.paths,
+            settings.largest,
+            settings.interval,
+        )
     });
     let restore_into = |work: &Path| match &order.checkpoint {
         Some(settings) => restore(&order.checkpoints, work, settings.load_as.as_deref(), settings.largest),

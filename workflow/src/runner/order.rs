@@ -129,7 +129,11 @@ mod tests {
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|won| *won).count()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .filter(|won| *won)
+                .count()
         });
         assert_eq!(won, 1);
         assert_eq!(read_claim(directory.path()), Some(process));

@@ -1,5 +1,6 @@
 //! What a payload's end and its files mean.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -26,21 +27,31 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
         Some(Verdict::Failure { reason }) => Some(reason.as_str()),
         _ => None,
     };
-    let failed = |reason: String| AttemptEnd::Failed { reason: crate::report::escape(&reason) };
+    let failed = |reason: String| AttemptEnd::Failed {
+        reason: crate::report::escape(&reason),
+    };
     match (ended.exit, ended.intervention) {
         (Exit::Code(0), intervention) => match (verdict, document) {
             (Some(Verdict::Loss { loss, losses, message }), _) => {
                 let metadata = keep_metadata(directory, order, warnings);
                 let metrics = keep_metrics(order, warnings);
                 let message = message.map(|text| text.chars().take(1000).collect());
-                AttemptEnd::Done { loss, losses, message, metrics, metadata }
+                AttemptEnd::Done {
+                    loss,
+                    losses,
+                    message,
+                    metrics,
+                    metadata,
+                }
             }
             (_, _) if intervention == Intervention::Stopped => AttemptEnd::Stopped,
             (_, _) if intervention == Intervention::TimedOut => failed(timed_out(order.launch.timeout)),
             (Some(Verdict::Failure { reason }), _) => failed(reason),
             (None, Err(ForeignFileError::Missing(name))) => {
                 let hint = last_line(&directory.join("stderr.log"));
-                let hint = hint.map(|line| format!("; last line of its stderr: {line}")).unwrap_or_default();
+                let hint = hint
+                    .map(|line| format!("; last line of its stderr: {line}"))
+                    .unwrap_or_default();
                 failed(format!("the evaluation exited with 0 but wrote no `{name}`{hint}"))
             }
             (None, Err(error)) => failed(error.to_string()),
@@ -56,9 +67,9 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
                 Exit::Signal(signal) => format!("ended by signal {signal}{}", name_of(signal)),
             };
             if let Some(said) = said {
-                reason.push_str(&format!("; {said}"));
+                let _ = write!(reason, "; {said}");
             } else if let Some(line) = last_line(&directory.join("stderr.log")) {
-                reason.push_str(&format!("; last line of its stderr: {line}"));
+                let _ = write!(reason, "; last line of its stderr: {line}");
             }
             failed(reason)
         }
@@ -71,7 +82,9 @@ fn timed_out(timeout: Option<Duration>) -> String {
 }
 
 fn name_of(signal: i32) -> String {
-    signal_hook::low_level::signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default()
+    signal_hook::low_level::signal_name(signal)
+        .map(|name| format!(" ({name})"))
+        .unwrap_or_default()
 }
 
 /// Copies the metadata out of the work directory if they are a JSON object within the limit.

@@ -27,10 +27,20 @@ pub(super) fn run(directory: &Path) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     let launch: Launch = serde_json::from_slice(&std::fs::read(directory.join("launch.json"))?)?;
     let end = match supervise(&launch, &signals, &mut Idle) {
-        Ok(ended) => SteeringEnd { ended: Some(ended), error: None },
-        Err(error) => SteeringEnd { ended: None, error: Some(error.to_string()) },
+        Ok(ended) => SteeringEnd {
+            ended: Some(ended),
+            error: None,
+        },
+        Err(error) => SteeringEnd {
+            ended: None,
+            error: Some(error.to_string()),
+        },
     };
-    files::write_whole(&directory.join("end.json"), &serde_json::to_vec(&end)?, Durability::Crash)
+    files::write_whole(
+        &directory.join("end.json"),
+        &serde_json::to_vec(&end)?,
+        Durability::Crash,
+    )
 }
 
 /// Reads how the run in `directory` ended.

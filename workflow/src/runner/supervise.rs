@@ -72,8 +72,11 @@ impl Signals {
     pub(crate) fn install() -> io::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
-        let signals =
-            Signals { pipe: read, stop: Arc::new(AtomicBool::new(false)), checkpoint: Arc::new(AtomicBool::new(false)) };
+        let signals = Signals {
+            pipe: read,
+            stop: Arc::new(AtomicBool::new(false)),
+            checkpoint: Arc::new(AtomicBool::new(false)),
+        };
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
         }
@@ -120,15 +123,28 @@ impl Periodic for Idle {
 /// When it could not be started.
 pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn Periodic) -> io::Result<Ended> {
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(&launch.command).current_dir(&launch.work_directory).process_group(0);
+    command
+        .arg("-c")
+        .arg(&launch.command)
+        .current_dir(&launch.work_directory)
+        .process_group(0);
     command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let begin = Instant::now();
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let mut streams = [
-        Stream::new(child.stdout.take().map(OwnedFd::from), launch.log_directory.join("stdout.log"))?,
-        Stream::new(child.stderr.take().map(OwnedFd::from), launch.log_directory.join("stderr.log"))?,
+        Stream::new(
+            child.stdout.take().map(OwnedFd::from),
+            launch.log_directory.join("stdout.log"),
+        )?,
+        Stream::new(
+            child.stderr.take().map(OwnedFd::from),
+            launch.log_directory.join("stderr.log"),
+        )?,
     ];
     let deadline = launch.timeout.map(|timeout| begin + timeout);
     let mut intervention = Intervention::None;
@@ -160,8 +176,16 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
             periodic.run();
         }
-        let waits = [kill_at, deadline.filter(|_| intervention == Intervention::None), periodic.due()];
-        let wait = waits.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let waits = [
+            kill_at,
+            deadline.filter(|_| intervention == Intervention::None),
+            periodic.due(),
+        ];
+        let wait = waits
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         wait_for(signals, &mut streams, wait)?;
     };
     kill_descendants();
@@ -172,7 +196,11 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         (Some(code), _) => Exit::Code(code),
         (None, signal) => Exit::Signal(signal.unwrap_or(0)),
     };
-    Ok(Ended { exit, intervention, duration: begin.elapsed() })
+    Ok(Ended {
+        exit,
+        intervention,
+        duration: begin.elapsed(),
+    })
 }
 
 fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>) -> io::Result<()> {
@@ -182,7 +210,10 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
             descriptors.push(PollFd::new(descriptor, PollFlags::IN));
         }
     }
-    let timeout = wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) });
+    let timeout = wait.map(|wait| Timespec {
+        tv_sec: wait.as_secs() as i64,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    });
     match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
@@ -191,7 +222,7 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
     signals.drain();
     for stream in streams {
         // Bounded, so that a flood of output delays no deadline.
-        stream.read(16);
+        stream.read(64);
     }
     Ok(())
 }
@@ -225,8 +256,10 @@ fn kill_descendants() {
 }
 
 fn descendants(root: i32) -> Vec<i32> {
-    let parents: Vec<(i32, i32)> =
-        all_processes().into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect();
+    let parents: Vec<(i32, i32)> = all_processes()
+        .into_iter()
+        .filter_map(|pid| Some((pid, Stat::of(pid)?.parent)))
+        .collect();
     let mut found = vec![root];
     let mut next = 0;
     while next < found.len() {
@@ -250,12 +283,15 @@ impl Stream {
         if let Some(descriptor) = &descriptor {
             rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
         }
-        Ok(Stream { descriptor, log: CappedLog::new(path, LOG_LIMIT) })
+        Ok(Stream {
+            descriptor,
+            log: CappedLog::new(path, LOG_LIMIT),
+        })
     }
 
-    /// Takes what is there, at most `pieces` times 64 KiB.
+    /// Takes what is there, at most `pieces` times 16 KiB.
     fn read(&mut self, pieces: usize) {
-        let mut buffer = [0_u8; 65536];
+        let mut buffer = [0_u8; 16384];
         for _ in 0..pieces {
             let Some(descriptor) = &self.descriptor else { return };
             match rustix::io::read(descriptor, &mut buffer) {
@@ -271,7 +307,7 @@ impl Stream {
 
     fn finish(mut self) {
         // All writers are dead: what is left is at most a pipe's capacity.
-        self.read(64);
+        self.read(1024);
         let _ = self.log.finish();
     }
 }

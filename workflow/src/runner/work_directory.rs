@@ -27,7 +27,10 @@ pub(super) fn build(order: &Order, restore: &dyn Fn(&Path) -> Restored) -> io::R
                 continue;
             }
             if !Path::new(file).exists() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, format!("training file `{file}` is gone")));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("training file `{file}` is gone"),
+                ));
             }
             place(work, name)?;
             symlink(file, work.join(name))?;
@@ -38,7 +41,11 @@ pub(super) fn build(order: &Order, restore: &dyn Fn(&Path) -> Restored) -> io::R
     place(work, &order.input)?;
     fs::write(work.join(&order.input), order.input_content.to_string())?;
     // A loss document that came with the sandbox or a checkpoint must not be taken for the payload's.
-    let stale = [Some(&order.output), order.meta.as_ref(), order.metrics.as_ref().map(|metrics| &metrics.file)];
+    let stale = [
+        Some(&order.output),
+        order.meta.as_ref(),
+        order.metrics.as_ref().map(|metrics| &metrics.file),
+    ];
     for name in stale.into_iter().flatten() {
         let _ = fs::remove_file(work.join(name));
     }

@@ -13,17 +13,36 @@ pub(crate) enum Event {
     /// The first record: which `task.json` the journal belongs to.
     Created { task: String, digest: String },
     /// A manager began to work.
-    Started { process: ProcessIdentity, version: String, time: f64 },
+    Started {
+        process: ProcessIdentity,
+        version: String,
+        time: f64,
+    },
     /// Steering answered; these are the points of its answer that were taken, in order.
     ///
     /// An answer with no points is the end of the search. A long answer is written as several records.
-    Iteration { number: u32, asked: u32, points: Vec<NewPoint> },
+    Iteration {
+        number: u32,
+        asked: u32,
+        points: Vec<NewPoint>,
+    },
     /// A run of steering gave no usable answer.
     SteeringFailed { number: u32, reason: String },
     /// The attempt will be started by a process of boot `boot_id`; nothing of it exists before this record does.
-    Intent { point: PointId, attempt: u32, job: u32, boot_id: String },
+    Intent {
+        point: PointId,
+        attempt: u32,
+        job: u32,
+        boot_id: String,
+    },
     /// The attempt is over.
-    AttemptEnded { point: PointId, attempt: u32, end: AttemptEnd, seconds: f64, time: f64 },
+    AttemptEnded {
+        point: PointId,
+        attempt: u32,
+        end: AttemptEnd,
+        seconds: f64,
+        time: f64,
+    },
     /// The task is over.
     Ended { end: TaskEnd, time: f64 },
     /// The user wants failed points, or the failed task, to be tried again.

@@ -126,15 +126,44 @@ impl State {
             Event::SteeringFailed { number, reason } => {
                 self.must_go_on()?;
                 if *number != self.iterations + 1 {
-                    return Err(illegal(format!("steering failure of iteration {number} after {}", self.iterations)));
+                    return Err(illegal(format!(
+                        "steering failure of iteration {number} after {}",
+                        self.iterations
+                    )));
                 }
                 self.steering_failures.push(reason.clone());
             }
-            Event::Intent { point, attempt, job, boot_id } => {
-                self.intent(AttemptKey { point: *point, attempt: *attempt }, *job, boot_id)?;
+            Event::Intent {
+                point,
+                attempt,
+                job,
+                boot_id,
+            } => {
+                self.intent(
+                    AttemptKey {
+                        point: *point,
+                        attempt: *attempt,
+                    },
+                    *job,
+                    boot_id,
+                )?;
             }
-            Event::AttemptEnded { point, attempt, end, seconds, time } => {
-                self.ended(AttemptKey { point: *point, attempt: *attempt }, end, *seconds, *time)?;
+            Event::AttemptEnded {
+                point,
+                attempt,
+                end,
+                seconds,
+                time,
+            } => {
+                self.ended(
+                    AttemptKey {
+                        point: *point,
+                        attempt: *attempt,
+                    },
+                    end,
+                    *seconds,
+                    *time,
+                )?;
             }
             Event::Ended { end, .. } => {
                 self.must_go_on()?;
@@ -149,14 +178,21 @@ impl State {
     }
 
     fn must_go_on(&self) -> Result<(), IllegalEvent> {
-        if self.end.is_some() { Err(illegal("something happens after the end of the task")) } else { Ok(()) }
+        if self.end.is_some() {
+            Err(illegal("something happens after the end of the task"))
+        } else {
+            Ok(())
+        }
     }
 
     fn iteration(&mut self, number: u32, points: &[NewPoint]) -> Result<(), IllegalEvent> {
         self.must_go_on()?;
         // A long answer has several records of one number.
         if number != self.iterations + 1 && (number != self.iterations || number == 0 || points.is_empty()) {
-            return Err(illegal(format!("iteration {number} follows iteration {}", self.iterations)));
+            return Err(illegal(format!(
+                "iteration {number} follows iteration {}",
+                self.iterations
+            )));
         }
         for (index, new) in points.iter().enumerate() {
             let expected = self.points.len() + 1 + index;
@@ -188,7 +224,9 @@ impl State {
 
     fn intent(&mut self, key: AttemptKey, job: u32, boot_id: &str) -> Result<(), IllegalEvent> {
         self.must_go_on()?;
-        let point = self.point(key.point).ok_or_else(|| illegal(format!("{key} of a point that does not exist")))?;
+        let point = self
+            .point(key.point)
+            .ok_or_else(|| illegal(format!("{key} of a point that does not exist")))?;
         if point.outcome != PointOutcome::Open || point.is_running() {
             return Err(illegal(format!("{key} starts while the point is {}", point.word())));
         }
@@ -199,15 +237,28 @@ impl State {
         let segment = point.segment;
         let index_in_job = match self.jobs.get((job as usize).wrapping_sub(1)) {
             Some(found) if found.busy || !found.open || found.segment != segment => {
-                return Err(illegal(format!("{key} joins evaluation job {job}, which cannot take it")));
+                return Err(illegal(format!(
+                    "{key} joins evaluation job {job}, which cannot take it"
+                )));
             }
             Some(found) => found.attempts,
             None if job as usize == self.jobs.len() + 1 => {
-                self.jobs.push(Job { attempts: 0, busy: false, open: true, excused: false, segment });
+                self.jobs.push(Job {
+                    attempts: 0,
+                    busy: false,
+                    open: true,
+                    excused: false,
+                    segment,
+                });
                 self.segments.entry(segment).or_default().counted_jobs += 1;
                 0
             }
-            None => return Err(illegal(format!("{key} opens evaluation job {job} after {}", self.jobs.len()))),
+            None => {
+                return Err(illegal(format!(
+                    "{key} opens evaluation job {job} after {}",
+                    self.jobs.len()
+                )));
+            }
         };
         let job_state = &mut self.jobs[job as usize - 1];
         job_state.busy = true;
@@ -217,7 +268,9 @@ impl State {
         counts.running += 1;
         counts.ready.remove(&(tries, key.point));
         counts.idle_jobs.remove(&job);
-        let status = AttemptStatus::Running { boot_id: boot_id.to_owned() };
+        let status = AttemptStatus::Running {
+            boot_id: boot_id.to_owned(),
+        };
         self.points[key.point.0 as usize - 1].attempts.push(Attempt {
             job,
             index_in_job,
@@ -239,8 +292,8 @@ impl State {
         let attempt = point.attempts.last_mut().expect("a running point has an attempt");
         let job = &mut self.jobs[attempt.job as usize - 1];
         job.busy = false;
-        job.open = matches!(end, AttemptEnd::Done { .. })
-            && limits.points_per_job.is_none_or(|most| job.attempts < most);
+        job.open =
+            matches!(end, AttemptEnd::Done { .. }) && limits.points_per_job.is_none_or(|most| job.attempts < most);
         if job.open {
             counts.idle_jobs.insert(attempt.job);
         }
@@ -251,7 +304,13 @@ impl State {
         attempt.seconds = seconds;
         attempt.time = time;
         match end {
-            AttemptEnd::Done { loss, losses, message, metrics, metadata } => {
+            AttemptEnd::Done {
+                loss,
+                losses,
+                message,
+                metrics,
+                metadata,
+            } => {
                 attempt.status = AttemptStatus::Done;
                 point.outcome = PointOutcome::Done {
                     loss: *loss,
@@ -312,152 +371,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use protocol::{Loss, Point};
-
-    fn state(events: &[Event]) -> State {
-        let mut state = State::new(RetryLimits { attempts: 2, lost: 1, points_per_job: None });
-        state.apply(&created()).unwrap();
-        for event in events {
-            state.apply(event).unwrap();
-        }
-        state
-    }
-
-    fn created() -> Event {
-        Event::Created { task: "1".into(), digest: String::new() }
-    }
-
-    fn iteration(number: u32, ids: &[u32]) -> Event {
-        let points =
-            ids.iter().map(|id| NewPoint { id: PointId(*id), segment: None, point: Point::default() }).collect();
-        Event::Iteration { number, asked: 2, points }
-    }
-
-    fn intent(point: u32, attempt: u32, job: u32) -> Event {
-        Event::Intent { point: PointId(point), attempt, job, boot_id: String::new() }
-    }
-
-    fn ended(point: u32, attempt: u32, end: AttemptEnd) -> Event {
-        Event::AttemptEnded { point: PointId(point), attempt, end, seconds: 1.0, time: 2.0 }
-    }
-
-    fn done(loss: f64) -> AttemptEnd {
-        let loss = Loss::new(loss).unwrap();
-        AttemptEnd::Done { loss, losses: Vec::new(), message: None, metrics: None, metadata: false }
-    }
-
-    fn failed() -> AttemptEnd {
-        AttemptEnd::Failed { reason: "exit code 1".into() }
-    }
-
-    fn refusal(events: &[Event], last: &Event) -> String {
-        let mut state = state(events);
-        let before = format!("{state:?}");
-        let message = state.apply(last).unwrap_err().to_string();
-        assert_eq!(format!("{state:?}"), before, "a refused event must change nothing");
-        message
-    }
-
-    #[test]
-    fn a_point_is_given_up_after_its_attempts_and_reopened_on_demand() {
-        let mut state = state(&[
-            iteration(1, &[1, 2]),
-            intent(1, 1, 1),
-            ended(1, 1, failed()),
-            intent(1, 2, 2),
-            ended(1, 2, failed()),
-        ]);
-        assert_eq!(state.points[0].word(), "failed");
-        assert_eq!(state.segments[&None].open, 1);
-        state.apply(&Event::Reopened { time: 0.0 }).unwrap();
-        assert_eq!(state.points[0].word(), "pending");
-        assert_eq!(state.segments[&None].open, 2);
-        state.apply(&intent(1, 3, 3)).unwrap();
-    }
-
-    #[test]
-    fn losses_have_their_own_limit_and_stops_count_nothing() {
-        let lost = || AttemptEnd::Lost { reason: "gone".into() };
-        let mut events = vec![iteration(1, &[1])];
-        for attempt in 1..=5 {
-            events.push(intent(1, attempt, attempt));
-            events.push(ended(1, attempt, AttemptEnd::Stopped));
-        }
-        events.extend([intent(1, 6, 6), ended(1, 6, lost()), intent(1, 7, 7)]);
-        let mut state = state(&events);
-        assert_eq!(state.points[0].word(), "running");
-        state.apply(&ended(1, 7, lost())).unwrap();
-        assert_eq!(state.points[0].outcome, PointOutcome::Failed { by_payload: false });
-    }
-
-    #[test]
-    fn the_ranking_is_by_loss_then_by_id() {
-        let mut events = vec![iteration(1, &[1, 2, 3])];
-        for (id, loss) in [(1, 0.5), (2, 0.0), (3, 0.5)] {
-            events.extend([intent(id, 1, id), ended(id, 1, done(loss))]);
-        }
-        let ranking: Vec<u32> = state(&events).ranking().iter().map(|point| point.id.0).collect();
-        assert_eq!(ranking, [2, 1, 3]);
-    }
-
-    #[test]
-    fn a_job_takes_further_points_only_after_a_good_end() {
-        let events = [iteration(1, &[1, 2]), intent(1, 1, 1), ended(1, 1, done(0.0))];
-        let mut good = state(&events);
-        good.apply(&intent(2, 1, 1)).unwrap();
-        assert_eq!(good.points[1].attempts[0].index_in_job, 1);
-        let events = [iteration(1, &[1, 2]), intent(1, 1, 1), ended(1, 1, failed())];
-        assert_eq!(
-            refusal(&events, &intent(2, 1, 1)),
-            "illegal event: point 2 attempt 1 joins evaluation job 1, which cannot take it"
-        );
-    }
-
-    #[test]
-    fn events_that_cannot_follow_are_refused() {
-        let running = [iteration(1, &[1, 2]), intent(1, 1, 1)];
-        let end = Event::Ended { end: TaskEnd::Killed, time: 0.0 };
-        let cases = [
-            (refusal(&[], &created()), "`created` must be the first event and only that"),
-            (refusal(&running, &iteration(3, &[3])), "iteration 3 follows iteration 1"),
-            (refusal(&running, &iteration(2, &[4])), "point 4 where point 3 is due"),
-            (refusal(&running, &intent(1, 2, 2)), "point 1 attempt 2 starts while the point is running"),
-            (refusal(&running, &intent(2, 2, 2)), "point 2 attempt 2 follows attempt 0"),
-            (refusal(&running, &intent(3, 1, 2)), "point 3 attempt 1 of a point that does not exist"),
-            (refusal(&running, &intent(2, 1, 3)), "point 2 attempt 1 opens evaluation job 3 after 1"),
-            (refusal(&running, &ended(2, 1, done(1.0))), "point 2 attempt 1 ends although it is not running"),
-            (refusal(&running, &end), "the task ends while point 1 attempt 1 is running"),
-            (
-                refusal(&[iteration(1, &[1]), end.clone()], &intent(1, 1, 1)),
-                "something happens after the end of the task",
-            ),
-            (
-                refusal(&running, &Event::SteeringFailed { number: 1, reason: String::new() }),
-                "steering failure of iteration 1 after 1",
-            ),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(message, format!("illegal event: {expected}"));
-        }
-    }
-
-    #[test]
-    fn every_event_reads_back_from_its_json() {
-        let events = [
-            created(),
-            iteration(1, &[1, 2]),
-            intent(1, 1, 1),
-            ended(1, 1, done(0.25)),
-            ended(1, 1, failed()),
-            ended(1, 1, AttemptEnd::Stopped),
-            Event::Ended { end: TaskEnd::Finished { reason: "x".into() }, time: 1.5 },
-            Event::Reopened { time: 2.5 },
-        ];
-        for event in events {
-            let text = serde_json::to_string(&event).unwrap();
-            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
-        }
-    }
-}
+mod tests;

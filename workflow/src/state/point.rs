@@ -31,7 +31,9 @@ impl Serialize for PointId {
 
 impl<'de> Deserialize<'de> for PointId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<PointId, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -53,10 +55,16 @@ impl fmt::Display for AttemptKey {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AttemptStatus {
     /// Started, or about to be.
-    Running { boot_id: String },
+    Running {
+        boot_id: String,
+    },
     Done,
-    Failed { reason: String },
-    Lost { reason: String },
+    Failed {
+        reason: String,
+    },
+    Lost {
+        reason: String,
+    },
     Stopped,
 }
 
@@ -131,7 +139,9 @@ pub(crate) struct PointState {
 impl PointState {
     /// Whether an attempt is under way.
     pub(crate) fn is_running(&self) -> bool {
-        self.attempts.last().is_some_and(|attempt| matches!(attempt.status, AttemptStatus::Running { .. }))
+        self.attempts
+            .last()
+            .is_some_and(|attempt| matches!(attempt.status, AttemptStatus::Running { .. }))
     }
 
     /// The outcome in the words of the border.

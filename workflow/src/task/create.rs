@@ -35,23 +35,40 @@ pub(crate) enum TaskError {
     #[error("{what}: `{item}` names no file, looked for `{path}`; paths are relative to the file that names them", path = .path.display())]
     NoTrainingFile { what: String, item: String, path: PathBuf },
     #[error("{what}: `{first}` and `{second}` would have the same name in a work directory; rename one")]
-    SameName { what: String, first: String, second: String },
+    SameName {
+        what: String,
+        first: String,
+        second: String,
+    },
     #[error("the path `{path}` must be UTF-8 to be written into a JSON file; rename it", path = .path.display())]
     NotUtf8 { path: PathBuf },
     #[error(
         "the files to copy into each work directory must be at most {limit_kib} KiB together, found {total_kib} KiB below `{root}`; largest: {largest}; move data elsewhere and name it in `trainingDS`",
         root = .root.display()
     )]
-    SandboxTooBig { root: PathBuf, total_kib: u64, limit_kib: u64, largest: String },
+    SandboxTooBig {
+        root: PathBuf,
+        total_kib: u64,
+        limit_kib: u64,
+        largest: String,
+    },
     #[error("`{root}` has more than {limit} files and directories to search; put the task file into a directory of its own", root = .root.display())]
     SandboxCrowded { root: PathBuf, limit: usize },
     #[error("cannot {action} `{path}`: {source}", path = .path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
 impl TaskError {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> TaskError {
-        TaskError::Io { action, path: path.to_owned(), source }
+        TaskError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// The exit code of `hpo` for this error.
@@ -67,7 +84,13 @@ impl TaskError {
 fn describe(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems
         .iter()
-        .map(|problem| format!("option `{}`: {}", problem.pointer.trim_start_matches('/'), problem.message))
+        .map(|problem| {
+            format!(
+                "option `{}`: {}",
+                problem.pointer.trim_start_matches('/'),
+                problem.message
+            )
+        })
         .collect();
     lines.join("\n")
 }
@@ -132,11 +155,22 @@ pub(crate) fn prepare(sources: &Sources) -> Result<(Task, Settings), TaskError> 
     let own_steering = given.steering_exec.is_none();
     let opt_space = read_space(given, segments.len(), own_steering)?;
     let sandbox = sandbox::collect(&sources.base, &settings.sandbox_patterns)?;
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let created = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
     let name = options.out_ds.clone().unwrap_or_else(|| sources.name.clone());
     let name = name.trim_end_matches('/').to_owned();
-    let task =
-        Task { schema: SCHEMA, id: created.to_string(), name, created, options, opt_space, segments, training, sandbox };
+    let task = Task {
+        schema: SCHEMA,
+        id: created.to_string(),
+        name,
+        created,
+        options,
+        opt_space,
+        segments,
+        training,
+        sandbox,
+    };
     Ok((task, settings))
 }
 
@@ -145,9 +179,10 @@ fn check_containers(options: &TaskOptions) -> Result<(), TaskError> {
     if options.container_runtime == Some(ContainerRuntime::None) {
         return Ok(());
     }
-    for (key, image) in
-        [("steeringContainer", &options.steering_container), ("evaluationContainer", &options.evaluation_container)]
-    {
+    for (key, image) in [
+        ("steeringContainer", &options.steering_container),
+        ("evaluationContainer", &options.evaluation_container),
+    ] {
         if let Some(image) = image.as_deref().filter(|image| !image.is_empty()) {
             let message = format!(
                 "container `{image}` cannot be started: no container runtime is available here; pass `--containerRuntime none` to run the command on this machine without it"
@@ -167,7 +202,9 @@ fn check_containers(options: &TaskOptions) -> Result<(), TaskError> {
 }
 
 fn read_segments(options: &TaskOptions, settings: &Settings) -> Result<Vec<TaskSegment>, TaskError> {
-    let Some(path) = options.segment_spec_file.as_deref() else { return Ok(Vec::new()) };
+    let Some(path) = options.segment_spec_file.as_deref() else {
+        return Ok(Vec::new());
+    };
     let path = Path::new(path);
     let directory = files::parent_of(path).to_owned();
     let specified = segments::read(path)?;
@@ -205,7 +242,10 @@ fn read_segments(options: &TaskOptions, settings: &Settings) -> Result<Vec<TaskS
             }
         }
         training::distinct(&what, &files)?;
-        found.push(TaskSegment { name: segment.name.clone(), training: files });
+        found.push(TaskSegment {
+            name: segment.name.clone(),
+            training: files,
+        });
     }
     Ok(found)
 }
@@ -214,7 +254,10 @@ fn read_space(options: &TaskOptions, segments: usize, own_steering: bool) -> Res
     const WHAT: &str = "search space";
     let Some(path) = options.search_space_file.as_deref() else {
         if own_steering {
-            return Err(option_problem("searchSpaceFile", "is needed by the default `steeringExec`, found none"));
+            return Err(option_problem(
+                "searchSpaceFile",
+                "is needed by the default `steeringExec`, found none",
+            ));
         }
         return Ok(None);
     };
@@ -227,7 +270,10 @@ fn read_space(options: &TaskOptions, segments: usize, own_steering: bool) -> Res
     }
     match (&value, segments) {
         (Value::Array(list), 1..) => {
-            let ids: Vec<Option<u64>> = list.iter().map(|space| space.get("model_id").and_then(Value::as_u64)).collect();
+            let ids: Vec<Option<u64>> = list
+                .iter()
+                .map(|space| space.get("model_id").and_then(Value::as_u64))
+                .collect();
             if (0..segments as u64).all(|id| ids.iter().filter(|found| **found == Some(id)).count() == 1)
                 && ids.len() == segments
             {
@@ -258,7 +304,12 @@ impl Task {
     /// # Errors
     /// When the system refuses.
     pub(crate) fn write(&self, directory: &TaskDirectory, base: &Path) -> Result<String, TaskError> {
-        for path in [directory.root().to_owned(), directory.sandbox(), directory.points(), directory.metrics()] {
+        for path in [
+            directory.root().to_owned(),
+            directory.sandbox(),
+            directory.points(),
+            directory.metrics(),
+        ] {
             files::create_private_directory(&path).map_err(|source| TaskError::io("create", &path, source))?;
         }
         sandbox::copy(base, &directory.sandbox(), &self.sandbox)
@@ -288,7 +339,10 @@ impl Task {
             message: error.to_string(),
         })?;
         if task.schema != SCHEMA {
-            let message = format!("expected version {SCHEMA}, found {}; use the hpo that wrote it", task.schema);
+            let message = format!(
+                "expected version {SCHEMA}, found {}; use the hpo that wrote it",
+                task.schema
+            );
             let problems = vec![Problem::new("/schema", message)];
             return Err(DocumentError::invalid(WHAT, &path, problems).into());
         }
@@ -301,24 +355,31 @@ impl Task {
         if self.segments.is_empty() {
             vec![None]
         } else {
-            (0..self.segments.len()).map(|index| Some(SegmentId(index as u32))).collect()
+            (0..self.segments.len())
+                .map(|index| Some(SegmentId(index as u32)))
+                .collect()
         }
     }
 
     /// The name of a segment.
     pub(crate) fn segment_name(&self, segment: Option<SegmentId>) -> Option<&str> {
-        segment.and_then(|id| self.segments.get(id.0 as usize)).map(|segment| segment.name.as_str())
+        segment
+            .and_then(|id| self.segments.get(id.0 as usize))
+            .map(|segment| segment.name.as_str())
     }
 
     /// The training files of a segment, or of the task.
     pub(crate) fn training_files(&self, segment: Option<SegmentId>) -> Option<&[String]> {
         match segment {
-            Some(id) => self.segments.get(id.0 as usize).map(|segment| segment.training.as_slice()),
+            Some(id) => self
+                .segments
+                .get(id.0 as usize)
+                .map(|segment| segment.training.as_slice()),
             None => self.training.as_deref(),
         }
     }
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    files::hexadecimal(&Sha256::digest(bytes))
 }

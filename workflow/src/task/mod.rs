@@ -9,7 +9,7 @@ mod training;
 
 pub(crate) use create::{Sources, Task, TaskError, prepare};
 pub(crate) use directory::TaskDirectory;
-pub(crate) use placeholders::{Expanded, Placeholders};
+pub(crate) use placeholders::Placeholders;
 pub(crate) use sandbox::{SandboxFile, copy as sandbox_copy};
 pub(crate) use settings::{Settings, with_defaults};
 pub(crate) use training::name_of as link_name;

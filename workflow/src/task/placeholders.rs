@@ -40,25 +40,37 @@ impl Placeholders {
             ("IN", input.to_owned()),
             ("OUT", output.to_owned()),
         ];
-        Placeholders { values, counters: Vec::new() }
+        Placeholders {
+            values,
+            counters: Vec::new(),
+        }
     }
 
     /// Those of an evaluation; `serial` is the number of its job.
     pub(crate) fn evaluation(segment: Option<&str>, training: Option<&[String]>, serial: u32) -> Placeholders {
-        let mut values = vec![("MAXEVENTS", "1".to_owned()), ("SKIPEVENTS", serial.saturating_sub(1).to_string())];
+        let mut values = vec![
+            ("MAXEVENTS", "1".to_owned()),
+            ("SKIPEVENTS", serial.saturating_sub(1).to_string()),
+        ];
         if let Some(segment) = segment {
             values.push(("SEGMENT_NAME", segment.to_owned()));
         }
         if let Some(training) = training {
             values.push(("IN_DATA", training.join(",")));
         }
-        let counters = vec![("RNDM", u64::from(serial)), ("FIRSTEVENT", u64::from(serial.saturating_sub(1)))];
+        let counters = vec![
+            ("RNDM", u64::from(serial)),
+            ("FIRSTEVENT", u64::from(serial.saturating_sub(1))),
+        ];
         Placeholders { values, counters }
     }
 
     /// Replaces the placeholders of `template`.
     pub(crate) fn expand(&self, template: &str) -> Expanded {
-        let mut expanded = Expanded { command: String::with_capacity(template.len() + 32), warnings: Vec::new() };
+        let mut expanded = Expanded {
+            command: String::with_capacity(template.len() + 32),
+            warnings: Vec::new(),
+        };
         let mut quotes = Quotes::None;
         let mut escaped = false;
         let mut rest = template;
@@ -89,7 +101,10 @@ impl Placeholders {
 
     /// The value of the name at the start of `text`, and how many bytes it takes.
     fn at(&self, text: &str, warnings: &mut Vec<String>) -> Option<(String, usize)> {
-        let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+        let length = text
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            .count();
         let name = &text[..length];
         if let Some((_, value)) = self.values.iter().find(|(known, _)| *known == name) {
             return Some((value.clone(), length));
@@ -102,10 +117,19 @@ impl Placeholders {
             }
         }
         // `%d` or `%Y` belong to printf and date; words in capitals are meant for us.
-        let is_word = length >= 2 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let is_word = length >= 2
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         if is_word && !name.bytes().all(|b| b.is_ascii_digit()) {
-            let known = self.values.iter().map(|(name, _)| *name).chain(self.counters.iter().map(|(name, _)| *name));
-            let hint = did_you_mean(name, known).replace('`', "").replace("did you mean ", "did you mean %");
+            let known = self
+                .values
+                .iter()
+                .map(|(name, _)| *name)
+                .chain(self.counters.iter().map(|(name, _)| *name));
+            let hint = did_you_mean(name, known)
+                .replace('`', "")
+                .replace("did you mean ", "did you mean %");
             let mut warning = format!("unknown placeholder `%{name}` is left as it is");
             let _ = write!(warning, "{hint}");
             if !warnings.contains(&warning) {
@@ -117,7 +141,10 @@ impl Placeholders {
 }
 
 fn push_quoted(command: &mut String, value: &str, quotes: Quotes) {
-    let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./,:=@+".contains(&b));
+    let plain = !value.is_empty()
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-./,:=@+".contains(&b));
     match quotes {
         _ if plain => command.push_str(value),
         Quotes::None => {
@@ -172,7 +199,10 @@ mod tests {
         let placeholders = Placeholders::evaluation(Some("arm"), Some(&files), 7);
         let expanded = placeholders.expand("e %SEGMENT_NAME --data=%IN_DATA --seed %RNDM:100 %RNDM=0 %RNDM");
         assert_eq!(expanded.command, "e arm --data='a b.npz,c.npz' --seed 107 7 %RNDM");
-        assert_eq!(Placeholders::evaluation(None, None, 1).expand("e %IN_DATA").command, "e %IN_DATA");
+        assert_eq!(
+            Placeholders::evaluation(None, None, 1).expand("e %IN_DATA").command,
+            "e %IN_DATA"
+        );
     }
 
     proptest! {

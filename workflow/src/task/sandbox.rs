@@ -34,10 +34,15 @@ pub(crate) fn collect(root: &Path, further: &[String]) -> Result<Vec<SandboxFile
             let entry = entry.map_err(|source| TaskError::io("read", &full, source))?;
             seen += 1;
             if seen > MOST_ENTRIES {
-                return Err(TaskError::SandboxCrowded { root: root.to_owned(), limit: MOST_ENTRIES });
+                return Err(TaskError::SandboxCrowded {
+                    root: root.to_owned(),
+                    limit: MOST_ENTRIES,
+                });
             }
             let relative = directory.join(entry.file_name());
-            let kind = entry.file_type().map_err(|source| TaskError::io("read", &entry.path(), source))?;
+            let kind = entry
+                .file_type()
+                .map_err(|source| TaskError::io("read", &entry.path(), source))?;
             if kind.is_dir() {
                 if !is_task_directory(&entry.path()) {
                     pending.push(relative);
@@ -45,13 +50,23 @@ pub(crate) fn collect(root: &Path, further: &[String]) -> Result<Vec<SandboxFile
                 continue;
             }
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !PATTERNS.iter().copied().chain(further.iter().map(String::as_str)).any(|p| matches(p, &name)) {
+            if !PATTERNS
+                .iter()
+                .copied()
+                .chain(further.iter().map(String::as_str))
+                .any(|p| matches(p, &name))
+            {
                 continue;
             }
             // A link is followed here, once: what it points to is copied.
-            let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
             if metadata.is_file() {
-                found.push(SandboxFile { path: relative, bytes: metadata.len() });
+                found.push(SandboxFile {
+                    path: relative,
+                    bytes: metadata.len(),
+                });
             }
         }
     }
@@ -134,7 +149,15 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "12").unwrap();
         };
-        for path in ["run.sh", "a/b/c.json", "a/data.npy", "model.onnx", "x.txt", "old/journal", "old/task.json"] {
+        for path in [
+            "run.sh",
+            "a/b/c.json",
+            "a/data.npy",
+            "model.onnx",
+            "x.txt",
+            "old/journal",
+            "old/task.json",
+        ] {
             write(path);
         }
         let names = |further: &[String]| -> Vec<String> {
@@ -142,7 +165,10 @@ mod tests {
             files.iter().map(|file| file.path.display().to_string()).collect()
         };
         assert_eq!(names(&[]), ["a/b/c.json", "model.onnx", "run.sh"]);
-        assert_eq!(names(&["*.np?".to_owned()]), ["a/b/c.json", "a/data.npy", "model.onnx", "run.sh"]);
+        assert_eq!(
+            names(&["*.np?".to_owned()]),
+            ["a/b/c.json", "a/data.npy", "model.onnx", "run.sh"]
+        );
         let target = tempfile::tempdir().unwrap();
         copy(root.path(), target.path(), &collect(root.path(), &[]).unwrap()).unwrap();
         assert_eq!(fs::read_to_string(target.path().join("a/b/c.json")).unwrap(), "12");

@@ -1,5 +1,6 @@
 //! The numbers of a task: options with their defaults, checked once.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::Problem;
@@ -49,7 +50,11 @@ pub(crate) struct CheckpointSettings {
 
 /// The command that runs our own steering.
 fn default_steering(options: &TaskOptions) -> String {
-    let sampler = options.sampler.as_deref().map(|name| format!(" --lib {name}")).unwrap_or_default();
+    let sampler = options
+        .sampler
+        .as_deref()
+        .map(|name| format!(" --lib {name}"))
+        .unwrap_or_default();
     format!("steering ask{sampler} -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT")
 }
 
@@ -64,12 +69,12 @@ fn default_evaluation(options: &TaskOptions) -> String {
     ];
     for (option, value) in given {
         if let Some(value) = value {
-            command.push_str(&format!(" {option} {value}"));
+            let _ = write!(command, " {option} {value}");
         }
     }
     if options.training_ds.is_some() || options.segment_spec_file.is_some() {
         let list = options.evaluation_training_data.as_deref().unwrap_or("input_ds.json");
-        command.push_str(&format!(" --data {list}"));
+        let _ = write!(command, " --data {list}");
     }
     command
 }
@@ -81,7 +86,8 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
     let attempts = *full.max_attempts.get_or_insert(3);
     full.n_parallel_evaluation.get_or_insert(1);
     // phpo's default is twice the points; never so few that the attempts of every point would not fit.
-    full.max_evaluation_jobs.get_or_insert(max_points.saturating_mul(attempts.max(2)));
+    full.max_evaluation_jobs
+        .get_or_insert(max_points.saturating_mul(attempts.max(2)));
     // With a threshold above the default the difference would ask for nothing.
     let least = full.min_unevaluated_points.unwrap_or(0).saturating_add(1);
     full.n_points_per_iteration.get_or_insert(least.max(2));
@@ -91,7 +97,8 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
     full.steering_exec.get_or_insert_with(|| default_steering(options));
     full.evaluation_exec.get_or_insert_with(|| default_evaluation(options));
     full.evaluation_input.get_or_insert_with(|| "input.json".to_owned());
-    full.evaluation_training_data.get_or_insert_with(|| "input_ds.json".to_owned());
+    full.evaluation_training_data
+        .get_or_insert_with(|| "input_ds.json".to_owned());
     full.evaluation_output.get_or_insert_with(|| "output.json".to_owned());
     full.evaluation_input_format.get_or_insert(InputFormat::Pair);
     full.container_runtime.get_or_insert(ContainerRuntime::Auto);
@@ -142,7 +149,9 @@ impl Settings {
         let training_data = check.file("evaluationTrainingData", full.evaluation_training_data.as_deref());
         let output = check.file("evaluationOutput", full.evaluation_output.as_deref());
         let optional = |check: &mut Check, key: &str, text: &Option<String>| {
-            text.as_deref().filter(|text| !text.is_empty()).map(|text| check.file(key, Some(text)))
+            text.as_deref()
+                .filter(|text| !text.is_empty())
+                .map(|text| check.file(key, Some(text)))
         };
         let meta = optional(&mut check, "evaluationMeta", &full.evaluation_meta);
         let metrics = optional(&mut check, "evaluationMetrics", &full.evaluation_metrics);
@@ -154,7 +163,10 @@ impl Settings {
             let paths = list.split(',').map(str::trim).filter(|path| !path.is_empty());
             let paths: Vec<String> = paths.map(|path| check.file("checkPointToSave", Some(path))).collect();
             if paths.is_empty() {
-                check.add("checkPointToSave", "expected a comma list of files or directories, found none".to_owned());
+                check.add(
+                    "checkPointToSave",
+                    "expected a comma list of files or directories, found none".to_owned(),
+                );
             }
             let largest = match size(full.check_point_max_size.as_deref().unwrap_or("100M")) {
                 Ok(bytes) => bytes,
@@ -165,10 +177,20 @@ impl Settings {
             };
             let minutes = check.at_least_one("checkPointInterval", full.check_point_interval);
             let interval = Duration::from_secs(60 * u64::from(minutes));
-            CheckpointSettings { paths, load_as, interval, largest }
+            CheckpointSettings {
+                paths,
+                load_as,
+                interval,
+                largest,
+            }
         });
         let list = full.sandbox_pattern.as_deref().unwrap_or_default();
-        let sandbox_patterns = list.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        let sandbox_patterns = list
+            .split(',')
+            .map(str::trim)
+            .filter(|p| !p.is_empty())
+            .map(str::to_owned)
+            .collect();
         if !check.problems.is_empty() {
             return Err(check.problems);
         }
@@ -236,7 +258,13 @@ impl Check {
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
         if text.is_empty() || text.contains('\0') || !inside || text.ends_with("/.") || text == "." {
-            self.add(key, format!("expected a file name inside the work directory, found `{}`", text.escape_debug()));
+            self.add(
+                key,
+                format!(
+                    "expected a file name inside the work directory, found `{}`",
+                    text.escape_debug()
+                ),
+            );
         }
         text.to_owned()
     }
@@ -253,7 +281,10 @@ mod tests {
             full.steering_exec.as_deref(),
             Some("steering ask -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT")
         );
-        assert_eq!(full.evaluation_exec.as_deref(), Some("evaluation run --model model.json"));
+        assert_eq!(
+            full.evaluation_exec.as_deref(),
+            Some("evaluation run --model model.json")
+        );
         let settings = Settings::resolve(&full).unwrap();
         assert_eq!((settings.slots, settings.max_points, settings.max_jobs), (1, 10, 30));
         assert_eq!((settings.points_per_iteration, settings.min_unevaluated), (2, 0));
@@ -275,8 +306,11 @@ mod tests {
             check_point_to_load: Some("c.tgz".into()),
             ..TaskOptions::default()
         };
-        let problems: Vec<String> =
-            Settings::resolve(&options).unwrap_err().iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = Settings::resolve(&options)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             problems,
             [

@@ -24,10 +24,18 @@ pub(crate) fn resolve(what: &str, list: &str, base: &Path) -> Result<Vec<String>
         } else if item.contains(['*', '?']) {
             expand(base, item)
         } else {
-            return Err(TaskError::NoTrainingFile { what: what.to_owned(), item: item.to_owned(), path });
+            return Err(TaskError::NoTrainingFile {
+                what: what.to_owned(),
+                item: item.to_owned(),
+                path,
+            });
         };
         if found.is_empty() {
-            return Err(TaskError::NoTrainingFile { what: what.to_owned(), item: item.to_owned(), path });
+            return Err(TaskError::NoTrainingFile {
+                what: what.to_owned(),
+                item: item.to_owned(),
+                path,
+            });
         }
         for file in found {
             let text = file.to_str().ok_or_else(|| TaskError::NotUtf8 { path: file.clone() })?;
@@ -36,7 +44,11 @@ pub(crate) fn resolve(what: &str, list: &str, base: &Path) -> Result<Vec<String>
     }
     if files.is_empty() {
         let path = base.to_owned();
-        return Err(TaskError::NoTrainingFile { what: what.to_owned(), item: list.to_owned(), path });
+        return Err(TaskError::NoTrainingFile {
+            what: what.to_owned(),
+            item: list.to_owned(),
+            path,
+        });
     }
     distinct(what, &files)?;
     Ok(files)
@@ -44,7 +56,11 @@ pub(crate) fn resolve(what: &str, list: &str, base: &Path) -> Result<Vec<String>
 
 /// The name under which a payload finds a training file: its last component, or the URL.
 pub(crate) fn name_of(file: &str) -> &str {
-    if is_url(file) { file } else { file.rsplit('/').next().unwrap_or(file) }
+    if is_url(file) {
+        file
+    } else {
+        file.rsplit('/').next().unwrap_or(file)
+    }
 }
 
 pub(crate) fn is_url(text: &str) -> bool {
@@ -59,7 +75,11 @@ pub(crate) fn distinct(what: &str, files: &[String]) -> Result<(), TaskError> {
             && other != file
         {
             let (first, second) = (other.clone(), file.clone());
-            return Err(TaskError::SameName { what: what.to_owned(), first, second });
+            return Err(TaskError::SameName {
+                what: what.to_owned(),
+                first,
+                second,
+            });
         }
     }
     Ok(())
@@ -67,7 +87,9 @@ pub(crate) fn distinct(what: &str, files: &[String]) -> Result<(), TaskError> {
 
 /// Regular files right below `directory` whose names match.
 fn below(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .filter(|entry| matches(pattern, &entry.file_name().to_string_lossy()))
@@ -80,7 +102,11 @@ fn below(directory: &Path, pattern: &str) -> Vec<PathBuf> {
 
 /// Patterns may stand in any component.
 fn expand(base: &Path, item: &str) -> Vec<PathBuf> {
-    let mut bases = vec![if item.starts_with('/') { PathBuf::from("/") } else { base.to_owned() }];
+    let mut bases = vec![if item.starts_with('/') {
+        PathBuf::from("/")
+    } else {
+        base.to_owned()
+    }];
     let parts: Vec<&str> = item.split('/').filter(|part| !part.is_empty()).collect();
     for (index, part) in parts.iter().enumerate() {
         let last = index + 1 == parts.len();
@@ -129,13 +155,18 @@ mod tests {
         let path = base.path().join("q.csv");
         assert_eq!(
             message,
-            format!("trainingDS: `q.csv` names no file, looked for `{}`; paths are relative to the file that names them", path.display())
+            format!(
+                "trainingDS: `q.csv` names no file, looked for `{}`; paths are relative to the file that names them",
+                path.display()
+            )
         );
     }
 
     #[test]
     fn two_files_of_one_name_are_refused() {
-        let message = distinct("trainingDS", &["/a/x".to_owned(), "/b/x".to_owned()]).unwrap_err().to_string();
+        let message = distinct("trainingDS", &["/a/x".to_owned(), "/b/x".to_owned()])
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             message,
             "trainingDS: `/a/x` and `/b/x` would have the same name in a work directory; rename one"

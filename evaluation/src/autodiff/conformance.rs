@@ -1,0 +1,324 @@
+//! Checks every registered rule through ONNX Runtime against central differences.
+//!
+//! A case is one node with variable and constant inputs. The scalar is `Σ R·y` over the node's floating-point outputs
+//! with fixed pseudo-random `R`. Graphs are in double precision where ONNX Runtime has such a kernel, else in single.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::autodiff::{differentiate, operators};
+use crate::engine::reference::Reference;
+use crate::engine::{Engine, testing};
+use crate::graph::proto::AttributeProto;
+use crate::graph::{Builder, ElementType, Elements, Graph, Node, Tensor, TensorType};
+
+/// Step of the central difference and what may remain, per precision.
+struct Tolerance {
+    step: f64,
+    relative: f64,
+}
+
+const DOUBLE: Tolerance = Tolerance {
+    step: 1e-5,
+    relative: 1e-7,
+};
+const SINGLE: Tolerance = Tolerance {
+    step: 1e-2,
+    relative: 3e-3,
+};
+
+/// One node whose gradients are checked.
+#[derive(Debug, Clone)]
+pub(super) struct Case {
+    operator: &'static str,
+    inputs: Vec<Input>,
+    attributes: Vec<AttributeProto>,
+    outputs: usize,
+    using: usize,
+    single: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Input {
+    Variable { shape: Vec<usize>, range: Range<f64> },
+    Constant(Tensor),
+    FloatConstant { shape: Vec<usize>, values: Vec<f64> },
+    Absent,
+}
+
+impl Case {
+    pub(super) fn new(operator: &'static str) -> Self {
+        Self {
+            operator,
+            inputs: Vec::new(),
+            attributes: Vec::new(),
+            outputs: 1,
+            using: usize::MAX,
+            single: false,
+        }
+    }
+
+    /// A variable with values from a range.
+    pub(super) fn input(mut self, shape: impl Into<Vec<usize>>, range: Range<f64>) -> Self {
+        self.inputs.push(Input::Variable {
+            shape: shape.into(),
+            range,
+        });
+        self
+    }
+
+    pub(super) fn constant(mut self, tensor: Tensor) -> Self {
+        self.inputs.push(Input::Constant(tensor));
+        self
+    }
+
+    /// A constant of the graph's floating-point type.
+    pub(super) fn float_constant(mut self, shape: &[usize], values: Vec<f64>) -> Self {
+        self.inputs.push(Input::FloatConstant {
+            shape: shape.to_vec(),
+            values,
+        });
+        self
+    }
+
+    pub(super) fn absent(mut self) -> Self {
+        self.inputs.push(Input::Absent);
+        self
+    }
+
+    pub(super) fn attribute(mut self, attribute: AttributeProto) -> Self {
+        self.attributes.push(attribute);
+        self
+    }
+
+    pub(super) fn outputs(mut self, outputs: usize) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// The scalar depends on the first `outputs` outputs only.
+    pub(super) fn using(mut self, outputs: usize) -> Self {
+        self.using = outputs;
+        self
+    }
+
+    /// Check in single precision only.
+    pub(super) fn single(mut self) -> Self {
+        self.single = true;
+        self
+    }
+
+    /// The node alone, and the starting values of its variables.
+    fn forward(&self, element: ElementType) -> (Builder, Vec<(String, Tensor)>) {
+        let mut builder = Builder::new();
+        let mut values = Vec::new();
+        let mut inputs = Vec::new();
+        for (index, input) in self.inputs.iter().enumerate() {
+            let name = match input {
+                Input::Variable { shape, range } => {
+                    let name = builder.input(&format!("x{index}"), TensorType::new(element, shape.clone()));
+                    let count = shape.iter().product();
+                    let numbers = (0..count).map(|at| range.start + (range.end - range.start) * unit(index, at));
+                    let tensor = Tensor::new(shape.clone(), Elements::F64(numbers.collect())).cast_float(element);
+                    values.push((name.clone(), tensor));
+                    name
+                }
+                Input::Constant(tensor) => builder.constant(tensor.clone()),
+                Input::FloatConstant { shape, values } => {
+                    builder.constant(Tensor::new(shape.clone(), Elements::F64(values.clone())).cast_float(element))
+                }
+                Input::Absent => String::new(),
+            };
+            inputs.push(name);
+        }
+        builder.push_node(Node {
+            name: "node".into(),
+            operator: self.operator.into(),
+            inputs,
+            outputs: (0..self.outputs).map(|index| format!("y{index}")).collect(),
+            attributes: self.attributes.clone(),
+        });
+        (builder, values)
+    }
+}
+
+/// A number in (0, 1) that depends on two counters only.
+fn unit(stream: usize, at: usize) -> f64 {
+    (((at + 1) as f64 * 0.618_033_988_749_895 + stream as f64 * 0.754_877_666_246_693).fract() * 0.98) + 0.01
+}
+
+fn check(engine: &dyn Engine, case: &Case, element: ElementType) -> Result<(), String> {
+    let tolerance = if element == ElementType::F64 { DOUBLE } else { SINGLE };
+    let (mut builder, values) = case.forward(element);
+    let types = engine
+        .types(builder.graph())
+        .map_err(|error| format!("refused: {error}"))?;
+    for (name, kind) in &types {
+        builder.declare(name, kind.clone());
+    }
+    let mut used = Vec::new();
+    let mut weights = Vec::new();
+    for index in 0..case.outputs.min(case.using) {
+        let name = format!("y{index}");
+        let kind = types
+            .get(&name)
+            .ok_or_else(|| format!("the type of `{name}` is unknown"))?;
+        if kind.element.is_float() {
+            let numbers: Vec<f64> = (0..kind.len()).map(|at| unit(7 + index, at) * 2.0 - 1.0).collect();
+            weights.push(Tensor::new(kind.shape.clone(), Elements::F64(numbers)).cast_float(kind.element));
+            used.push(name);
+        }
+    }
+    let seeds: Vec<(String, String)> = used
+        .iter()
+        .zip(&weights)
+        .map(|(name, weight)| (name.clone(), builder.constant(weight.clone())))
+        .collect();
+    let wanted: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
+    let mut forward: Graph = builder.graph().clone();
+    forward.outputs.clone_from(&used);
+    let gradients = differentiate(&mut builder, &seeds, &wanted).map_err(|error| error.to_string())?;
+    for (index, gradient) in gradients.iter().enumerate() {
+        let gradient = gradient
+            .as_ref()
+            .ok_or_else(|| format!("variable {index} has no gradient"))?;
+        builder.output(&format!("gradient{index}"), gradient);
+    }
+    let at = |values: &[(String, Tensor)]| -> Vec<(String, Tensor)> { values.to_vec() };
+    // A session of its own for each point repeats the seeded draws of random operators.
+    let run = |graph: &Graph, points: &[Vec<(String, Tensor)>]| {
+        let at_once = if case.operator == "Dropout" {
+            1
+        } else {
+            points.len().max(1)
+        };
+        let mut outputs = Vec::new();
+        for points in points.chunks(at_once) {
+            outputs.extend(
+                engine
+                    .run_each(graph, points)
+                    .map_err(|error| format!("refused: {error}"))?,
+            );
+        }
+        Ok::<_, String>(outputs)
+    };
+    let graph = builder.finish();
+    let found = run(&graph, &[at(&values)])?.remove(0);
+    if case.operator != "Dropout" || case.inputs.len() == 1 {
+        agree(
+            &found,
+            &Reference.run(&graph, at(&values)).map_err(|error| error.to_string())?,
+            element,
+        )?;
+    }
+
+    let mut points = Vec::new();
+    for (variable, (_, tensor)) in values.iter().enumerate() {
+        for position in 0..tensor.elements.len() {
+            for sign in [1.0, -1.0] {
+                let mut moved = at(&values);
+                let mut numbers = tensor.to_f64().expect("variables are floating-point");
+                numbers[position] += sign * tolerance.step;
+                moved[variable].1 = Tensor::new(tensor.shape.clone(), Elements::F64(numbers)).cast_float(element);
+                points.push(moved);
+            }
+        }
+    }
+    let mut scalars = run(&forward, &points)?.into_iter().map(|outputs| {
+        outputs
+            .iter()
+            .zip(&weights)
+            .map(|(y, weight)| {
+                let (y, weight) = (
+                    y.to_f64().expect("floating-point"),
+                    weight.to_f64().expect("floating-point"),
+                );
+                y.iter().zip(weight).map(|(y, weight)| y * weight).sum::<f64>()
+            })
+            .sum::<f64>()
+    });
+    for (variable, (name, tensor)) in values.iter().enumerate() {
+        if found[variable].shape != tensor.shape {
+            return Err(format!(
+                "gradient of {name} has shape {:?}, expected {:?}",
+                found[variable].shape, tensor.shape
+            ));
+        }
+        let analytic = found[variable].to_f64().expect("gradients are floating-point");
+        for (position, analytic) in analytic.into_iter().enumerate() {
+            let mut next = || scalars.next().expect("one scalar per point");
+            let numeric = (next() - next()) / (2.0 * tolerance.step);
+            let error = (analytic - numeric).abs();
+            if error.is_nan() || error > tolerance.relative * (1.0 + numeric.abs()) {
+                return Err(format!(
+                    "d/d{name}[{position}]: rule gives {analytic}, differences give {numeric}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both engines must give the same gradients.
+fn agree(found: &[Tensor], reference: &[Tensor], element: ElementType) -> Result<(), String> {
+    let tolerance = if element == ElementType::F64 { 1e-11 } else { 1e-5 };
+    for (found, reference) in found.iter().zip(reference) {
+        let (found, reference) = (
+            found.to_f64().expect("floating-point"),
+            reference.to_f64().expect("floating-point"),
+        );
+        if found.len() != reference.len() {
+            return Err("the reference interpreter gives another shape".into());
+        }
+        for (found, reference) in found.iter().zip(reference) {
+            let error = (found - reference).abs();
+            if error.is_nan() || error > tolerance * (1.0 + reference.abs()) {
+                return Err(format!(
+                    "ONNX Runtime gives {found}, the reference interpreter {reference}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_registered_rule_agrees_with_central_differences() {
+    let engine = testing::engine();
+    let cases: Vec<Case> = super::FAMILIES.iter().flat_map(|family| (family.cases)()).collect();
+    let mut failures = Vec::new();
+    for case in &cases {
+        let outcome = if case.single {
+            check(engine, case, ElementType::F32)
+        } else {
+            match check(engine, case, ElementType::F64) {
+                Err(message) if message.starts_with("refused") => check(engine, case, ElementType::F32),
+                outcome => outcome,
+            }
+        };
+        if let Err(message) = outcome {
+            failures.push(format!("{case:?}: {message}"));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases fail:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn every_registered_rule_has_a_case() {
+    let covered: BTreeSet<&str> = super::FAMILIES
+        .iter()
+        .flat_map(|family| (family.cases)())
+        .map(|case| case.operator)
+        .collect();
+    let missing: Vec<&str> = operators()
+        .into_iter()
+        .filter(|operator| !covered.contains(operator))
+        .collect();
+    assert!(missing.is_empty(), "rules without a test case: {missing:?}");
+}

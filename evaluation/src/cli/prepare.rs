@@ -1,0 +1,171 @@
+//! What `run` and `check` have in common: from options to a plan, data and an engine.
+
+use std::path::{Path, PathBuf};
+
+use protocol::training_data::{self, TrainingFile};
+use protocol::{EvaluationInput, Point, SegmentId, exit};
+use serde_json::{Map, Value};
+
+use super::arguments::{EngineArguments, INPUT, Subject, TRAINING_FILES};
+use super::failure::Failure;
+use crate::dataset::fetch::FetchOptions;
+use crate::dataset::{self, DataDescription, Places, Prepared, TargetKind};
+use crate::engine::{self, Engine, EngineOptions, Library, LibraryRequest, library};
+use crate::model::ModelFile;
+use crate::training::{Loss, TrainingPlan};
+
+/// A point and what it makes of the model file.
+pub(crate) struct Work {
+    pub(crate) segment: Option<SegmentId>,
+    pub(crate) point: Point,
+    pub(crate) hyperparameters: Map<String, Value>,
+    pub(crate) plan: TrainingPlan,
+    pub(crate) data: Value,
+    /// Total epochs that a scheduler grants.
+    pub(crate) epoch_limit: Option<usize>,
+    /// Share of the training rows that a scheduler grants.
+    pub(crate) share: f64,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads point and model file.
+pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
+    let model = ModelFile::read(&subject.model)?;
+    let (segment, point) = read_point(&subject.input)?;
+    let hyperparameters: Map<String, Value> = point
+        .hyperparameters()
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect();
+    let mut resolved = model.resolve(&point.0)?;
+
+    let epoch_limit = reserved(&point, "epochs", "a whole number of at least 1", |value| {
+        let number = value.as_f64()?;
+        (number >= 1.0 && number.fract() == 0.0 && number < 1e15).then_some(number as usize)
+    })?;
+    let share = reserved(&point, "frac", "a number above 0 and at most 1", |value| {
+        value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0)
+    })?;
+    if let Some(epochs) = subject.epochs {
+        resolved.plan.epochs = epochs as usize;
+    }
+    if let Some(limit) = epoch_limit {
+        // The schedule spans the plan's epochs; a smaller limit only ends training earlier, so that it can go on later.
+        resolved.plan.epochs = resolved.plan.epochs.max(limit);
+    }
+    if let Some(seed) = subject.seed {
+        resolved.plan.seed = seed;
+    }
+    Ok(Work {
+        segment,
+        point,
+        hyperparameters,
+        epoch_limit: epoch_limit.filter(|limit| *limit < resolved.plan.epochs),
+        plan: resolved.plan,
+        data: resolved.data,
+        share: share.unwrap_or(1.0),
+        warnings: resolved.warnings,
+    })
+}
+
+/// A run by hand of a model without hyperparameters needs no point.
+fn read_point(path: &Path) -> Result<(Option<SegmentId>, Point), Failure> {
+    if path == Path::new(INPUT) && !path.exists() {
+        return Ok((None, Point::default()));
+    }
+    let input = EvaluationInput::read(path)?;
+    let problems = input.point().problems();
+    if !problems.is_empty() {
+        return Err(protocol::DocumentError::invalid("point", path, problems).into());
+    }
+    Ok(input.into_parts())
+}
+
+fn reserved<T>(
+    point: &Point,
+    name: &str,
+    expected: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    match point.reserved(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(value).map(Some).ok_or_else(|| {
+            Failure::new(
+                exit::USAGE,
+                format!("point: `hpo.{name}` must be {expected}, found {value}"),
+            )
+        }),
+    }
+}
+
+/// Loads the data that the model file describes; `note` hears about downloads.
+pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -> Result<Prepared, Failure> {
+    let description = DataDescription::from_value(&work.data)?;
+    let files = training_files(subject, &description)?;
+    let kind = match work.plan.loss {
+        Loss::BinaryCrossEntropy => TargetKind::Either,
+        loss if loss.needs_classes() => TargetKind::Classes,
+        _ => TargetKind::Values,
+    };
+    let mut fetching = FetchOptions::new(subject.cache.clone().unwrap_or_else(cache));
+    fetching.max_bytes = subject.max_download;
+    let places = Places {
+        base: subject.base_dir.clone(),
+        fetching,
+    };
+    Ok(dataset::load(&description, &files, &places, kind, work.share, note)?)
+}
+
+/// Those of `--data`, else those of `input_ds.json`, else none: the model file may name some.
+fn training_files(subject: &Subject, description: &DataDescription) -> Result<Vec<TrainingFile>, Failure> {
+    match subject.data.as_slice() {
+        [] => {
+            let list = Path::new(TRAINING_FILES);
+            if list.exists() || (description.files.is_empty() && list.is_symlink()) {
+                Ok(training_data::read(list)?)
+            } else {
+                Ok(Vec::new())
+            }
+        }
+        [list] if is_json(list) => Ok(training_data::read(Path::new(list))?),
+        names => Ok(names.iter().cloned().map(TrainingFile::Location).collect()),
+    }
+}
+
+fn is_json(name: &str) -> bool {
+    !name.contains("://")
+        && Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
+/// The user's cache, else a folder here.
+fn cache() -> PathBuf {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map_or_else(|| PathBuf::from(".cache"), |base| base.join("hpo"))
+        .join("data")
+}
+
+/// Finds the library.
+pub(crate) fn find_library(arguments: &EngineArguments) -> Result<Library, Failure> {
+    let request = LibraryRequest {
+        path: arguments.onnxruntime.clone(),
+        offline: arguments.offline,
+        cache: None,
+    };
+    Ok(library::locate(&request)?)
+}
+
+/// Starts the engine.
+pub(crate) fn start(arguments: &EngineArguments, library: &Library) -> Result<Box<dyn Engine>, Failure> {
+    let options = EngineOptions {
+        device: arguments.device,
+        threads: arguments.threads.map(usize::from),
+    };
+    Ok(engine::start(library, &options)?)
+}

@@ -1,0 +1,312 @@
+//! `evaluation run`: train and write everything down.
+
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use protocol::loss_document::LossDocument;
+use protocol::{Loss, environment, exit};
+use serde_json::{Map, Value, json};
+
+use super::arguments::RunOptions;
+use super::failure::Failure;
+use super::observer::{Reason, Watcher};
+use super::prepare::{self, Work};
+use super::signals::Signals;
+use super::{print, say};
+use crate::dataset::Prepared;
+use crate::engine::Engine;
+use crate::output::{self, Ending, Identity, Metadata, RunRecord};
+use crate::training::{self, CheckpointPolicy, Ended, TrainingError, TrainingResult};
+
+/// Trains, and leaves a loss document in any case.
+pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
+    let outcome = remove_stale(&options.output).and_then(|()| evaluate(options));
+    let document = match &outcome {
+        Ok(document) => document.clone(),
+        Err(failure) => LossDocument::failure(failure.to_string()),
+    };
+    let written = document
+        .write(&options.output)
+        .map_err(|error| Failure::write("loss document", &options.output, &error));
+    outcome.and(written)
+}
+
+/// A loss of an earlier run must not be taken for this one's.
+fn remove_stale(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::write("loss document", path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
+    let begin = Instant::now();
+    let started = milliseconds();
+    let signals = Signals::install()
+        .map_err(|error| Failure::new(exit::INFRASTRUCTURE, format!("cannot handle signals: {error}")))?;
+    let work = prepare::work(&options.subject)?;
+    let data = prepare::data(&options.subject, &work, &mut |line| say(&format!("note: {line}")))?;
+    let data_seconds = begin.elapsed().as_secs_f64();
+    let library = prepare::find_library(&options.engine)?;
+    let engine = prepare::start(&options.engine, &library)?;
+    if !options.quiet {
+        say(&format!("{library}; device {}", engine.device()));
+        say(&format!(
+            "{} training rows, {} validation rows, rows of shape {:?}",
+            data.summary.training_rows, data.summary.validation_rows, data.summary.row_shape
+        ));
+    }
+    let setup_seconds = begin.elapsed().as_secs_f64() - data_seconds;
+
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut watcher = Watcher {
+        signals,
+        objective: work.plan.objective,
+        total_epochs: work.plan.epochs,
+        epoch_limit: work.epoch_limit,
+        has_checkpoints: options.checkpoint.is_some(),
+        report_file: variable(environment::REPORT_FILE).map(Into::into),
+        decision_file: variable(environment::DECISION_FILE).map(Into::into),
+        quiet: options.quiet,
+        reason: None,
+        seen: Vec::new(),
+        warnings: Vec::new(),
+        epochs_done: 0,
+        looked: Instant::now(),
+    };
+    for warning in work.warnings.iter().chain(&data.warnings) {
+        watcher.warn(warning);
+    }
+    let identity = Identity::new(variable, &work.point.identity(), work.segment.map(|segment| segment.0));
+    let policy = options.checkpoint.clone().map(|directory| CheckpointPolicy {
+        directory,
+        every_epochs: options.checkpoint_every,
+    });
+
+    watcher.signals.end_orderly();
+    let training = Instant::now();
+    let result = training::train(
+        &*engine,
+        &work.plan,
+        &data.train,
+        &data.validation,
+        policy.as_ref(),
+        &mut watcher,
+    );
+    let record = Record {
+        options,
+        work: &work,
+        data: &data,
+        identity: &identity,
+        started,
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => {
+            if matches!(
+                error,
+                TrainingError::NotFinite { .. } | TrainingError::NotFiniteMetric { .. }
+            ) {
+                record.metrics(&watcher.seen, None, Ending::Failed, &error.to_string())?;
+            }
+            return Err(error.into());
+        }
+    };
+    if let Some(Reason::Signal(code)) = watcher.reason {
+        return Err(interrupted(code, options.checkpoint.as_deref(), result.epochs.len()));
+    }
+    let timing = [
+        ("data", data_seconds),
+        ("setup", setup_seconds),
+        ("training", training.elapsed().as_secs_f64()),
+        ("total", begin.elapsed().as_secs_f64()),
+    ];
+    record.all(&result, &watcher, &*engine, &library.to_string(), &timing)
+}
+
+fn interrupted(code: u8, checkpoint: Option<&Path>, epochs: usize) -> Failure {
+    let name = if code == exit::TERMINATED { "SIGTERM" } else { "SIGINT" };
+    let message = match checkpoint {
+        Some(directory) => format!(
+            "ended by {name} after {epochs} epochs; a checkpoint lies in `{}`, the same command resumes from it",
+            directory.display()
+        ),
+        None => format!("ended by {name} after {epochs} epochs; nothing is saved without `--checkpoint`"),
+    };
+    Failure::new(code, message)
+}
+
+/// What is written down about a run.
+struct Record<'a> {
+    options: &'a RunOptions,
+    work: &'a Work,
+    data: &'a Prepared,
+    identity: &'a Identity,
+    started: u64,
+}
+
+impl Record<'_> {
+    /// Metrics, metadata, model; the loss document is returned, to be written last.
+    fn all(
+        &self,
+        result: &TrainingResult,
+        watcher: &Watcher,
+        engine: &dyn Engine,
+        library: &str,
+        timing: &[(&str, f64)],
+    ) -> Result<LossDocument, Failure> {
+        let ending = if result.loss.is_some() && watcher.reason != Some(Reason::Stop) {
+            Ending::Finished
+        } else {
+            Ending::Killed
+        };
+        let ended = ended_text(result, watcher.reason);
+        self.metrics(&result.epochs, result.loss, ending, &ended)?;
+        let best = result.chosen.map(|index| &result.epochs[index]);
+        let metadata = Metadata {
+            program: concat!("evaluation ", env!("CARGO_PKG_VERSION")).to_owned(),
+            engine: engine.version(),
+            library: library.to_owned(),
+            device: engine.device(),
+            machine: machine(),
+            identity: self.identity,
+            hyperparameters: &self.work.hyperparameters,
+            plan: &self.work.plan,
+            data: &self.data.summary,
+            scaling: &self.data.scaling,
+            parameters: result.parameters,
+            loss: result.loss,
+            ended: ended.clone(),
+            epochs_done: result.epochs.len(),
+            resumed_from: result.resumed_from,
+            best_epoch: best.map(output::epoch_object),
+            seconds: timing
+                .iter()
+                .map(|(name, seconds)| ((*name).to_owned(), json!(seconds)))
+                .collect(),
+            warnings: &watcher.warnings,
+        };
+        if let Some(path) = &self.options.meta {
+            output::write_metadata(path, &metadata).map_err(|error| Failure::write("metadata", path, &error))?;
+        }
+        if let Some(path) = &self.options.save_model {
+            let properties = [
+                (
+                    "hpo.scaling".to_owned(),
+                    serde_json::to_string(&self.data.scaling).unwrap_or_default(),
+                ),
+                (
+                    "hpo.data".to_owned(),
+                    serde_json::to_string(&self.data.summary).unwrap_or_default(),
+                ),
+                (
+                    "hpo.hyperparameters".to_owned(),
+                    Value::Object(self.work.hyperparameters.clone()).to_string(),
+                ),
+            ];
+            result.model.save(path, &properties)?;
+        }
+
+        let Some(loss) = result.loss.and_then(Loss::new) else {
+            let message = match result.loss {
+                Some(value) => format!("the loss is {value}, expected a finite number below 1e30"),
+                None => format!("{ended}: no epoch was completed, there is no loss"),
+            };
+            if watcher.reason == Some(Reason::Pause) {
+                say(&message);
+                return Ok(LossDocument::failure(message));
+            }
+            return Err(Failure::new(exit::FAILED, message));
+        };
+        let epoch = best.map_or(0, |report| report.epoch);
+        let message = format!("{ended} after {} epochs; best is epoch {epoch}", result.epochs.len());
+        if self.options.json {
+            let best: Map<String, Value> = best
+                .map(|report| {
+                    report
+                        .validation
+                        .0
+                        .iter()
+                        .map(|(metric, value)| (metric.name().to_owned(), json!(value)))
+                        .collect()
+                })
+                .unwrap_or_default();
+            let answer = json!({
+                "loss": loss.get(), "metrics": best, "best_epoch": epoch, "epochs": result.epochs.len(),
+                "parameters": result.parameters, "ended": ended, "device": engine.device(),
+            });
+            print(&format!("{answer:#}\n"));
+        } else if !self.options.quiet {
+            say(&format!(
+                "loss {}  ({message}); written to `{}`",
+                loss.get(),
+                self.options.output.display()
+            ));
+        }
+        Ok(LossDocument::success(loss, message))
+    }
+
+    fn metrics(
+        &self,
+        epochs: &[training::EpochReport],
+        loss: Option<f64>,
+        ending: Ending,
+        ended: &str,
+    ) -> Result<(), Failure> {
+        let Some(path) = &self.options.metrics else {
+            return Ok(());
+        };
+        // A run without parameters looks broken in MLflow's lists.
+        let mut hyperparameters = self.work.hyperparameters.clone();
+        if hyperparameters.is_empty() {
+            hyperparameters.insert("seed".to_owned(), self.work.plan.seed.into());
+        }
+        let record = RunRecord {
+            identity: self.identity,
+            hyperparameters: &hyperparameters,
+            epochs,
+            loss,
+            tags: &[("hpo.ended".to_owned(), ended.to_owned())],
+            started: self.started,
+            ended: milliseconds().max(self.started),
+            ending,
+        };
+        output::write_metrics(path, &record).map_err(|error| Failure::write("metrics archive", path, &error))
+    }
+}
+
+fn ended_text(result: &TrainingResult, reason: Option<Reason>) -> String {
+    match (result.ended, reason) {
+        (_, Some(Reason::Limit)) => "granted epochs done",
+        (_, Some(Reason::Stop)) => "stopped by the scheduler",
+        (_, Some(Reason::Pause)) => "paused by the scheduler",
+        (Ended::EarlyStopped, _) => "stopped early",
+        (Ended::Completed, _) => "completed",
+        (Ended::Stopped | Ended::Checkpointed, _) => "ended",
+    }
+    .to_owned()
+}
+
+/// Milliseconds since 1970.
+fn milliseconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+/// What may explain a difference between two machines; nothing that identifies a person.
+fn machine() -> Map<String, Value> {
+    let mut machine = Map::new();
+    machine.insert("system".to_owned(), std::env::consts::OS.into());
+    machine.insert("processor".to_owned(), std::env::consts::ARCH.into());
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    machine.insert("processors".to_owned(), processors.into());
+    for name in ["SLURM_JOB_ID", "PanDA_TaskID", "PANDAID"] {
+        if let Ok(value) = std::env::var(name) {
+            machine.insert(name.to_owned(), value.into());
+        }
+    }
+    machine
+}

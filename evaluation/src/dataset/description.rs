@@ -1,0 +1,468 @@
+//! The section `data` of the model file: which columns, which rows, how scaled.
+
+use protocol::error::{did_you_mean, pointer};
+use protocol::training_data::{self, TrainingFile};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::DatasetError;
+use super::read::TextOptions;
+
+const KEYS: [&str; 14] = [
+    "files",
+    "inputs",
+    "targets",
+    "target_type",
+    "classes",
+    "split",
+    "fraction",
+    "normalize",
+    "scale",
+    "max_rows",
+    "delimiter",
+    "header",
+    "shape",
+    "missing",
+];
+const SPLIT_KEYS: [&str; 5] = ["validation", "seed", "kind", "group", "validation_files"];
+
+/// What a model file says about its data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataDescription {
+    /// Files to read when the command line and `input_ds.json` name none.
+    pub files: Vec<TrainingFile>,
+    /// The columns that the model sees.
+    pub(crate) inputs: Inputs,
+    /// The columns that it learns to predict.
+    pub(crate) targets: Vec<Selector>,
+    /// Classes or values; the loss decides where absent.
+    pub(crate) target_type: Option<TargetType>,
+    /// How many classes there are, or their names in order.
+    pub(crate) classes: Option<Classes>,
+    pub(crate) split: Split,
+    /// Share of the training rows in use, in `(0, 1]`.
+    pub(crate) fraction: f64,
+    pub(crate) normalize: Normalize,
+    /// Every input is multiplied by it, before normalisation.
+    pub(crate) scale: f64,
+    /// Rows beyond this are not used.
+    pub(crate) max_rows: Option<usize>,
+    pub(crate) text: TextOptions,
+    /// Shape of one row of inputs.
+    pub(crate) shape: Option<Vec<usize>>,
+    pub(crate) missing: Missing,
+}
+
+/// A column by name, or by position: 0 is the first, -1 the last.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Selector {
+    Position(i64),
+    Name(String),
+}
+
+/// Which columns are inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Inputs {
+    /// All that are neither target nor group.
+    AllOthers,
+    Columns(Vec<Selector>),
+}
+
+/// What the targets mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TargetType {
+    Classes,
+    Values,
+}
+
+/// What is known beforehand about classes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Classes {
+    Count(usize),
+    Names(Vec<String>),
+}
+
+/// Which rows judge a model and never train it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Split {
+    /// Part of the same files.
+    Part { amount: Amount, seed: u64, kind: SplitKind },
+    /// Files of their own.
+    Files(Vec<TrainingFile>),
+}
+
+/// How much is set apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Amount {
+    /// A share of the rows, in `(0, 1)`.
+    Share(f64),
+    /// So many rows.
+    Rows(usize),
+}
+
+/// How the rows that are set apart are chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SplitKind {
+    /// Any rows.
+    Random,
+    /// Any rows, each class in proportion.
+    Stratified,
+    /// Whole groups: rows with one value in this column stay together.
+    Grouped(Selector),
+    /// The last rows, for series in time.
+    Last,
+    /// Whole files.
+    ByFile,
+}
+
+/// How inputs are brought to one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Normalize {
+    /// Mean 0 and standard deviation 1.
+    Standard,
+    /// From 0 to 1.
+    Minmax,
+    /// As they are.
+    None,
+}
+
+/// What becomes of missing values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Missing {
+    /// They are an error.
+    Error,
+    /// Rows with one are left out.
+    Drop,
+    /// They count as 0.
+    Zero,
+    /// They count as the mean over the training rows.
+    Mean,
+}
+
+impl DataDescription {
+    /// Reads the section `data`, in which references to hyperparameters are already filled in.
+    ///
+    /// # Errors
+    /// Names the first wrong field by its JSON pointer.
+    pub fn from_value(section: &Value) -> Result<Self, DatasetError> {
+        let map = object(section, "/data", "an object with at least `targets`")?;
+        check_keys(map, "/data", &KEYS)?;
+        let fraction = field(map, "/data", "fraction", "a number above 0 and at most 1")?.unwrap_or(1.0);
+        check(
+            "/data/fraction",
+            fraction > 0.0 && fraction <= 1.0,
+            "above 0 and at most 1",
+            fraction,
+        )?;
+        let scale: f64 = field(map, "/data", "scale", "a number other than 0")?.unwrap_or(1.0);
+        check(
+            "/data/scale",
+            scale.is_finite() && scale != 0.0,
+            "a finite number other than 0",
+            scale,
+        )?;
+        let max_rows = field(map, "/data", "max_rows", "a number of rows")?;
+        check("/data/max_rows", max_rows != Some(0), "at least 1", 0)?;
+        let shape: Option<Vec<usize>> = field(map, "/data", "shape", "a list of lengths, such as [1, 8, 8]")?;
+        check(
+            "/data/shape",
+            shape
+                .as_ref()
+                .is_none_or(|shape| !shape.is_empty() && !shape.contains(&0)),
+            "a list of lengths of at least 1",
+            &*format!("{:?}", shape.as_deref().unwrap_or_default()),
+        )?;
+        let classes = field(map, "/data", "classes", "a number of classes or a list of their names")?;
+        match &classes {
+            Some(Classes::Count(count)) => check("/data/classes", *count >= 2, "at least 2", count)?,
+            Some(Classes::Names(names)) => check("/data/classes", names.len() >= 2, "at least 2 names", names.len())?,
+            None => {}
+        }
+        Ok(Self {
+            files: files(map.get("files"), "/data/files")?,
+            inputs: inputs(map.get("inputs"))?,
+            targets: match map.get("targets") {
+                Some(value) => selectors(value, "/data/targets")?,
+                None => return Err(wrong("/data/targets", "the column or columns to predict", "nothing")),
+            },
+            target_type: field(map, "/data", "target_type", "`classes` or `values`")?,
+            classes,
+            split: split(map.get("split"))?,
+            fraction,
+            normalize: field(map, "/data", "normalize", "`standard`, `minmax` or `none`")?.unwrap_or(Normalize::None),
+            scale,
+            max_rows,
+            text: TextOptions {
+                delimiter: delimiter(map)?,
+                header: field(map, "/data", "header", "true or false")?,
+            },
+            shape,
+            missing: field(map, "/data", "missing", "`error`, `drop`, `zero` or `mean`")?.unwrap_or(Missing::Error),
+        })
+    }
+}
+
+fn wrong(pointer: &str, expected: impl Into<String>, found: impl Into<String>) -> DatasetError {
+    DatasetError::Description {
+        pointer: pointer.to_owned(),
+        expected: expected.into(),
+        found: found.into(),
+    }
+}
+
+fn check(pointer: &str, holds: bool, expected: &str, found: impl std::fmt::Display + Copy) -> Result<(), DatasetError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(wrong(pointer, expected, found.to_string()))
+    }
+}
+
+fn object<'a>(value: &'a Value, pointer: &str, expected: &str) -> Result<&'a Map<String, Value>, DatasetError> {
+    value.as_object().ok_or_else(|| match value {
+        Value::Null => wrong(pointer, expected, "nothing"),
+        value => wrong(pointer, expected, value.to_string()),
+    })
+}
+
+fn check_keys(map: &Map<String, Value>, parent: &str, known: &[&str]) -> Result<(), DatasetError> {
+    match map.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(wrong(
+            &pointer(parent, key),
+            format!("one of `{}`", known.join("`, `")),
+            format!("the unknown key `{key}`{}", did_you_mean(key, known.iter().copied())),
+        )),
+    }
+}
+
+fn field<T: DeserializeOwned>(
+    map: &Map<String, Value>,
+    parent: &str,
+    key: &str,
+    expected: &str,
+) -> Result<Option<T>, DatasetError> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|_| wrong(&pointer(parent, key), expected, value.to_string())),
+    }
+}
+
+fn files(value: Option<&Value>, place: &str) -> Result<Vec<TrainingFile>, DatasetError> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    training_data::from_value(value).map_err(|problems| {
+        let problem = problems
+            .into_iter()
+            .next()
+            .expect("a refused list has at least one problem");
+        wrong(
+            &format!("{place}{}", problem.pointer),
+            "file names or URLs",
+            problem.message,
+        )
+    })
+}
+
+fn selectors(value: &Value, place: &str) -> Result<Vec<Selector>, DatasetError> {
+    let list = match value {
+        Value::Array(items) => items.clone(),
+        single => vec![single.clone()],
+    };
+    let expected = "column names or positions";
+    if list.is_empty() {
+        return Err(wrong(place, expected, "an empty list"));
+    }
+    list.into_iter()
+        .map(|item| serde_json::from_value(item.clone()).map_err(|_| wrong(place, expected, item.to_string())))
+        .collect()
+}
+
+fn inputs(value: Option<&Value>) -> Result<Inputs, DatasetError> {
+    match value {
+        None | Some(Value::Null) => Ok(Inputs::AllOthers),
+        Some(Value::String(text)) if text == "all others" => Ok(Inputs::AllOthers),
+        Some(value) => selectors(value, "/data/inputs").map(Inputs::Columns),
+    }
+}
+
+fn delimiter(map: &Map<String, Value>) -> Result<Option<u8>, DatasetError> {
+    let expected = "one ASCII character, such as \",\" or \"\\t\"";
+    let text: Option<String> = field(map, "/data", "delimiter", expected)?;
+    match text.as_deref().map(str::as_bytes) {
+        None => Ok(None),
+        Some(&[byte]) if byte.is_ascii() => Ok(Some(byte)),
+        Some(_) => Err(wrong(
+            "/data/delimiter",
+            expected,
+            format!("`{}`", text.unwrap_or_default()),
+        )),
+    }
+}
+
+fn split(value: Option<&Value>) -> Result<Split, DatasetError> {
+    const PLACE: &str = "/data/split";
+    let empty = Map::new();
+    let map = match value {
+        None | Some(Value::Null) => &empty,
+        Some(value) => object(value, PLACE, "an object such as {\"validation\": 0.2}")?,
+    };
+    check_keys(map, PLACE, &SPLIT_KEYS)?;
+    if map.contains_key("validation_files") {
+        if let Some(other) = map.keys().find(|key| *key != "validation_files") {
+            return Err(wrong(
+                PLACE,
+                "either `validation_files` or a part of the same files",
+                format!("`{other}` too"),
+            ));
+        }
+        let files = files(map.get("validation_files"), "/data/split/validation_files")?;
+        check(
+            "/data/split/validation_files",
+            !files.is_empty(),
+            "at least one file",
+            "an empty list",
+        )?;
+        return Ok(Split::Files(files));
+    }
+    let amount = "a share between 0 and 1, or a number of rows";
+    let amount = match field::<f64>(map, PLACE, "validation", amount)? {
+        None => Amount::Share(0.2),
+        Some(share) if share > 0.0 && share < 1.0 => Amount::Share(share),
+        Some(rows) if rows >= 1.0 && rows.fract() == 0.0 && rows < 1e15 => Amount::Rows(rows as usize),
+        Some(other) => return Err(wrong("/data/split/validation", amount, other.to_string())),
+    };
+    let group: Option<Selector> = field(map, PLACE, "group", "a column name or position")?;
+    let kind: Option<String> = field(map, PLACE, "kind", "a word")?;
+    let kind = match (kind.as_deref(), group) {
+        (None | Some("grouped"), Some(group)) => SplitKind::Grouped(group),
+        (Some("grouped"), None) => {
+            return Err(wrong(
+                "/data/split/group",
+                "the column whose values are the groups",
+                "nothing",
+            ));
+        }
+        (Some(kind), Some(_)) => {
+            return Err(wrong(
+                "/data/split/kind",
+                "`grouped` where there is a `group`",
+                format!("`{kind}`"),
+            ));
+        }
+        (None | Some("random"), None) => SplitKind::Random,
+        (Some("stratified"), None) => SplitKind::Stratified,
+        (Some("last"), None) => SplitKind::Last,
+        (Some("by_file"), None) => SplitKind::ByFile,
+        (Some(other), None) => {
+            let known = ["random", "stratified", "grouped", "last", "by_file"];
+            return Err(wrong(
+                "/data/split/kind",
+                format!("one of `{}`", known.join("`, `")),
+                format!("`{other}`{}", did_you_mean(other, known)),
+            ));
+        }
+    };
+    Ok(Split::Part {
+        amount,
+        seed: field(map, PLACE, "seed", "a whole number of at least 0")?.unwrap_or(0),
+        kind,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn little_is_needed_and_the_rest_has_defaults() {
+        let data = DataDescription::from_value(&json!({"targets": "y"})).unwrap();
+        assert_eq!(data.inputs, Inputs::AllOthers);
+        assert_eq!(data.targets, [Selector::Name("y".to_owned())]);
+        assert_eq!(
+            data.split,
+            Split::Part {
+                amount: Amount::Share(0.2),
+                seed: 0,
+                kind: SplitKind::Random
+            }
+        );
+        assert_eq!(data.normalize, Normalize::None);
+    }
+
+    #[test]
+    fn wrong_fields_are_named_by_their_pointer() {
+        for (section, message) in [
+            (
+                json!(null),
+                "model file: `/data` must be an object with at least `targets`, found nothing",
+            ),
+            (
+                json!({}),
+                "model file: `/data/targets` must be the column or columns to predict, found nothing",
+            ),
+            (
+                json!({"targets": "y", "fraction": 0}),
+                "model file: `/data/fraction` must be above 0 and at most 1, found 0",
+            ),
+            (
+                json!({"targets": "y", "normalize": "z"}),
+                "model file: `/data/normalize` must be `standard`, `minmax` or `none`, found \"z\"",
+            ),
+            (
+                json!({"targets": "y", "split": {"validation": 1.5}}),
+                "model file: `/data/split/validation` must be a share between 0 and 1, or a number of rows, found 1.5",
+            ),
+            (
+                json!({"targets": "y", "split": {"kind": "stratify"}}),
+                "model file: `/data/split/kind` must be one of `random`, `stratified`, `grouped`, `last`, `by_file`, \
+                 found `stratify`; did you mean `stratified`?",
+            ),
+            (
+                json!({"targets": "y", "split": {"kind": "grouped"}}),
+                "model file: `/data/split/group` must be the column whose values are the groups, found nothing",
+            ),
+            (
+                json!({"targets": []}),
+                "model file: `/data/targets` must be column names or positions, found an empty list",
+            ),
+            (
+                json!({"targets": "y", "shape": [8, 0]}),
+                "model file: `/data/shape` must be a list of lengths of at least 1, found [8, 0]",
+            ),
+            (
+                json!({"targets": "y", "delimiter": ",,"}),
+                "model file: `/data/delimiter` must be one ASCII character, such as \",\" or \"\\t\", found `,,`",
+            ),
+            (
+                json!({"targets": "y", "classes": 1}),
+                "model file: `/data/classes` must be at least 2, found 1",
+            ),
+            (
+                json!({"targets": "y", "max_rows": 0}),
+                "model file: `/data/max_rows` must be at least 1, found 0",
+            ),
+        ] {
+            assert_eq!(DataDescription::from_value(&section).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_brings_the_nearest_known_one() {
+        let error = DataDescription::from_value(&json!({"targets": "y", "normalise": "none"})).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.ends_with("found the unknown key `normalise`; did you mean `normalize`?"),
+            "{message}"
+        );
+    }
+}

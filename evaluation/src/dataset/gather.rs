@@ -1,0 +1,282 @@
+//! From file names to one table with the columns that are needed.
+
+use std::path::{Path, PathBuf};
+
+use protocol::error::did_you_mean;
+use protocol::training_data::TrainingFile;
+
+use super::column::{Column, Source, Table};
+use super::description::{Inputs, Selector};
+use super::error::{DatasetError, listed};
+use super::fetch::{self, FetchOptions, Remote};
+use super::read::{self, Reader, TextOptions};
+
+/// Turns each name into a local file: URLs are fetched, relative paths start at `base`, sums are checked.
+pub(crate) fn locate(
+    files: &[TrainingFile],
+    base: &Path,
+    fetching: &FetchOptions,
+    note: &mut dyn FnMut(&str),
+) -> Result<Vec<PathBuf>, DatasetError> {
+    files
+        .iter()
+        .map(|file| locate_one(file, base, fetching, note))
+        .collect()
+}
+
+fn locate_one(
+    file: &TrainingFile,
+    base: &Path,
+    fetching: &FetchOptions,
+    note: &mut dyn FnMut(&str),
+) -> Result<PathBuf, DatasetError> {
+    let location = file.location();
+    if location.contains("://") {
+        let remote = Remote::new(location, file.sha256())?;
+        return Ok(fetch::fetch(&remote, fetching, note)?);
+    }
+    let path = base.join(location);
+    if !path.exists() {
+        return Err(DatasetError::Missing {
+            hint: missing_hint(&path),
+            path,
+        });
+    }
+    if let Some(expected) = file.sha256() {
+        let found = fetch::sha256_of(&path).map_err(|error| DatasetError::io(&path, error))?;
+        if !found.eq_ignore_ascii_case(expected) {
+            return Err(DatasetError::damaged(
+                &path,
+                format!("wrong content, its SHA-256 must be {expected}, found {found}"),
+            ));
+        }
+    }
+    Ok(path)
+}
+
+/// The nearest name in the directory, or that there is no such directory.
+fn missing_hint(path: &Path) -> String {
+    let directory = path
+        .parent()
+        .filter(|parent| *parent != Path::new(""))
+        .unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return format!(", and there is no directory `{}`", directory.display());
+    };
+    let names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    did_you_mean(&wanted, names.iter().map(String::as_str))
+}
+
+/// The columns that a description needs, by name, as found in the first file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needed {
+    pub(crate) inputs: Vec<String>,
+    pub(crate) targets: Vec<String>,
+    pub(crate) group: Option<String>,
+}
+
+impl Needed {
+    /// All names, inputs first, then targets, then the group.
+    pub(crate) fn all(&self) -> Vec<String> {
+        [&self.inputs[..], &self.targets[..], self.group.as_slice()].concat()
+    }
+}
+
+/// A reader with the file that messages name.
+pub(crate) type Opened = (PathBuf, Box<dyn Reader>);
+
+/// Opens files; arrays in `.npy` files with different names are columns of one table.
+pub(crate) fn open_all(paths: &[PathBuf], text: TextOptions) -> Result<Vec<Opened>, DatasetError> {
+    let mut opened = Vec::with_capacity(paths.len());
+    for path in paths {
+        opened.push((path.clone(), read::open(path, text)?));
+    }
+    let single_arrays = opened.iter().all(|(path, reader)| {
+        reader.names().len() == 1 && path.extension().is_some_and(|extension| extension == "npy")
+    });
+    if !single_arrays {
+        return Ok(opened);
+    }
+    let mut sets: Vec<(PathBuf, Joined)> = Vec::new();
+    for (path, reader) in opened {
+        match sets.last_mut() {
+            Some((_, set)) if !set.names.contains(&reader.names()[0]) => set.push(reader),
+            _ => {
+                let mut set = Joined::default();
+                set.push(reader);
+                sets.push((path, set));
+            }
+        }
+    }
+    Ok(sets
+        .into_iter()
+        .map(|(path, set)| (path, Box::new(set) as Box<dyn Reader>))
+        .collect())
+}
+
+/// Several files with one array each.
+#[derive(Default)]
+struct Joined {
+    names: Vec<String>,
+    readers: Vec<Box<dyn Reader>>,
+}
+
+impl Joined {
+    fn push(&mut self, reader: Box<dyn Reader>) {
+        self.names.push(reader.names()[0].clone());
+        self.readers.push(reader);
+    }
+}
+
+impl Reader for Joined {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
+        let mut columns = Vec::with_capacity(wanted.len());
+        for &index in wanted {
+            columns.append(&mut self.readers[index].read(&[0])?);
+        }
+        Ok(columns)
+    }
+}
+
+/// Decides which columns are meant, from the names in the first file.
+pub(crate) fn needed(
+    path: &Path,
+    names: &[String],
+    inputs: &Inputs,
+    targets: &[Selector],
+    group: Option<&Selector>,
+) -> Result<Needed, DatasetError> {
+    let find_all = |selectors: &[Selector]| {
+        selectors
+            .iter()
+            .map(|selector| find(path, names, selector))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let targets = find_all(targets)?;
+    let group = group.map(|selector| find(path, names, selector)).transpose()?;
+    let inputs = match inputs {
+        Inputs::Columns(selectors) => find_all(selectors)?,
+        Inputs::AllOthers => {
+            let others: Vec<String> = names
+                .iter()
+                .filter(|name| !targets.contains(name) && group.as_ref() != Some(name))
+                .cloned()
+                .collect();
+            if others.is_empty() {
+                return Err(DatasetError::UnknownColumn {
+                    path: path.to_owned(),
+                    wanted: "all others".to_owned(),
+                    nearest: String::new(),
+                    known: listed(names),
+                });
+            }
+            others
+        }
+    };
+    if let Some(name) = inputs.iter().find(|name| targets.contains(name)) {
+        return Err(DatasetError::Description {
+            pointer: "/data/inputs".to_owned(),
+            expected: "columns that are not targets".to_owned(),
+            found: format!("`{name}` in both"),
+        });
+    }
+    Ok(Needed { inputs, targets, group })
+}
+
+fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, DatasetError> {
+    let unknown = |wanted: String, nearest: String| DatasetError::UnknownColumn {
+        path: path.to_owned(),
+        wanted,
+        nearest,
+        known: listed(names),
+    };
+    match selector {
+        Selector::Name(name) if names.contains(name) => Ok(name.clone()),
+        Selector::Name(name) => Err(unknown(
+            name.clone(),
+            did_you_mean(name, names.iter().map(String::as_str)),
+        )),
+        Selector::Position(position) => {
+            let count = names.len() as i64;
+            let index = if *position < 0 { position + count } else { *position };
+            usize::try_from(index)
+                .ok()
+                .and_then(|index| names.get(index))
+                .cloned()
+                .ok_or_else(|| unknown(position.to_string(), String::new()))
+        }
+    }
+}
+
+/// Reads the named columns of all files and puts the files below one another.
+pub(crate) fn read_table(
+    readers: Vec<Opened>,
+    wanted: &[String],
+    max_rows: Option<usize>,
+) -> Result<Table, DatasetError> {
+    let mut whole: Option<Table> = None;
+    for (path, mut reader) in readers {
+        if let (Some(table), Some(limit)) = (&whole, max_rows)
+            && table.rows() >= limit
+        {
+            break;
+        }
+        let indices = wanted
+            .iter()
+            .map(|name| {
+                let names = reader.names();
+                names
+                    .iter()
+                    .position(|other| other == name)
+                    .ok_or_else(|| DatasetError::UnknownColumn {
+                        path: path.clone(),
+                        wanted: name.clone(),
+                        nearest: did_you_mean(name, names.iter().map(String::as_str)),
+                        known: listed(names),
+                    })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let columns = reader.read(&indices)?;
+        let table = checked(path, columns)?;
+        match &mut whole {
+            None => whole = Some(table),
+            Some(whole) => whole.append(table)?,
+        }
+    }
+    let mut table = whole.expect("there is at least one file");
+    if let Some(limit) = max_rows
+        && table.rows() > limit
+    {
+        table.truncate(limit);
+    }
+    Ok(table)
+}
+
+fn checked(path: PathBuf, columns: Vec<Column>) -> Result<Table, DatasetError> {
+    let first = &columns[0];
+    let rows = first.rows();
+    if let Some(other) = columns.iter().find(|column| column.rows() != rows) {
+        return Err(DatasetError::RowCount {
+            path,
+            column: other.name.clone(),
+            found: other.rows(),
+            other: first.name.clone(),
+            expected: rows,
+        });
+    }
+    if rows == 0 {
+        return Err(DatasetError::NoRows { path });
+    }
+    Ok(Table {
+        sources: vec![Source { path, rows }],
+        columns,
+    })
+}

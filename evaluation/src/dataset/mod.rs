@@ -1,0 +1,159 @@
+//! Training data: found or fetched, read, split, scaled.
+//!
+//! The way of a number: [`fetch`] brings the file here, a reader (`read`) makes columns of it, `gather` puts files below
+//! one another, `split` sets the validation rows apart, `targets` numbers the classes, and `prepare` fills, scales and
+//! writes the `f32` that the model sees. Which rows validate never depends on a hyperparameter, unless the model file
+//! refers to one in `data.split`.
+
+mod column;
+mod description;
+mod error;
+pub mod fetch;
+mod gather;
+mod prepare;
+mod read;
+mod scaling;
+mod split;
+mod targets;
+
+use std::path::{Path, PathBuf};
+
+use protocol::training_data::TrainingFile;
+use serde::Serialize;
+
+pub use description::DataDescription;
+pub use error::DatasetError;
+pub use scaling::Scaling;
+pub use targets::TargetKind;
+
+use crate::training::Samples;
+use fetch::FetchOptions;
+
+/// Data that is ready for training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The rows that train.
+    pub train: Samples,
+    /// The rows that judge.
+    pub validation: Samples,
+    /// How inputs were scaled; whoever uses the model later must do the same.
+    pub scaling: Scaling,
+    /// Facts for metadata and people.
+    pub summary: Summary,
+    /// Things that are probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Facts about prepared data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Names of the files without their directories.
+    pub files: Vec<String>,
+    /// Rows read.
+    pub rows: usize,
+    /// Rows left out for missing values.
+    pub dropped_rows: usize,
+    /// Rows that train.
+    pub training_rows: usize,
+    /// Rows that judge.
+    pub validation_rows: usize,
+    /// Shape of one row of inputs.
+    pub row_shape: Vec<usize>,
+    /// Number of input columns.
+    pub inputs: usize,
+    /// Names of the target columns.
+    pub targets: Vec<String>,
+    /// Number of classes, when targets are classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+    /// Their names in order, when they have names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
+}
+
+/// What one column of a file is like, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ColumnSummary {
+    /// The name.
+    pub name: String,
+    /// `numbers`, `integers` or `text`, with the shape of a row.
+    pub content: String,
+    /// Rows.
+    pub rows: usize,
+    /// Values that are missing or not finite.
+    pub missing: usize,
+}
+
+/// Where files are looked for and how they are fetched.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Relative names start here.
+    pub base: PathBuf,
+    /// How URLs are fetched.
+    pub fetching: FetchOptions,
+}
+
+/// Loads everything that training needs; `share` in `(0, 1]` is the part of the training rows that a scheduler grants,
+/// and `note` hears what happens on the way.
+///
+/// # Errors
+/// When a file is missing, damaged or cannot be fetched, or when it does not hold what the description says.
+pub fn load(
+    description: &DataDescription,
+    files: &[TrainingFile],
+    places: &Places,
+    kind: TargetKind,
+    share: f64,
+    note: &mut dyn FnMut(&str),
+) -> Result<Prepared, DatasetError> {
+    let files = if files.is_empty() { &description.files } else { files };
+    if files.is_empty() {
+        return Err(DatasetError::NoFiles);
+    }
+    let group = match &description.split {
+        description::Split::Part {
+            kind: description::SplitKind::Grouped(group),
+            ..
+        } => Some(group),
+        _ => None,
+    };
+    let paths = gather::locate(files, &places.base, &places.fetching, note)?;
+    let readers = gather::open_all(&paths, description.text)?;
+    let Some((first, reader)) = readers.first() else {
+        return Err(DatasetError::NoFiles);
+    };
+    let needed = gather::needed(first, reader.names(), &description.inputs, &description.targets, group)?;
+    let wanted = needed.all();
+    let mut table = gather::read_table(readers, &wanted, description.max_rows)?;
+    let origin = match &description.split {
+        description::Split::Part { .. } => prepare::Origin::Divide,
+        description::Split::Files(files) => {
+            let rows = table.rows();
+            let paths = gather::locate(files, &places.base, &places.fetching, note)?;
+            let readers = gather::open_all(&paths, description.text)?;
+            table.append(gather::read_table(readers, &wanted, None)?)?;
+            prepare::Origin::From(rows)
+        }
+    };
+    prepare::prepare(&table, &needed, description, &origin, kind, share)
+}
+
+/// Describes every column of a local file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn inspect(path: &Path, delimiter: Option<u8>, header: Option<bool>) -> Result<Vec<ColumnSummary>, DatasetError> {
+    let mut reader = read::open(path, read::TextOptions { delimiter, header })?;
+    let names = reader.names().len();
+    (0..names)
+        .map(|index| {
+            let column = reader.read(&[index])?.remove(0);
+            Ok(ColumnSummary {
+                content: column.describe(),
+                rows: column.rows(),
+                missing: column.missing(),
+                name: column.name,
+            })
+        })
+        .collect()
+}

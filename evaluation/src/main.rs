@@ -1,0 +1,7 @@
+//! The program `evaluation`; see [`evaluation::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    evaluation::cli::main()
+}

@@ -1,0 +1,188 @@
+//! Every message of the model file, and what a file means.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::training::{Metric, Rule, Schedule};
+
+fn resolve(document: Value, point: Value) -> Result<Resolved, ModelError> {
+    let Value::Object(point) = point else {
+        unreachable!("points are objects")
+    };
+    ModelFile::from_value(document, Path::new("/models")).resolve(&point)
+}
+
+fn message(document: Value, point: Value) -> String {
+    resolve(document, point).unwrap_err().to_string()
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut document = json!({"model": {"blocks": []}, "loss": "mse"});
+    document[key] = value;
+    document
+}
+
+#[test]
+fn references_take_the_values_of_the_point_and_blocks_repeat() {
+    let document = json!({
+        "data": {"scale": "$scale", "note": "$$5"},
+        "model": {"blocks": [
+            {"dense": {"units": "$units", "activation": "$activation", "repeat": "$layers"}},
+            {"repeat": {"times": 2, "blocks": [{"dropout": {"rate": 0.1}}, {"layer_norm": {}}]}}
+        ]},
+        "loss": "cross_entropy",
+        "optimizer": {"name": "sgd", "learning_rate": "$rate", "momentum": 0.9},
+        "schedule": "cosine",
+        "training": {"epochs": 7},
+    });
+    let point =
+        json!({"units": 64.0, "activation": "relu", "layers": 2, "rate": 0.1, "scale": 2, "extra": 1, "hpo.epochs": 3});
+    let resolved = resolve(document, point).unwrap();
+    let Architecture::Blocks { blocks, .. } = &resolved.plan.architecture else {
+        panic!("blocks were given")
+    };
+    assert_eq!(blocks.len(), 6);
+    assert_eq!(
+        blocks[1],
+        Block::Dense {
+            units: 64,
+            bias: true,
+            activation: Activation::Relu
+        }
+    );
+    assert_eq!(resolved.data, json!({"scale": 2, "note": "$5"}));
+    assert_eq!(
+        resolved.warnings,
+        ["nothing in the model file refers to the hyperparameter `extra`"]
+    );
+    assert!(matches!(
+        resolved.plan.schedule,
+        Schedule::Cosine { total_epochs: 7, .. }
+    ));
+    assert!(matches!(resolved.plan.optimizer.rule, Rule::Sgd { .. }));
+    assert_eq!(resolved.plan.objective.metric, Metric::Error);
+}
+
+#[test]
+fn a_missing_hyperparameter_is_named_with_the_nearest_one() {
+    assert_eq!(
+        message(
+            json!({"model": {"blocks": [{"dense": {"units": "$unit"}}]}, "loss": "mse"}),
+            json!({"units": 3})
+        ),
+        "model file: `/model/blocks/0/dense/units` refers to the hyperparameter `unit`, the point has `units`; did you \
+         mean `units`?"
+    );
+}
+
+#[test]
+fn unknown_keys_are_errors_with_the_nearest_known_name() {
+    assert_eq!(
+        message(with("trainig", json!({})), json!({})),
+        "model file: `/trainig` is unknown; known are `data`, `model`, `loss`, `optimizer`, `schedule`, `training`, \
+         `objective`, `description`, `$schema`; did you mean `training`?"
+    );
+    assert_eq!(
+        message(with("optimizer", json!({"name": "adam", "momentum": 0.9})), json!({})),
+        "model file: `/optimizer/momentum` is unknown; known are `name`, `learning_rate`, `weight_decay`, `betas`, \
+         `epsilon`"
+    );
+}
+
+#[test]
+fn wrong_values_name_place_expectation_finding_and_hyperparameter() {
+    let cases = [
+        (
+            with("training", json!({"epochs": 0})),
+            "`/training/epochs` must be an integer of at least 1, found `0`",
+        ),
+        (
+            with("training", json!({"batch_size": "$b"})),
+            "`/training/batch_size` must be an integer of at least 1, found `2.5` (hyperparameter `b`)",
+        ),
+        (
+            with("optimizer", json!({"learning_rate": -1})),
+            "`/optimizer/learning_rate` must be a number above 0, found `-1`",
+        ),
+        (
+            with("optimizer", json!({"name": "adm"})),
+            "`/optimizer/name` must be one of `sgd`, `adam`, `adamw`, `rmsprop`, found `\"adm\"`; did you mean `adam`?",
+        ),
+        (
+            with("optimizer", json!({"name": "sgd", "nesterov": true})),
+            "`/optimizer/nesterov` needs a `momentum` above 0",
+        ),
+        (
+            with("optimizer", json!({"betas": [0.9]})),
+            "`/optimizer/betas` must be two numbers in [0, 1), found `[0.9]`",
+        ),
+        (
+            with("model", json!({})),
+            "`/model` must be an object with `blocks` or `onnx`, found `{}`",
+        ),
+        (
+            with("model", json!({"onnx": 3})),
+            "`/model/onnx` must be the path of an ONNX file, found `3`",
+        ),
+        (
+            with("model", json!({"blocks": 3})),
+            "`/model/blocks` must be a list of blocks, found `3`",
+        ),
+        (
+            with("model", json!({"blocks": [{}]})),
+            "`/model/blocks/0` must be an object with one key, the kind of the block, found `{}`",
+        ),
+        (
+            with("model", json!({"blocks": [{"dropout": {"rate": 1.0}}]})),
+            "`/model/blocks/0/dropout/rate` must be a number in [0, 1), found `1.0`",
+        ),
+        (
+            with(
+                "model",
+                json!({"blocks": [{"dense": {"units": 4, "repeat": 1_000_000}}]}),
+            ),
+            "`/model/blocks/0` makes more than 1000 blocks",
+        ),
+        (
+            with("model", json!({"blocks": [], "freeze": ["a"]})),
+            "`/model/freeze` is for models from a file (`onnx`) only",
+        ),
+        (
+            with("schedule", json!({"name": "multistep", "milestones": [3, 1]})),
+            "`/schedule/milestones` must be a list of ascending integers, found `[3,1]`",
+        ),
+        (
+            with("objective", json!({"mode": true})),
+            "`/objective/mode` must be one of `min`, `max`, found `true`",
+        ),
+        (json!([]), "`` must be an object, found `[]`"),
+        (
+            json!({"model": {"blocks": []}}),
+            "`/loss` is missing; it must be one of `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`",
+        ),
+    ];
+    for (document, expected) in cases {
+        assert_eq!(message(document, json!({"b": 2.5})), format!("model file: {expected}"));
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.json");
+    let name = path.display();
+    assert_eq!(
+        ModelFile::read(&path).unwrap_err().to_string(),
+        format!("cannot read model file `{name}`")
+    );
+    std::fs::write(&path, "").unwrap();
+    let message = |path| ModelFile::read(path).unwrap_err().to_string();
+    assert_eq!(
+        message(&path),
+        format!("model file `{name}` is not valid JSON: the file is empty")
+    );
+    std::fs::write(&path, "{\"model\": ").unwrap();
+    assert!(message(&path).starts_with(&format!("model file `{name}` is not valid JSON: EOF while parsing")));
+    std::fs::write(&path, b"\xff\xfe").unwrap();
+    assert!(message(&path).contains("it is not UTF-8"));
+}

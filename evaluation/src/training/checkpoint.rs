@@ -1,0 +1,283 @@
+//! Checkpoints: everything from which a training continues to the same result.
+//!
+//! A file is a magic line, the length of a JSON header, the header, the tensors as little-endian `f32`, and the
+//! SHA-256 of all before it. It appears under its name only when complete and on the disk (write, fsync, rename). The last two
+//! generations are kept: should the newest be damaged, the one before it serves.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::plan::TrainingPlan;
+use super::{EpochReport, Observer, Samples, Targets, TrainingError};
+use crate::graph::{Tensor, encode_model};
+use crate::model::import::Imported;
+
+const MAGIC: &[u8] = b"hpo checkpoint 1\n";
+const GENERATIONS: usize = 2;
+const SUFFIX: &str = ".checkpoint";
+
+/// How far a training has come.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Reports of the epochs done.
+    pub(crate) reports: Vec<EpochReport>,
+    /// Steps done in the current epoch.
+    pub(crate) step: usize,
+    /// Steps done in all epochs; keys the dropout masks.
+    pub(crate) total_steps: u64,
+    /// Sum of training losses in the current epoch, weighted by rows.
+    pub(crate) loss_sum: f64,
+    /// Rows in that sum.
+    pub(crate) loss_rows: usize,
+    /// Learning rate of the last step.
+    pub(crate) learning_rate: f64,
+    /// Time spent in the current epoch by earlier processes.
+    pub(crate) epoch_seconds: f64,
+    /// Index of the best report.
+    pub(crate) best: Option<usize>,
+    /// The objective that early stopping compares with.
+    pub(crate) reference: Option<f64>,
+    /// Epochs since that improved.
+    pub(crate) stale_epochs: usize,
+}
+
+impl Progress {
+    pub(crate) fn end_epoch(&mut self) {
+        self.step = 0;
+        self.loss_sum = 0.0;
+        self.loss_rows = 0;
+        self.epoch_seconds = 0.0;
+    }
+}
+
+/// The contents of a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) progress: Progress,
+    /// Parameters, running statistics and optimiser slots, by name.
+    pub(crate) states: Vec<(String, Tensor)>,
+    /// Parameters and running statistics of the best epoch, when they are kept.
+    pub(crate) best: Vec<(String, Tensor)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    fingerprint: String,
+    progress: Progress,
+    states: Vec<(String, Vec<usize>)>,
+    best: Vec<(String, Vec<usize>)>,
+}
+
+/// What a checkpoint must have been made from to be continued: the plan but for the number of epochs, the initial
+/// model, and the data.
+pub(crate) fn fingerprint(plan: &TrainingPlan, imported: &Imported, train: &Samples, validation: &Samples) -> String {
+    let mut plan = plan.clone();
+    plan.epochs = 0;
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&plan).expect("a plan is made of numbers and names"));
+    hash.update(encode_model(&imported.model));
+    for samples in [train, validation] {
+        hash.update(format!("{:?}", samples.row_shape));
+        update_with(&mut hash, &samples.inputs);
+        match &samples.targets {
+            Targets::Classes { labels, classes } => {
+                hash.update(format!("classes {classes}"));
+                for label in labels {
+                    hash.update(label.to_le_bytes());
+                }
+            }
+            Targets::Values { width, values } => {
+                hash.update(format!("values {width}"));
+                update_with(&mut hash, values);
+            }
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// A directory of checkpoints of one training.
+#[derive(Debug)]
+pub(crate) struct Store {
+    directory: PathBuf,
+    fingerprint: String,
+}
+
+impl Store {
+    pub(crate) fn open(directory: &Path, fingerprint: String) -> Result<Self, TrainingError> {
+        fs::create_dir_all(directory).map_err(|source| TrainingError::Write {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            fingerprint,
+        })
+    }
+
+    /// Writes a new generation and removes all but the last two.
+    pub(crate) fn save(&self, checkpoint: &Checkpoint) -> Result<(), TrainingError> {
+        let names = self.names();
+        let generation = names.last().map_or(0, |(generation, _)| *generation) + 1;
+        let path = self.directory.join(format!("{generation:08}{SUFFIX}"));
+        let bytes = self.encode(checkpoint);
+        write_whole(&path, &bytes).map_err(|source| TrainingError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        for (_, old) in names.iter().rev().skip(GENERATIONS - 1) {
+            // An old generation that stays costs space and nothing else.
+            let _ = fs::remove_file(old);
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint that is whole and of this training. Warns about those that are not.
+    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Option<Checkpoint> {
+        for (_, path) in self.names().into_iter().rev() {
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    observer.warning(&format!("checkpoint `{}` cannot be read: {error}", path.display()));
+                    continue;
+                }
+            };
+            match self.decode(&bytes) {
+                Ok(checkpoint) => return Some(checkpoint),
+                Err(Refusal::Damaged) => {
+                    observer.warning(&format!(
+                        "checkpoint `{}` is damaged; the one before it is tried",
+                        path.display()
+                    ));
+                }
+                Err(Refusal::Foreign) => {
+                    observer.warning(&format!(
+                        "checkpoint `{}` is of other hyperparameters or data; training begins anew",
+                        path.display()
+                    ));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Generations with their files, oldest first.
+    fn names(&self) -> Vec<(u64, PathBuf)> {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return Vec::new();
+        };
+        let mut names: Vec<(u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let generation = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.parse().ok()?;
+                Some((generation, path))
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn encode(&self, checkpoint: &Checkpoint) -> Vec<u8> {
+        let shapes = |tensors: &[(String, Tensor)]| {
+            tensors
+                .iter()
+                .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+                .collect()
+        };
+        let header = Header {
+            fingerprint: self.fingerprint.clone(),
+            progress: checkpoint.progress.clone(),
+            states: shapes(&checkpoint.states),
+            best: shapes(&checkpoint.best),
+        };
+        let header = serde_json::to_vec(&header).expect("a header is made of numbers and names");
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        for (_, tensor) in checkpoint.states.iter().chain(&checkpoint.best) {
+            for value in tensor.as_f32().expect("states are 32-bit numbers") {
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+        let sum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&sum);
+        bytes
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Checkpoint, Refusal> {
+        let (body, sum) = bytes.split_last_chunk::<32>().ok_or(Refusal::Damaged)?;
+        if Sha256::digest(body)[..] != sum[..] {
+            return Err(Refusal::Damaged);
+        }
+        let rest = body.strip_prefix(MAGIC).ok_or(Refusal::Damaged)?;
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or(Refusal::Damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Refusal::Damaged)?;
+        let (header, mut numbers) = rest.split_at_checked(length).ok_or(Refusal::Damaged)?;
+        let header: Header = serde_json::from_slice(header).map_err(|_| Refusal::Damaged)?;
+        if header.fingerprint != self.fingerprint {
+            return Err(Refusal::Foreign);
+        }
+        let mut take = |shapes: Vec<(String, Vec<usize>)>| {
+            shapes
+                .into_iter()
+                .map(|(name, shape)| {
+                    let size = shape.iter().product::<usize>() * 4;
+                    let (bytes, rest) = numbers.split_at_checked(size).ok_or(Refusal::Damaged)?;
+                    numbers = rest;
+                    let values = bytes
+                        .as_chunks::<4>()
+                        .0
+                        .iter()
+                        .map(|chunk| f32::from_le_bytes(*chunk))
+                        .collect();
+                    Ok((name, Tensor::f32(shape, values)))
+                })
+                .collect::<Result<Vec<_>, Refusal>>()
+        };
+        Ok(Checkpoint {
+            progress: header.progress,
+            states: take(header.states)?,
+            best: take(header.best)?,
+        })
+    }
+}
+
+enum Refusal {
+    Damaged,
+    Foreign,
+}
+
+/// Writes a file so that it is either whole or absent.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The new name itself must survive a crash.
+    File::open(folder)?.sync_all()
+}
+
+fn update_with(hash: &mut Sha256, values: &[f32]) {
+    let mut buffer = Vec::with_capacity(values.len().min(1 << 16) * 4);
+    for chunk in values.chunks(1 << 16) {
+        buffer.clear();
+        for value in chunk {
+            buffer.extend_from_slice(&value.to_le_bytes());
+        }
+        hash.update(&buffer);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,0 +1,213 @@
+//! Trains a model: the whole step — forward, loss, gradients, update — is one ordinary ONNX graph.
+
+mod checkpoint;
+mod losses;
+pub(crate) mod lowering;
+mod metrics;
+mod optimizers;
+mod plan;
+pub(crate) mod random;
+mod run;
+mod samples;
+mod schedule;
+mod step;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod torch_tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
+pub use run::{summarize, train};
+pub use samples::{Samples, Targets};
+
+use crate::autodiff::AutodiffError;
+use crate::engine::EngineError;
+use crate::graph::{Tensor, encode_model};
+use crate::model::ImportError;
+use crate::model::import::Imported;
+
+/// Where checkpoints live and how often they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointPolicy {
+    /// A directory of its own; made when absent. Two generations of files are kept in it.
+    pub directory: PathBuf,
+    /// Epochs between two checkpoints; 0 writes only when the observer asks.
+    pub every_epochs: usize,
+}
+
+/// What is known after one epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// Epochs done, from 1.
+    pub epoch: usize,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Mean training loss over the epoch's rows.
+    pub train_loss: f64,
+    /// Metrics over the whole validation set.
+    pub validation: Metrics,
+    /// Wall time of the epoch, validation included.
+    pub seconds: f64,
+}
+
+/// What an observer wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Continue,
+    /// End with the result so far.
+    Stop,
+    /// Write a checkpoint now, also in the middle of an epoch, and end.
+    CheckpointAndStop,
+}
+
+/// Watches a training and may end it.
+pub trait Observer {
+    /// Called after each epoch, in order; on resuming only for new epochs.
+    fn epoch(&mut self, report: &EpochReport) -> Decision;
+
+    /// Called before each step; must be cheap. `Stop` here ends after the epochs completed so far.
+    fn poll(&mut self) -> Decision {
+        Decision::Continue
+    }
+
+    /// Called after each step with its training loss; must be cheap.
+    fn step(&mut self, loss: f32) {
+        let _ = loss;
+    }
+
+    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
+    fn resumed(&mut self, epochs: usize) {
+        let _ = epochs;
+    }
+
+    /// Something the user should know that is no error, such as a refused checkpoint.
+    fn warning(&mut self, message: &str);
+}
+
+/// Why a training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All epochs were done.
+    Completed,
+    /// Early stopping found no more improvement.
+    EarlyStopped,
+    /// The observer said `Stop`.
+    Stopped,
+    /// The observer said `CheckpointAndStop`; a checkpoint lies in the directory.
+    Checkpointed,
+}
+
+/// The result of a training.
+#[derive(Debug)]
+pub struct TrainingResult {
+    /// Why it ended.
+    pub ended: Ended,
+    /// One report per epoch, from the first, including those before a resumption.
+    pub epochs: Vec<EpochReport>,
+    /// Index into `epochs` of the epoch whose weights the model has; none if no epoch was completed.
+    pub chosen: Option<usize>,
+    /// The number that is minimised, of the chosen epoch.
+    pub loss: Option<f64>,
+    /// Trainable numbers in the model.
+    pub parameters: usize,
+    /// Epochs that a checkpoint had done, when training resumed from one.
+    pub resumed_from: Option<usize>,
+    /// The model with the chosen weights.
+    pub model: TrainedModel,
+}
+
+/// A trained model, ready to be saved.
+#[derive(Debug)]
+pub struct TrainedModel {
+    imported: Imported,
+    /// Trained weights and running statistics.
+    values: Vec<(String, Tensor)>,
+}
+
+impl TrainedModel {
+    /// Saves an ordinary ONNX file for inference, with a symbolic batch dimension and `metadata` in its metadata
+    /// properties.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path, metadata: &[(String, String)]) -> Result<(), TrainingError> {
+        let model = self.imported.with_values(&self.values, metadata);
+        checkpoint::write_whole(path, &encode_model(&model)).map_err(|source| TrainingError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The trained weights and running statistics by name, in the model's order: shape and numbers.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        self.values.iter().filter_map(|(name, tensor)| {
+            tensor
+                .as_f32()
+                .map(|values| (name.as_str(), tensor.shape.as_slice(), values))
+        })
+    }
+}
+
+/// Why a training failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    /// Plan, model and data do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The loss became NaN or infinite.
+    #[error("the training loss became {value} at epoch {epoch}, step {step}")]
+    NotFinite {
+        /// The loss.
+        value: f32,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step in the epoch, from 1.
+        step: usize,
+    },
+    /// A validation metric became NaN or infinite.
+    #[error("the validation metric `{metric}` became {value} at epoch {epoch}")]
+    NotFiniteMetric {
+        /// Its name.
+        metric: &'static str,
+        /// The metric.
+        value: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+    },
+    /// The forward model cannot be used.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The forward model cannot be differentiated.
+    #[error(transparent)]
+    Autodiff(#[from] AutodiffError),
+    /// A checkpoint or model file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// One line of a model's description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerSummary {
+    /// Node name or operator.
+    pub name: String,
+    /// ONNX operator.
+    pub operator: String,
+    /// Output shape of one row.
+    pub output_shape: Vec<usize>,
+    /// Trainable numbers first used here.
+    pub parameters: usize,
+}

@@ -1,0 +1,565 @@
+//! The training loop.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoint, Progress, Store};
+use super::lowering::running_statistics;
+use super::metrics::{Accumulator, available};
+use super::optimizers;
+use super::random::{Purpose, Stream};
+use super::schedule::Position;
+use super::step::{Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
+use super::{
+    CheckpointPolicy, Decision, Ended, EpochReport, Keep, LayerSummary, Loss, Metrics, Observer, Samples, Targets,
+    TrainedModel, TrainingError, TrainingPlan, TrainingResult,
+};
+use crate::engine::{Engine, Feed, Machine};
+use crate::graph::{ElementType, Elements, Tensor, TensorType, read_model};
+use crate::model::import::Imported;
+use crate::model::{Architecture, blocks};
+
+/// Rows of one evaluation batch; the last one is smaller.
+const EVALUATION_ROWS: usize = 1024;
+
+/// Reads or writes the forward model, and fits it to the data.
+fn import(plan: &TrainingPlan, row_shape: &[usize], targets: &Targets) -> Result<(Imported, usize), TrainingError> {
+    let outputs = match (&plan.loss, targets) {
+        (Loss::BinaryCrossEntropy, Targets::Classes { classes: 2, .. }) => 1,
+        (Loss::BinaryCrossEntropy, Targets::Classes { classes, .. }) => {
+            return Err(TrainingError::Mismatch(format!(
+                "`binary_cross_entropy` needs two classes or values in [0, 1], the data has {classes} classes; use \
+                 `cross_entropy`"
+            )));
+        }
+        (loss, Targets::Classes { .. }) if !loss.needs_classes() => {
+            return Err(TrainingError::Mismatch(format!(
+                "`{}` needs values as targets, the data has classes",
+                loss.name()
+            )));
+        }
+        (loss, Targets::Values { .. }) if loss.needs_classes() => {
+            return Err(TrainingError::Mismatch(format!(
+                "`{}` needs classes as targets, the data has values",
+                loss.name()
+            )));
+        }
+        (_, targets) => targets.outputs(),
+    };
+    if !available(&plan.loss).contains(&plan.objective.metric) {
+        let names: Vec<&str> = available(&plan.loss).iter().map(|metric| metric.name()).collect();
+        return Err(TrainingError::Mismatch(format!(
+            "the objective `{}` does not exist for the loss `{}`; there are {}",
+            plan.objective.metric.name(),
+            plan.loss.name(),
+            names.join(", ")
+        )));
+    }
+    let mut imported = match &plan.architecture {
+        Architecture::Blocks { blocks, initialization } => Imported::new(
+            blocks::build(blocks, *initialization, row_shape, outputs, plan.seed),
+            &[],
+        )?,
+        Architecture::Onnx {
+            path,
+            initialization,
+            freeze,
+        } => {
+            let mut imported = Imported::new(read_model(path).map_err(crate::model::ImportError::from)?, freeze)?;
+            if let Some(initialization) = initialization {
+                imported.reinitialize(*initialization, plan.seed);
+            }
+            imported
+        }
+    };
+    match plan.loss {
+        Loss::CrossEntropy { .. } => imported.strip_final(&["Softmax", "LogSoftmax"]),
+        Loss::BinaryCrossEntropy => imported.strip_final(&["Sigmoid"]),
+        _ => false,
+    };
+    Ok((imported, outputs))
+}
+
+fn check_samples(name: &str, samples: &Samples) -> Result<(), TrainingError> {
+    let (rows, width) = (samples.rows(), samples.row_len());
+    if rows == 0 {
+        return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
+    }
+    if width == 0 || samples.inputs.len() != rows * width {
+        return Err(TrainingError::Mismatch(format!(
+            "the {name} set has {} input numbers for {rows} rows of {width}",
+            samples.inputs.len()
+        )));
+    }
+    if let Targets::Classes { labels, classes } = &samples.targets
+        && let Some(row) = labels
+            .iter()
+            .position(|label| usize::try_from(*label).map_or(true, |label| label >= *classes))
+    {
+        return Err(TrainingError::Mismatch(format!(
+            "the {name} set has the label {} in row {row}, expected 0 to {}",
+            labels[row],
+            classes - 1
+        )));
+    }
+    Ok(())
+}
+
+/// Builds the model for the data without training: each node's output shape and the parameter counts.
+///
+/// # Errors
+/// As [`train`] before its first step: an unknown operator, shapes that do not fit.
+pub fn summarize(
+    engine: &dyn Engine,
+    plan: &TrainingPlan,
+    row_shape: &[usize],
+    targets: &Targets,
+) -> Result<Vec<LayerSummary>, TrainingError> {
+    let (imported, outputs) = import(plan, row_shape, targets)?;
+    let recipe = recipe(engine, plan, &imported, row_shape, outputs)?;
+    let batch = plan.batch_size.max(2);
+    let step = recipe.step(batch, batch)?;
+    let states = step.parameters.iter().chain(&step.running).cloned().collect();
+    let graph = recipe.evaluation(batch, batch, &states)?;
+    let types = engine.types(&graph)?;
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    Ok(graph
+        .nodes
+        .iter()
+        .skip(1)
+        .map(|node| {
+            let parameters = node
+                .inputs
+                .iter()
+                .filter(|name| step.parameters.contains(name) && seen.insert(name))
+                .filter_map(|name| imported.graph.constants.get(name))
+                .map(|tensor| tensor.elements.len())
+                .sum();
+            let shape = node
+                .output(0)
+                .and_then(|name| types.get(name))
+                .map(|kind| kind.shape.clone());
+            LayerSummary {
+                name: node.label().to_owned(),
+                operator: node.operator.clone(),
+                output_shape: shape.unwrap_or_default().into_iter().skip(1).collect(),
+                parameters,
+            }
+        })
+        .collect())
+}
+
+fn recipe<'a>(
+    engine: &'a dyn Engine,
+    plan: &'a TrainingPlan,
+    imported: &'a Imported,
+    row_shape: &[usize],
+    outputs: usize,
+) -> Result<Recipe<'a>, TrainingError> {
+    let row_shape = imported.row_shape(row_shape)?;
+    Ok(Recipe {
+        engine,
+        plan,
+        imported,
+        row_shape,
+        outputs,
+        classes: plan.loss.needs_classes(),
+    })
+}
+
+/// Trains `plan` on `train`, judging by `validation` after each epoch.
+///
+/// # Errors
+/// When plan, model and data do not fit, the loss is not finite, a file cannot be written, or the engine fails.
+pub fn train(
+    engine: &dyn Engine,
+    plan: &TrainingPlan,
+    train: &Samples,
+    validation: &Samples,
+    checkpoints: Option<&CheckpointPolicy>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingResult, TrainingError> {
+    check_samples("training", train)?;
+    check_samples("validation", validation)?;
+    if train.row_shape != validation.row_shape || train.targets.outputs() != validation.targets.outputs() {
+        return Err(TrainingError::Mismatch(
+            "training and validation set have rows of different shapes".into(),
+        ));
+    }
+    let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
+    let recipe = recipe(engine, plan, &imported, &train.row_shape, outputs)?;
+    let store = checkpoints
+        .map(|policy| {
+            Store::open(
+                &policy.directory,
+                super::checkpoint::fingerprint(plan, &imported, train, validation),
+            )
+        })
+        .transpose()?;
+    let mut run = Run::start(recipe, train, validation)?;
+    run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
+    let mut resumed_from = None;
+    if let Some(store) = &store
+        && let Some(checkpoint) = store.latest(observer)
+    {
+        match run.restore(checkpoint) {
+            Ok(()) => {
+                resumed_from = Some(run.progress.reports.len());
+                observer.resumed(run.progress.reports.len());
+            }
+            Err(message) => observer.warning(&message),
+        }
+    }
+    let ended = run.epochs(store.as_ref(), observer)?;
+    run.finish(ended, resumed_from)
+}
+
+/// A training under way.
+struct Run<'a> {
+    recipe: Recipe<'a>,
+    train: &'a Samples,
+    validation: &'a Samples,
+    machine: Box<dyn Machine>,
+    batch: usize,
+    /// Programs by batch size.
+    steps: HashMap<usize, (usize, Vec<(usize, f64)>)>,
+    evaluations: HashMap<usize, usize>,
+    parameters: Vec<String>,
+    /// Parameters and running statistics: what a trained model consists of.
+    model_states: Vec<String>,
+    slots: Vec<String>,
+    progress: Progress,
+    /// States of the model at the best epoch.
+    best: Option<Vec<Tensor>>,
+    every_epochs: usize,
+}
+
+impl<'a> Run<'a> {
+    fn start(recipe: Recipe<'a>, train: &'a Samples, validation: &'a Samples) -> Result<Self, TrainingError> {
+        let batch = recipe.plan.batch_size.min(train.rows());
+        let step = recipe.step(batch, train.rows())?;
+        let weights: usize = step
+            .parameters
+            .iter()
+            .map(|name| recipe.imported.graph.constants[name].elements.len())
+            .sum();
+        let mut machine = recipe.engine.machine(3.0 * weights as f64 * batch as f64)?;
+
+        let shaped = |samples: &Samples| {
+            let mut shape = vec![samples.rows()];
+            shape.extend_from_slice(&recipe.row_shape);
+            Tensor::f32(shape, samples.inputs.clone())
+        };
+        machine.constant(TRAIN_INPUTS, shaped(train))?;
+        machine.constant(VALIDATION_INPUTS, shaped(validation))?;
+        machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.classes))?;
+
+        let mut slots = Vec::new();
+        for name in &step.parameters {
+            let value = &recipe.imported.graph.constants[name];
+            machine.set_state(name, value)?;
+            for slot in optimizers::slots(&recipe.plan.optimizer) {
+                let name = slot_name(slot, name);
+                machine.set_state(
+                    &name,
+                    &Tensor::f32(value.shape.clone(), vec![0.0; value.elements.len()]),
+                )?;
+                slots.push(name);
+            }
+        }
+        for name in &step.running {
+            machine.set_state(name, &recipe.imported.graph.constants[name])?;
+        }
+        let model_states = step.parameters.iter().chain(&step.running).cloned().collect();
+        let mut run = Self {
+            recipe,
+            train,
+            validation,
+            machine,
+            batch,
+            steps: HashMap::new(),
+            evaluations: HashMap::new(),
+            parameters: step.parameters.clone(),
+            model_states,
+            slots,
+            progress: Progress::default(),
+            best: None,
+            every_epochs: 0,
+        };
+        run.load_step(batch, &step)?;
+        Ok(run)
+    }
+
+    fn load_step(&mut self, batch: usize, step: &Step) -> Result<(), TrainingError> {
+        let program = self
+            .machine
+            .load(&step.graph, &[TensorType::new(ElementType::F32, [])])?;
+        self.steps.insert(batch, (program, step.masks.clone()));
+        Ok(())
+    }
+
+    /// Trains the epochs that are left.
+    fn epochs(&mut self, store: Option<&Store>, observer: &mut dyn Observer) -> Result<Ended, TrainingError> {
+        let plan = self.recipe.plan;
+        while self.progress.reports.len() < plan.epochs {
+            if self.is_exhausted() {
+                return Ok(Ended::EarlyStopped);
+            }
+            let start = Instant::now();
+            match self.epoch(observer)? {
+                Decision::Continue => {}
+                Decision::Stop => return Ok(Ended::Stopped),
+                Decision::CheckpointAndStop => {
+                    self.progress.epoch_seconds += start.elapsed().as_secs_f64();
+                    self.save(store, observer)?;
+                    return Ok(Ended::Checkpointed);
+                }
+            }
+            let report = self.end_epoch(start)?;
+            let decision = observer.epoch(&report);
+            let done = self.progress.reports.len();
+            let is_last = done == plan.epochs || self.is_exhausted();
+            let is_due = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
+            if store.is_some() && (is_due || is_last || decision == Decision::CheckpointAndStop) {
+                self.save(store, observer)?;
+            }
+            match decision {
+                Decision::Continue => {}
+                Decision::Stop => return Ok(Ended::Stopped),
+                Decision::CheckpointAndStop => return Ok(Ended::Checkpointed),
+            }
+        }
+        Ok(if self.is_exhausted() {
+            Ended::EarlyStopped
+        } else {
+            Ended::Completed
+        })
+    }
+
+    /// Whether early stopping ends the training.
+    fn is_exhausted(&self) -> bool {
+        self.recipe
+            .plan
+            .early_stopping
+            .is_some_and(|early| self.progress.stale_epochs >= early.patience)
+    }
+
+    /// The steps of an epoch that are left.
+    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Decision, TrainingError> {
+        let plan = self.recipe.plan;
+        let rows = self.train.rows();
+        let epoch = self.progress.reports.len();
+        let mut order: Vec<i64> = (0..rows as i64).collect();
+        if plan.shuffle {
+            Stream::new(plan.seed, Purpose::Order, epoch as u64).shuffle(&mut order);
+        }
+        let whole = rows / self.batch;
+        let steps = if plan.drop_last {
+            whole
+        } else {
+            rows.div_ceil(self.batch)
+        };
+        while self.progress.step < steps {
+            let decision = observer.poll();
+            if decision != Decision::Continue {
+                return Ok(decision);
+            }
+            let step = self.progress.step;
+            let chosen = &order[step * self.batch..rows.min((step + 1) * self.batch)];
+            let rate = plan
+                .schedule
+                .rate(plan.optimizer.learning_rate, Position { epoch, step, steps });
+            let loss = self.step(chosen, rate)?;
+            if !loss.is_finite() {
+                return Err(TrainingError::NotFinite {
+                    value: loss,
+                    epoch: epoch + 1,
+                    step: step + 1,
+                });
+            }
+            observer.step(loss);
+            self.progress.loss_sum += f64::from(loss) * chosen.len() as f64;
+            self.progress.loss_rows += chosen.len();
+            self.progress.learning_rate = rate;
+            self.progress.step += 1;
+        }
+        Ok(Decision::Continue)
+    }
+
+    fn step(&mut self, chosen: &[i64], rate: f64) -> Result<f32, TrainingError> {
+        let plan = self.recipe.plan;
+        if !self.steps.contains_key(&chosen.len()) {
+            let step = self.recipe.step(chosen.len(), self.train.rows())?;
+            self.load_step(chosen.len(), &step)?;
+        }
+        let (program, masks) = &self.steps[&chosen.len()];
+        self.progress.total_steps += 1;
+        let masks: Vec<Vec<f32>> = masks
+            .iter()
+            .enumerate()
+            .map(|(layer, (length, rate))| {
+                let index = (self.progress.total_steps << 16) | layer as u64;
+                let mut mask = vec![0.0; *length];
+                Stream::new(plan.seed, Purpose::Dropout, index).dropout_mask(&mut mask, *rate);
+                mask
+            })
+            .collect();
+        let scalars = optimizers::scalars(&plan.optimizer, rate, self.progress.total_steps);
+        let mut feeds = vec![Feed::I64(chosen)];
+        feeds.extend(masks.iter().map(|mask| Feed::F32(mask)));
+        feeds.extend(scalars.iter().map(|scalar| Feed::F32(std::slice::from_ref(scalar))));
+        self.machine.run(*program, &feeds)?;
+        Ok(self.machine.result(*program, 0)?[0])
+    }
+
+    /// Validates, and takes note of the result.
+    fn end_epoch(&mut self, start: Instant) -> Result<EpochReport, TrainingError> {
+        let plan = self.recipe.plan;
+        let epoch = self.progress.reports.len() + 1;
+        let validation = self.validate()?;
+        if let Some((metric, value)) = validation.0.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(TrainingError::NotFiniteMetric {
+                metric: metric.name(),
+                value: *value,
+                epoch,
+            });
+        }
+        let loss = plan.objective.loss(&validation);
+        let best = self
+            .progress
+            .best
+            .map(|best| plan.objective.loss(&self.progress.reports[best].validation));
+        let report = EpochReport {
+            epoch,
+            learning_rate: self.progress.learning_rate,
+            train_loss: self.progress.loss_sum / self.progress.loss_rows.max(1) as f64,
+            validation,
+            seconds: self.progress.epoch_seconds + start.elapsed().as_secs_f64(),
+        };
+        self.progress.reports.push(report.clone());
+        if best.is_none_or(|best| loss < best) {
+            self.progress.best = Some(epoch - 1);
+            if plan.keep == Keep::Best {
+                self.best = Some(self.read(&self.model_states)?);
+            }
+        }
+        let min_delta = plan.early_stopping.map_or(0.0, |early| early.min_delta);
+        if self
+            .progress
+            .reference
+            .is_none_or(|reference| loss < reference - min_delta)
+        {
+            self.progress.reference = Some(loss);
+            self.progress.stale_epochs = 0;
+        } else {
+            self.progress.stale_epochs += 1;
+        }
+        self.progress.end_epoch();
+        Ok(report)
+    }
+
+    fn validate(&mut self) -> Result<Metrics, TrainingError> {
+        let rows = self.validation.rows();
+        let states: BTreeSet<String> = self.model_states.iter().cloned().collect();
+        let mut sums = Accumulator::new(&self.recipe.plan.loss, &self.validation.targets, self.recipe.outputs);
+        let all: Vec<i64> = (0..rows as i64).collect();
+        for chosen in all.chunks(EVALUATION_ROWS) {
+            let program = if let Some(program) = self.evaluations.get(&chosen.len()) {
+                *program
+            } else {
+                let graph = self.recipe.evaluation(chosen.len(), rows, &states)?;
+                let kind = TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
+                let program = self.machine.load(&graph, &[kind])?;
+                self.evaluations.insert(chosen.len(), program);
+                program
+            };
+            self.machine.run(program, &[Feed::I64(chosen)])?;
+            sums.add(self.machine.result(program, 0)?);
+        }
+        Ok(sums.finish())
+    }
+
+    fn read(&self, names: &[String]) -> Result<Vec<Tensor>, TrainingError> {
+        names
+            .iter()
+            .map(|name| self.machine.state(name).map_err(TrainingError::from))
+            .collect()
+    }
+
+    fn save(&self, store: Option<&Store>, observer: &mut dyn Observer) -> Result<(), TrainingError> {
+        let Some(store) = store else {
+            observer.warning("no checkpoint was written, since no checkpoint directory is set");
+            return Ok(());
+        };
+        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
+        let states = names.iter().cloned().zip(self.read(&names)?).collect();
+        let best = self
+            .best
+            .as_ref()
+            .map(|best| self.model_states.iter().cloned().zip(best.iter().cloned()).collect());
+        store.save(&Checkpoint {
+            progress: self.progress.clone(),
+            states,
+            best: best.unwrap_or_default(),
+        })
+    }
+
+    /// Continues from a checkpoint; fails with a reason in words when it is of another model.
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
+        let found: Vec<&String> = checkpoint.states.iter().map(|(name, _)| name).collect();
+        if found != names.iter().collect::<Vec<_>>() {
+            return Err("the checkpoint holds other weights than the model has; training begins anew".into());
+        }
+        for (name, value) in &checkpoint.states {
+            self.machine.set_state(name, value).map_err(|error| error.to_string())?;
+        }
+        self.best =
+            (!checkpoint.best.is_empty()).then(|| checkpoint.best.into_iter().map(|(_, value)| value).collect());
+        self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    fn finish(self, ended: Ended, resumed_from: Option<usize>) -> Result<TrainingResult, TrainingError> {
+        let plan = self.recipe.plan;
+        let last = self.progress.reports.len().checked_sub(1);
+        let (chosen, values) = match (plan.keep, self.best.clone()) {
+            (Keep::Best, Some(best)) => (self.progress.best, best),
+            _ => (last, self.read(&self.model_states)?),
+        };
+        let values: Vec<(String, Tensor)> = self.model_states.iter().cloned().zip(values).collect();
+        let parameters = self
+            .parameters
+            .iter()
+            .map(|name| self.recipe.imported.graph.constants[name].elements.len())
+            .sum();
+        let loss = chosen.map(|index| plan.objective.loss(&self.progress.reports[index].validation));
+        debug_assert!(
+            running_statistics(&self.recipe.imported.graph)
+                .iter()
+                .all(|name| !self.parameters.contains(name))
+        );
+        Ok(TrainingResult {
+            ended,
+            chosen,
+            loss,
+            parameters,
+            resumed_from,
+            model: TrainedModel {
+                imported: self.recipe.imported.clone(),
+                values,
+            },
+            epochs: self.progress.reports,
+        })
+    }
+}
+
+fn target_tensor(targets: &Targets, classes: bool) -> Tensor {
+    match targets {
+        Targets::Classes { labels, .. } if classes => Tensor::new([labels.len()], Elements::I64(labels.clone())),
+        Targets::Classes { labels, .. } => {
+            Tensor::f32([labels.len(), 1], labels.iter().map(|label| *label as f32).collect())
+        }
+        Targets::Values { width, values } => Tensor::f32([values.len() / width, *width], values.clone()),
+    }
+}

@@ -1,0 +1,250 @@
+//! SIGKILL of the manager at random moments.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::task::{Task, wait_until};
+
+/// A small deterministic generator: the moments must be spread, not secret.
+struct Moments(u64);
+
+impl Moments {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn search() -> Task {
+    Task::new()
+        .with(&json!({"maxPoints": 12, "nParallelEvaluation": 3, "nPointsPerIteration": 5, "minUnevaluatedPoints": 2}))
+}
+
+fn outcome(points: &[Value]) -> Vec<(String, String, String)> {
+    let mut found: Vec<_> = points
+        .iter()
+        .map(|point| {
+            (
+                point["point"].to_string(),
+                point["status"].to_string(),
+                point["loss"].to_string(),
+            )
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn fifty_kills_of_the_manager_lose_nothing_and_double_nothing() {
+    let expected = outcome(&search().succeed());
+    let mut moments = Moments(1);
+    let mut kills = 0;
+    while kills < 50 {
+        let task = search();
+        let journal = task.directory().join("journal");
+        let size = || fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+        loop {
+            let mut manager = task.start();
+            // The journal is the clock: a kill hits every phase of the work, on a fast and on a slow machine.
+            let goal = size() + moments.below(900);
+            let mut ended = false;
+            wait_until("the journal grows", || {
+                ended = manager.try_wait().unwrap().is_some();
+                ended || size() > goal
+            });
+            if ended {
+                break;
+            }
+            manager.kill().unwrap();
+            manager.wait().unwrap();
+            kills += 1;
+        }
+        assert_eq!(outcome(&task.succeed()), expected);
+        let attempts = task.attempts();
+        assert_eq!(attempts.len(), 12, "one attempt for each point: {attempts:?}");
+        let mut distinct = attempts.clone();
+        distinct.dedup();
+        assert_eq!(distinct, attempts, "an attempt ran twice");
+        assert!(task.points().iter().all(|point| point["attempts"] == 1));
+    }
+}
+
+#[test]
+fn a_running_evaluation_outlives_the_manager_and_is_adopted() {
+    let task = Task::new().with(&json!({"maxPoints": 1, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0}));
+    let (begun, go_on, ledger) = (task.path("begun"), task.path("go-on"), task.ledger());
+    let task = task.evaluating(&format!(
+        "touch '{}'; while [ ! -e '{}' ]; do sleep 0.01; done; echo once >> '{}'; echo '{{\"loss\": 7}}' > output.json",
+        begun.display(),
+        go_on.display(),
+        ledger.display()
+    ));
+    let mut manager = task.start();
+    wait_until("the evaluation runs", || begun.exists());
+    manager.kill().unwrap();
+    manager.wait().unwrap();
+    assert_eq!(task.show()["status"], "unattended");
+    let mut second = task.start();
+    wait_until("the task is taken again", || task.show()["status"] == "running");
+    fs::write(&go_on, "").unwrap();
+    assert!(second.wait().unwrap().success());
+    let points = task.points();
+    assert_eq!((&points[0]["loss"], &points[0]["attempts"]), (&json!(7.0), &json!(1)));
+    assert_eq!(task.attempts(), ["once"]);
+}
+
+#[test]
+fn the_second_manager_is_refused() {
+    let task = Task::new();
+    let (begun, go_on) = (task.path("begun"), task.path("go-on"));
+    let task = task.evaluating(&format!(
+        "touch '{}'; while [ ! -e '{}' ]; do sleep 0.01; done; echo '{{\"loss\": 7}}' > output.json",
+        begun.display(),
+        go_on.display()
+    ));
+    let mut manager = task.start();
+    wait_until("the evaluation runs", || begun.exists());
+    let second = task.run(&[]);
+    assert_eq!(second.code, Some(3));
+    let last = second.remarks().last().copied().unwrap_or_default().to_owned();
+    assert!(
+        last.starts_with("task `$DIR/task` is being run by another hpo (process "),
+        "{last}"
+    );
+    assert!(
+        last.ends_with("; wait for it, or end it with `hpo kill $DIR/task`"),
+        "{last}"
+    );
+    fs::write(&go_on, "").unwrap();
+    assert!(manager.wait().unwrap().success());
+}
+
+#[test]
+fn a_killed_runner_is_a_loss_that_does_not_count_against_the_point() {
+    let task = Task::new()
+        .with(&json!({"maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "maxAttempts": 1}));
+    let begun = task.path("begun");
+    let survivor = task.path("survivor");
+    let task = task.evaluating(&format!(
+        "[ $HPO_ATTEMPT = 2 ] || {{ echo $$ > '{}'; touch '{}'; sleep 1000; }}; echo '{{\"loss\": 1}}' > output.json",
+        survivor.display(),
+        begun.display()
+    ));
+    let mut manager = task.start();
+    wait_until("the evaluation runs", || begun.exists());
+    let claim = crate::task::read_json(&task.of_attempt(1, 1, "claim"));
+    let pid = |value: i64| rustix::process::Pid::from_raw(i32::try_from(value).unwrap()).unwrap();
+    rustix::process::kill_process(pid(claim["pid"].as_i64().unwrap()), rustix::process::Signal::KILL).unwrap();
+    assert!(manager.wait().unwrap().success());
+    let point = &task.points()[0];
+    assert_eq!((&point["status"], &point["attempts"]), (&json!("done"), &json!(2)));
+    assert_eq!(point["attempt_history"][0]["status"], "lost");
+    assert_eq!(
+        point["attempt_history"][0]["reason"],
+        "its runner ended without a result"
+    );
+    // The payload of the killed runner was found by the mark in its environment.
+    let payload: i64 = fs::read_to_string(survivor).unwrap().trim().parse().unwrap();
+    wait_until("the payload is gone", || {
+        rustix::process::test_kill_process(pid(payload)).is_err()
+    });
+}
+
+#[test]
+fn an_interrupted_task_is_resumed_where_it_was() {
+    let task = search().with(&json!({
+        "maxPoints": 3, "nPointsPerIteration": 3, "minUnevaluatedPoints": 0, "checkPointToSave": "state"
+    }));
+    let (begun, ledger) = (task.path("begun"), task.ledger());
+    let task = task.evaluating(&format!(
+        "if [ -e state ]; then echo resumed $HPO_POINT_ID >> '{ledger}'; echo '{{\"loss\": 1}}' > output.json; exit; fi; \
+         echo half > state; touch '{begun}'.$HPO_POINT_ID; sleep 1000",
+        ledger = ledger.display(),
+        begun = begun.display()
+    ));
+    let manager = task
+        .command()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("all evaluations run", || {
+        (1..=3).all(|point| task.path(&format!("begun.{point}")).exists())
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(manager.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = manager.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("interrupted; resume with `hpo run --taskDir "), "{said}");
+    assert_eq!(task.show()["status"], "interrupted");
+    let points = task.succeed();
+    assert_eq!(task.attempts(), ["resumed 1", "resumed 2", "resumed 3"]);
+    for point in points {
+        assert_eq!(point["attempt_history"][0]["status"], "stopped");
+        assert_eq!((&point["status"], &point["attempts"]), (&json!("done"), &json!(2)));
+    }
+}
+
+#[test]
+fn a_torn_journal_is_cut_and_a_damaged_one_refused_unchanged() {
+    let task = Task::new();
+    let before = task.succeed();
+    let journal = task.directory().join("journal");
+    let whole = fs::read(&journal).unwrap();
+    // The last record says that the task is over; without it, it is found again.
+    fs::write(&journal, &whole[..whole.len() - 5]).unwrap();
+    let finished = task.run(&[]);
+    assert_eq!(finished.code, Some(0));
+    assert!(
+        finished
+            .remarks()
+            .iter()
+            .any(|line| line.ends_with("bytes of an unfinished journal record were cut off"))
+    );
+    assert_eq!(task.points(), before);
+    let mut damaged = fs::read(&journal).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 4;
+    fs::write(&journal, &damaged).unwrap();
+    for arguments in [
+        &["run", "--taskDir", "task"][..],
+        &["show", "task"],
+        &["journal", "check", "task"],
+    ] {
+        let finished = task.call(arguments);
+        assert_eq!(finished.code, Some(3), "{finished:?}");
+        assert!(
+            finished
+                .stderr
+                .contains("journal `$DIR/task/journal` is damaged: record "),
+            "{finished:?}"
+        );
+    }
+    assert_eq!(fs::read(&journal).unwrap(), damaged);
+}
+
+#[test]
+fn cut_at_any_record_the_task_goes_on_to_the_same_end() {
+    let task = Task::new().with(&json!({"maxPoints": 3}));
+    let before = outcome(&task.succeed());
+    let journal = task.directory().join("journal");
+    let whole = fs::read(&journal).unwrap();
+    let ends: Vec<usize> = (0..whole.len()).filter(|index| whole[*index] == b'\n').collect();
+    // Behind the records that make the task; the directories of attempts are all there, as after a power cut.
+    for end in &ends[3..] {
+        fs::write(&journal, &whole[..=*end]).unwrap();
+        assert_eq!(outcome(&task.succeed()), before, "cut at byte {end}");
+    }
+    assert_eq!(
+        task.attempts().len(),
+        3,
+        "what was evaluated is imported and not repeated"
+    );
+}

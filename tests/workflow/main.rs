@@ -1,0 +1,12 @@
+//! `hpo` as a user runs it, with shell scripts as steering and evaluation.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod checkpoints;
+mod commands;
+mod kill;
+mod payloads;
+mod processes;
+mod search;
+mod segments;
+mod task;
