@@ -113,6 +113,9 @@ fn a_task_is_verified_iteration_by_iteration_with_the_environment_of_its_time() 
     assert_eq!(stdout(&all_same), "3 of 3 answers are the same to the last byte\n");
     assert_eq!(all_same.status.code(), Some(0));
 
+    let as_json: Value = serde_json::from_str(&stdout(&steer(task, "verify . --json"))).unwrap();
+    assert_eq!(as_json[2], json!({"iteration": 10, "verdict": "same"}));
+
     let altered = task.join("steering/2/output.json");
     let text = fs::read_to_string(&altered).unwrap();
     fs::write(&altered, text.replacen("v1", "v2", 1)).unwrap();
@@ -162,6 +165,18 @@ fn nothing_to_compare_is_a_mistake_of_the_caller() {
     assert_eq!(
         stderr(&absent),
         "error: `nowhere` is no directory; give the directory of a task, or a call of steering\n"
+    );
+    let surplus = steer(task, "verify . ask");
+    assert_eq!(
+        stderr(&surplus),
+        "error: expected nothing after the task directory `.`, found `ask`\n"
+    );
+    let misspelt = steer(task, "verify ask --nn 4");
+    assert_eq!(misspelt.status.code(), Some(2));
+    assert!(
+        stderr(&misspelt).starts_with("error: unexpected argument '--nn' found"),
+        "{}",
+        stderr(&misspelt)
     );
     let no_task = steer(&task.join("steering"), "verify .");
     assert_eq!(no_task.status.code(), Some(2));

@@ -39,13 +39,21 @@ enum Verdict {
 }
 
 pub(super) fn run(options: &VerifyOptions) -> Result<u8, Failure> {
+    // Options after the first word belong to a call, but a task directory has none of its own.
+    let is_task = options.what.first().is_some_and(|first| Path::new(first).is_dir());
+    let as_json_too = is_task && options.what[1..].iter().any(|word| word == "--json");
     let findings = match options.what.as_slice() {
-        [only] if Path::new(only).is_dir() => task(Path::new(only))?,
-        [only] if !only.to_string_lossy().starts_with('-') => {
-            let path = Path::new(only).display();
-            return Err(Failure::input(anyhow!(
-                "`{path}` is no directory; give the directory of a task, or a call of steering"
-            )));
+        [first, rest @ ..] if is_task && rest.iter().all(|word| word == "--json") => task(Path::new(first))?,
+        [first, rest @ ..] if !first.to_string_lossy().starts_with('-') && (is_task || rest.is_empty()) => {
+            let path = Path::new(first).display();
+            return Err(Failure::input(if is_task {
+                anyhow!(
+                    "expected nothing after the task directory `{path}`, found `{}`",
+                    rest[0].display()
+                )
+            } else {
+                anyhow!("`{path}` is no directory; give the directory of a task, or a call of steering")
+            }));
         }
         words => {
             let words = std::iter::once("steering".into())
@@ -60,7 +68,7 @@ pub(super) fn run(options: &VerifyOptions) -> Result<u8, Failure> {
     let count = |wanted: fn(&Verdict) -> bool| findings.iter().filter(|finding| wanted(&finding.verdict)).count();
     let same = count(|verdict| matches!(verdict, Verdict::Same));
     let different = count(|verdict| matches!(verdict, Verdict::Differs { .. }));
-    output::print(&if options.json {
+    output::print(&if options.json || as_json_too {
         as_json(&findings)
     } else {
         as_text(&findings, same)
@@ -144,10 +152,7 @@ fn call(words: Vec<OsString>, directory: &Path, variables: Option<&[(String, Str
     let parsed = grammar
         .try_get_matches_from(words)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let (mut options, dialect) = match parsed
-        .map_err(|error| Failure::input(anyhow!("{}", error.to_string().trim_end())))?
-        .command
-    {
+    let (mut options, dialect) = match parsed.map_err(|error| misspelt(&error))?.command {
         Command::Ask(options) => (options, dialect_of(is_hpogrid, Dialect::Own)),
         Command::Generate(options) => (options, dialect_of(is_hpogrid, Dialect::Generate)),
         _ => return Ok(Verdict::Skipped("it is no call for points".into())),
@@ -173,6 +178,12 @@ fn call(words: Vec<OsString>, directory: &Path, variables: Option<&[(String, Str
         None => Verdict::Same,
         Some(difference) => Verdict::Differs { file, difference },
     })
+}
+
+/// What is wrong with a call that cannot be read.
+fn misspelt(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    Failure::input(anyhow!("{}", text.strip_prefix("error: ").unwrap_or(&text).trim_end()))
 }
 
 /// Fills in what the call took from its environment.
