@@ -100,3 +100,6 @@ impl Sampler for Cmaes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
