@@ -126,7 +126,7 @@ impl Distribution {
         norm(&self.times(&self.inverse_root, &self.y(x)))
     }
 
-    /// Updates by a generation, the best point first, each with whether it was drawn from this very distribution; `best` is its
+    /// Updates by a generation of any size, the best point first, each with whether it was drawn from this very distribution; `best` is its
     /// loss, if any point of the generation has one.
     pub(super) fn update(&mut self, axes: &Axes, ranked: &[(&Latent, bool)], best: Option<f64>) {
         self.generation += 1;
@@ -138,12 +138,21 @@ impl Distribution {
         self.keep_margin(axes);
     }
 
+    /// The constants for a generation of `count` points.
+    fn constants_for(&self, count: usize) -> Constants {
+        if count == self.constants.lambda {
+            self.constants.clone()
+        } else {
+            Constants::new(self.m.len(), count, self.diagonal)
+        }
+    }
+
     fn move_normal(&mut self, ranked: &[(&Latent, bool)]) {
         let n = self.m.len();
         if n == 0 {
             return;
         }
-        let k = self.constants.clone();
+        let k = self.constants_for(ranked.len());
         // Points of an older distribution may be far out under this one. They are shortened to a typical length, as
         // N. Hansen, *Injecting external solutions into CMA-ES*, arXiv:1110.4181 (2011), does with solutions from elsewhere.
         let typical = libm::sqrt(n as f64) + 2.0 * n as f64 / (n as f64 + 2.0);
@@ -212,12 +221,13 @@ impl Distribution {
     /// *CMA-ES for categories* (`CatCMA`), GECCO (2024), section 3, but with a fixed learning rate, which falls with the number of probabilities.
     fn move_categories(&mut self, ranked: &[(&Latent, bool)]) {
         let free: usize = self.q.iter().map(|q| q.len() - 1).sum();
-        let rate = self.constants.mu_eff / (self.constants.mu_eff + 8.0 + free as f64);
+        let k = self.constants_for(ranked.len());
+        let rate = k.mu_eff / (k.mu_eff + 8.0 + free as f64);
         for (dimension, q) in self.q.iter_mut().enumerate() {
             for q in q.iter_mut() {
                 *q *= 1.0 - rate;
             }
-            for (weight, (latent, _)) in self.constants.weights.iter().zip(ranked).take(self.constants.mu) {
+            for (weight, (latent, _)) in k.weights.iter().zip(ranked).take(k.mu) {
                 q[latent.categories[dimension]] += rate * weight;
             }
         }

@@ -5,15 +5,20 @@
 //! history is searched for it; so latent coordinates need not be recorded, the order of the history does not matter, and points from
 //! elsewhere do no harm. The first position whose point is not in the history is the next to be proposed.
 //!
-//! A generation is made of the next λ positions and is closed once all of them have outcomes. Points asked for before that are drawn
-//! from the distribution as it stands and belong to later generations. Which distribution a position was drawn from is found by
-//! trial, from that of the position before to the newest one: distributions never get older along the sequence. So a late outcome
-//! never changes what is already settled.
+//! A generation has at least λ points, and all that were asked for before it could be closed: a batch of a hundred makes a
+//! generation of a hundred. It is closed
+//!
+//! * completely, when all of its points have outcomes; or
+//! * early, when the older half of them has, and at least λ: workers that finish one by one always have some points out. The younger
+//!   half then belongs to the next generation.
+//!
+//! Later, when all outcomes are known, both are possible; which it was is seen from the point that follows, as one of the two
+//! distributions gives a point that is in the history. So a late outcome never changes what is already settled.
 //!
 //! In a discrete space a draw may repeat a point. Then its outcome is known already, and the position is filled without a new
 //! evaluation.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use protocol::Outcome;
 
@@ -41,10 +46,9 @@ pub(super) struct Replay<'a> {
     known: HashMap<Vec<u64>, usize>,
     /// Points that are positions of the sequence.
     used: HashSet<usize>,
-    /// The newest distribution is the last; positions still to come are drawn from one of these.
-    distributions: VecDeque<Distribution>,
+    distribution: Distribution,
     /// Positions that belong to no closed generation.
-    open: VecDeque<Member>,
+    open: Vec<Member>,
     pub(super) position: u64,
     repeated: usize,
 }
@@ -59,7 +63,7 @@ enum Fate {
     Nothing,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Member {
     latent: Latent,
     fate: usize,
@@ -86,8 +90,8 @@ impl<'a> Replay<'a> {
             fates: Vec::with_capacity(history.len()),
             known: HashMap::with_capacity(history.len()),
             used: HashSet::new(),
-            distributions: VecDeque::from([centre]),
-            open: VecDeque::new(),
+            distribution: centre,
+            open: Vec::new(),
             position: 0,
             repeated: 0,
         };
@@ -99,9 +103,9 @@ impl<'a> Replay<'a> {
         replay
     }
 
-    /// The newest distribution.
+    /// The distribution that the next point is drawn from.
     pub(super) fn current(&self) -> &Distribution {
-        self.distributions.back().expect("there is always a distribution")
+        &self.distribution
     }
 
     /// Positions with an outcome, and all positions, of the generation that is being filled.
@@ -120,32 +124,23 @@ impl<'a> Replay<'a> {
             return None;
         }
         loop {
-            self.close_generations();
-            let newest = self.distributions.len() - 1;
-            let mut found = None;
-            let mut proposal = None;
-            for (age, distribution) in self.distributions.iter().enumerate() {
-                let latent = distribution.draw(&self.axes, &mut self.key.generator(self.position, Stream::Latent));
-                let coordinates = self.coordinates(distribution, &latent);
-                let fingerprint = self.space.fingerprint(&coordinates)?;
-                // Drawn long ago, a point was a new one then; only the newest distribution may be repeating itself.
-                match self.known.get(&fingerprint) {
-                    Some(fate) if age == newest || !self.used.contains(fate) => {
-                        found = Some((age, latent, *fate));
-                        break;
-                    }
-                    _ => proposal = Some(Proposal { latent, coordinates }),
-                }
+            let proposal = self.draw(&self.distribution);
+            let known = self.known.get(&self.space.fingerprint(&proposal.coordinates)?).copied();
+            let is_repeated = known.is_some_and(|fate| self.used.contains(&fate));
+            // Whatever this distribution gave belongs to its generation. A repeated point does so only while it is too small.
+            if (known.is_none() || is_repeated)
+                && let Some((distribution, rest)) = self.closed()
+            {
+                self.distribution = distribution;
+                self.open = rest;
+                continue;
             }
-            let Some((age, latent, fate)) = found else {
-                return proposal;
-            };
-            self.distributions.drain(..age);
+            let Some(fate) = known else { return Some(proposal) };
             self.repeated = if self.used.insert(fate) { 0 } else { self.repeated + 1 };
-            if self.repeated > PATIENCE * self.current().constants.lambda {
+            if self.repeated > PATIENCE * self.distribution.constants.lambda {
                 return None;
             }
-            self.append(latent, fate);
+            self.append(proposal.latent, fate);
         }
     }
 
@@ -154,8 +149,6 @@ impl<'a> Replay<'a> {
         let Some(fingerprint) = self.space.fingerprint(&proposal.coordinates) else {
             return;
         };
-        let newest = self.distributions.len() - 1;
-        self.distributions.drain(..newest);
         let fate = self.know(fingerprint, Fate::Pending);
         self.used.insert(fate);
         self.repeated = 0;
@@ -171,52 +164,80 @@ impl<'a> Replay<'a> {
         at
     }
 
+    /// The point at the position that follows.
+    fn draw(&self, distribution: &Distribution) -> Proposal {
+        let latent = distribution.draw(&self.axes, &mut self.key.generator(self.position, Stream::Latent));
+        let coordinates = self.coordinates(distribution, &latent);
+        Proposal { latent, coordinates }
+    }
+
     fn append(&mut self, latent: Latent, fate: usize) {
         self.position += 1;
-        let drawn_from = &self.distributions[0];
-        // What was drawn before a restart has no place in the new run, and a lost point has nothing to say.
-        if drawn_from.run == self.current().run && self.fates[fate] != Fate::Nothing {
-            let generation = drawn_from.generation;
-            self.open.push_back(Member {
+        // A lost point has nothing to say.
+        if self.fates[fate] != Fate::Nothing {
+            self.open.push(Member {
                 latent,
                 fate,
-                generation,
+                generation: self.distribution.generation,
             });
         }
     }
 
-    fn close_generations(&mut self) {
-        loop {
-            let lambda = self.current().constants.lambda;
-            let complete = self.open.len() >= lambda
-                && self
-                    .open
-                    .iter()
-                    .take(lambda)
-                    .all(|member| self.fates[member.fate] != Fate::Pending);
-            if !complete {
-                return;
-            }
-            let mut members: Vec<Member> = self.open.drain(..lambda).collect();
-            let loss = |member: &Member| match self.fates[member.fate] {
-                Fate::Done(loss) => loss,
-                _ => f64::INFINITY,
-            };
-            // Stable: equal losses keep the order of their positions. Failures come last.
-            members.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
-            let best = Some(loss(&members[0])).filter(|loss| loss.is_finite());
-            let mut next = self.current().clone();
-            let ranked: Vec<(&Latent, bool)> = members
-                .iter()
-                .map(|member| (&member.latent, member.generation == next.generation))
-                .collect();
-            next.update(&self.axes, &ranked, best);
-            if next.is_spent() {
-                next = self.restart(next.run + 1);
-                self.open.clear();
-            }
-            self.distributions.push_back(next);
+    /// The distribution after this generation, and what is left for the next; nothing if it cannot be closed yet.
+    fn closed(&self) -> Option<(Distribution, Vec<Member>)> {
+        let lambda = self.distribution.constants.lambda;
+        let all = self.open.len();
+        let half = lambda.max(all.div_ceil(2));
+        if all < half {
+            return None;
         }
+        let is_complete = |count: usize| {
+            self.open[..count]
+                .iter()
+                .all(|member| self.fates[member.fate] != Fate::Pending)
+        };
+        if !is_complete(half) {
+            return None;
+        }
+        let early = || self.update(half);
+        if half == all || !is_complete(all) {
+            return Some(early());
+        }
+        let completely = self.update(all);
+        if self.is_known(&completely.0) {
+            return Some(completely);
+        }
+        let early = early();
+        Some(if self.is_known(&early.0) { early } else { completely })
+    }
+
+    /// Whether the point that follows was drawn from this distribution.
+    fn is_known(&self, distribution: &Distribution) -> bool {
+        let fingerprint = self.space.fingerprint(&self.draw(distribution).coordinates);
+        fingerprint.is_some_and(|fingerprint| self.known.contains_key(&fingerprint))
+    }
+
+    /// The update by the first `count` open positions.
+    fn update(&self, count: usize) -> (Distribution, Vec<Member>) {
+        let mut members: Vec<&Member> = self.open[..count].iter().collect();
+        let loss = |member: &Member| match self.fates[member.fate] {
+            Fate::Done(loss) => loss,
+            _ => f64::INFINITY,
+        };
+        // Stable: equal losses keep the order of their positions. Failures come last.
+        members.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+        let best = Some(loss(members[0])).filter(|loss| loss.is_finite());
+        let mut next = self.distribution.clone();
+        let ranked: Vec<(&Latent, bool)> = members
+            .iter()
+            .map(|member| (&member.latent, member.generation == next.generation))
+            .collect();
+        next.update(&self.axes, &ranked, best);
+        if next.is_spent() {
+            // What was drawn before a restart has no place in the new run.
+            return (self.restart(next.run + 1), Vec::new());
+        }
+        (next, self.open[count..].to_vec())
     }
 
     /// A new run from a random place with generations of twice the size: A. Auger, N. Hansen, *CEC* (2005).

@@ -179,7 +179,7 @@ fn failures_rank_last_and_lost_points_count_for_nothing() {
 #[test]
 fn a_flat_landscape_leads_to_restarts_with_larger_generations() {
     let space = continuous(2);
-    let points = run(&space, 300, 30, |_| 0.5);
+    let points = run(&space, 300, 6, |_| 0.5);
     let facts = facts(&space, &points);
     assert!(facts["restart"].as_u64().unwrap() >= 1, "{facts}");
     assert_eq!(
