@@ -370,11 +370,14 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// Writes `bytes` to `path` so that a reader sees the old file or the whole new one, also after a power cut: temporary file in
-/// the same directory, fsync, rename, fsync of the directory.
+/// the same directory, fsync, rename, fsync of the directory. A device or a pipe is written to and stays what it is.
 ///
 /// # Errors
 /// What the system says; the temporary file is removed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return File::options().write(true).open(path)?.write_all(bytes);
+    }
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -533,6 +536,26 @@ mod tests {
         let a: Value = serde_json::from_str(r#"{"b":[{"y":1,"x":2}],"a":null}"#).unwrap();
         let b: Value = serde_json::from_str(r#"{"a":null,"b":[{"x":2,"y":1}]}"#).unwrap();
         assert_eq!(canonical(&a), canonical(&b));
+    }
+
+    #[test]
+    fn a_device_stays_a_device() {
+        use std::os::unix::fs::FileTypeExt as _;
+        write_atomically(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_nothing_else_is_left() {
+        let folder = std::env::temp_dir().join(format!("protocol-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file.json");
+        for content in ["first", "second"] {
+            write_atomically(&path, content.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     proptest::proptest! {

@@ -57,7 +57,7 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
     pub max_points: Option<u32>,
 
-    /// Evaluation jobs in the whole search (default twice maxPoints; per segment in a segmented task)
+    /// Evaluation jobs in the whole search (default maxAttempts, at least 2, for each point; per segment in a segmented task)
     #[arg(long = "maxEvaluationJobs", value_name = "N", help_heading = "Search")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
     pub max_evaluation_jobs: Option<u32>,

@@ -13,7 +13,7 @@ use crate::samplers::{Registry, SetupError, SuggestError};
 use crate::space::Space;
 
 /// The sampler when none is named.
-pub const DEFAULT_SAMPLER: &str = "tpe";
+pub const DEFAULT_SAMPLER: &str = "auto";
 
 /// What is asked for.
 #[derive(Debug, Clone)]

@@ -157,7 +157,7 @@ impl History {
 }
 
 impl Observation {
-    /// The key under which equal points are found, unless the point is not of the space.
+    /// The key under which equal points are found; nothing for a point that is not of this space.
     pub(crate) fn key(&self) -> Option<&Vec<u64>> {
         match &self.identity {
             Identity::Own(key) => Some(key),

@@ -38,6 +38,8 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 pub enum Stream {
     /// Points drawn from the prior.
     Startup,
+    /// Starting points of the search for the best of an acquisition.
+    Acquisition,
     /// Candidates drawn from a fitted density.
     Density,
     /// Choices among equals, and the last resort when draws keep repeating points.
@@ -46,16 +48,20 @@ pub enum Stream {
     Latent,
     /// Scrambling of a quasi-random sequence; one per search, not per point.
     Scrambling,
+    /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
+    Parameters,
 }
 
 impl Stream {
     fn number(self) -> u32 {
         match self {
             Self::Startup => 0,
+            Self::Acquisition => 1,
             Self::Density => 2,
             Self::Tie => 3,
             Self::Latent => 4,
             Self::Scrambling => 6,
+            Self::Parameters => 7,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! The conformance suite then tests it without further work.
 
 mod aliases;
+mod auto;
 mod cmaes;
 mod evolution;
+mod gp;
 mod grid;
 mod random;
 mod settings;
@@ -126,8 +128,10 @@ impl Registry {
     #[must_use]
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
+        registry.register(auto::ENTRY);
         registry.register(cmaes::ENTRY);
         registry.register(evolution::ENTRY);
+        registry.register(gp::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
@@ -229,7 +233,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are cmaes, evolution, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

@@ -8,7 +8,12 @@ fn search(example: &str, extra: &[&str]) -> tempfile::TempDir {
     let scratch = tempfile::tempdir().unwrap();
     let task_file = examples().join(example).join("task.json");
     let task_dir = scratch.path().join("task");
-    let mut arguments = vec!["run", task_file.to_str().unwrap(), "--taskDir", task_dir.to_str().unwrap()];
+    let mut arguments = vec![
+        "run",
+        task_file.to_str().unwrap(),
+        "--taskDir",
+        task_dir.to_str().unwrap(),
+    ];
     arguments.extend(extra);
     run(&arguments);
     scratch
@@ -24,10 +29,19 @@ fn best_loss(task_dir: &Path) -> f64 {
 fn a_search_on_the_digits_finds_a_good_model_and_leaves_its_files() {
     let scratch = search("digits", &["--maxPoints", "6"]);
     let task_dir = scratch.path().join("task");
-    assert!(best_loss(&task_dir) < 0.06, "the best of six is {}", best_loss(&task_dir));
+    assert!(
+        best_loss(&task_dir) < 0.06,
+        "the best of six is {}",
+        best_loss(&task_dir)
+    );
     let points = points(&task_dir);
     assert_eq!(points.len(), 6);
-    assert!(points.iter().all(|point| point["status"] == "done" && point["attempts"] == 1), "{points:?}");
+    assert!(
+        points
+            .iter()
+            .all(|point| point["status"] == "done" && point["attempts"] == 1),
+        "{points:?}"
+    );
     assert_eq!(std::fs::read_dir(task_dir.join("metrics")).unwrap().count(), 6);
     assert!(task_dir.join("results.json").is_file());
 }
@@ -39,7 +53,11 @@ fn segments_get_a_search_and_a_best_point_each() {
     let points = points(&task_dir);
     assert_eq!(points.len(), 4);
     for segment in ["low", "high"] {
-        assert_eq!(points.iter().filter(|point| point["segment"] == segment).count(), 2, "{points:?}");
+        assert_eq!(
+            points.iter().filter(|point| point["segment"] == segment).count(),
+            2,
+            "{points:?}"
+        );
     }
 }
 

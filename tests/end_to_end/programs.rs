@@ -10,14 +10,20 @@ pub(crate) fn folder() -> PathBuf {
     let hpo = Path::new(env!("CARGO_BIN_EXE_hpo"));
     let folder = hpo.parent().expect("a program lies in a folder").to_owned();
     for name in ["steering", "evaluation"] {
-        assert!(folder.join(name).is_file(), "build all programs first: cargo build --workspace --bins");
+        assert!(
+            folder.join(name).is_file(),
+            "build all programs first: cargo build --workspace --bins"
+        );
     }
     folder
 }
 
 /// The folder of the examples.
 pub(crate) fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().expect("the examples are part of the sources")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples")
+        .canonicalize()
+        .expect("the examples are part of the sources")
 }
 
 /// A call of `hpo`.
@@ -31,7 +37,12 @@ pub(crate) fn hpo() -> Command {
 /// Runs `hpo` with these arguments to its end, which must be a good one.
 pub(crate) fn run(arguments: &[&str]) -> String {
     let output = hpo().args(arguments).output().expect("hpo starts");
-    assert!(output.status.success(), "hpo {arguments:?} ended with {}:\n{}", output.status, both(&output));
+    assert!(
+        output.status.success(),
+        "hpo {arguments:?} ended with {}:\n{}",
+        output.status,
+        both(&output)
+    );
     String::from_utf8(output.stdout).expect("hpo writes UTF-8")
 }
 
@@ -43,7 +54,11 @@ pub(crate) fn json(arguments: &[&str]) -> Value {
 
 /// Everything that a program said.
 pub(crate) fn both(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The points of `hpo show --json`.

@@ -248,3 +248,143 @@ fn cut_at_any_record_the_task_goes_on_to_the_same_end() {
         "what was evaluated is imported and not repeated"
     );
 }
+
+#[test]
+fn what_a_shell_has_started_gets_its_time_to_save_although_the_shell_goes_at_once() {
+    let task = search().with(&json!({
+        "maxPoints": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "checkPointToSave": "state", "killGrace": "30s"
+    }));
+    let begun = task.path("begun");
+    let task = task.evaluating("sh train.sh; true");
+    task.file(
+        "train.sh",
+        &format!(
+            "[ -e state ] && {{ echo '{{\"loss\": 4}}' > output.json; exit 0; }}\n\
+             trap 'sleep 0.2; echo saved > state; exit 143' TERM\ntouch '{}'\nwhile :; do sleep 0.01; done\n",
+            begun.display()
+        ),
+    );
+    let mut manager = task.start();
+    wait_until("the evaluation runs", || begun.exists());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(manager.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(manager.wait().unwrap().code(), Some(143));
+    let points = task.succeed();
+    assert_eq!((&points[0]["loss"], &points[0]["attempts"]), (&json!(4.0), &json!(2)));
+}
+
+/// A line of the journal as `hpo` would write it.
+fn record(sequence: usize, json: &str) -> String {
+    let body = format!("{} 9 {sequence} {json}", json.len());
+    format!("{:08x} {body}\n", crc32c::crc32c(body.as_bytes()))
+}
+
+#[test]
+fn records_that_are_whole_but_make_no_sense_are_refused() {
+    let task = Task::new().with(&json!({"maxPoints": 1}));
+    task.succeed();
+    let journal = task.directory().join("journal");
+    let whole = fs::read_to_string(&journal).unwrap();
+    let next = whole.lines().count();
+    let told = |text: String| {
+        fs::write(&journal, text).unwrap();
+        let finished = task.call(&["journal", "check", "task"]);
+        assert_eq!(finished.code, Some(3), "{finished:?}");
+        finished.remarks().join("\n")
+    };
+    let illegal = r#"{"event":"intent","point":"1","attempt":2,"job":1,"boot_id":""}"#;
+    assert_eq!(
+        told(whole.clone() + &record(next, illegal)),
+        format!(
+            "journal `$DIR/task/journal`, record {next}: illegal event: something happens after the end of the task; it was not written by this program, restore it from a copy"
+        )
+    );
+    let message = told(whole.clone() + &record(next, r#"{"event":"teleported"}"#));
+    assert!(
+        message.starts_with(&format!(
+            "journal `$DIR/task/journal`, record {next}: unknown variant `teleported`"
+        )),
+        "{message}"
+    );
+    assert!(message.ends_with("; use the hpo that wrote it"), "{message}");
+    let message = told(whole.clone() + &record(next + 1, illegal));
+    assert!(
+        message.contains(&format!(
+            "expected record {next} at byte {}, found record {}",
+            whole.len(),
+            next + 1
+        )),
+        "{message}"
+    );
+    let message = told(whole.replace("hpo-journal 1", "hpo-journal 2"));
+    assert!(
+        message.starts_with("journal `$DIR/task/journal` must begin with `hpo-journal 1`, found `hpo-journal 2`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_task_of_another_host_is_taken_over_only_on_demand() {
+    let task = Task::new();
+    task.succeed();
+    let elsewhere = r#"{"host": "elsewhere", "boot_id": "x", "pid": 1, "start_time": 1}"#;
+    fs::write(task.directory().join("lock"), elsewhere).unwrap();
+    let refused = task.run(&[]);
+    assert_eq!(refused.code, Some(3));
+    assert_eq!(
+        refused.remarks().last().copied(),
+        Some(
+            "task `$DIR/task` was last run on host `elsewhere` and may still run there; run hpo there, or pass `--takeOver` if that hpo is gone"
+        )
+    );
+    assert_eq!(task.run(&["--takeOver"]).code, Some(0));
+}
+
+#[test]
+fn of_managers_started_together_one_works_and_no_attempt_is_doubled() {
+    for _ in 0..5 {
+        let task = search();
+        let managers: Vec<_> = (0..4).map(|_| task.start()).collect();
+        for mut manager in managers {
+            let code = manager.wait().unwrap().code();
+            assert!(matches!(code, Some(0 | 3)), "{code:?}");
+        }
+        assert_eq!(task.succeed().len(), 12);
+        assert_eq!(task.attempts().len(), 12);
+    }
+}
+
+#[test]
+fn a_stopped_manager_that_wakes_up_after_another_took_over_changes_nothing() {
+    let task = Task::new();
+    let (begun, go_on) = (task.path("begun"), task.path("go-on"));
+    let task = task
+        .with(&json!({"maxPoints": 2, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0}))
+        .evaluating(&format!(
+            "touch '{}'; while [ ! -e '{}' ]; do sleep 0.01; done; echo '{{\"loss\": 7}}' > output.json",
+            begun.display(),
+            go_on.display()
+        ));
+    let manager = task
+        .command()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the evaluation runs", || begun.exists());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(manager.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    // A storage that loses locks: the lock file is another one now.
+    fs::remove_file(task.directory().join("lock")).unwrap();
+    let mut second = task.start();
+    fs::write(&go_on, "").unwrap();
+    assert!(second.wait().unwrap().success());
+    let journal = fs::read(task.directory().join("journal")).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let output = manager.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("another hpo has taken over task "), "{said}");
+    assert_eq!(fs::read(task.directory().join("journal")).unwrap(), journal);
+    assert_eq!(task.points().len(), 2);
+}

@@ -165,3 +165,26 @@ fn metadata_and_metrics_that_are_no_good_are_told_and_left() {
     );
     assert_eq!(finished.code, Some(0));
 }
+
+#[test]
+fn endless_messages_and_odd_losses_do_not_harm_the_journal() {
+    let task = Task::new()
+        .with(&json!({"maxPoints": 2, "nPointsPerIteration": 2, "minUnevaluatedPoints": 0, "maxAttempts": 1}))
+        .evaluating(
+            "long=$(head -c 200000 /dev/zero | tr '\\0' m); \
+             if [ $HPO_POINT_ID = 1 ]; then echo \"{\\\"status\\\": 1, \\\"message\\\": \\\"$long\\\"}\" > output.json; \
+             else echo '{\"loss\": 2, \"losses\": {\"time\": 3, \"bad\": NaN}}' > output.json; fi",
+        );
+    let finished = task.run(&[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let points = task.points();
+    assert!(points[0]["attempt_history"][0]["reason"].as_str().unwrap().len() < 1100);
+    assert_eq!(points[1]["losses"], json!({"time": 3.0}));
+    assert_eq!(
+        finished.remarks(),
+        [
+            "point 2 attempt 1: 1 of 2 further losses are left out: at most 100 finite ones with names of 256 bytes are kept"
+        ]
+    );
+    assert_eq!(task.run(&[]).code, Some(0), "the journal reads back");
+}

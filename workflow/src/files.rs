@@ -77,6 +77,16 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Bytes that may still be written below `path`; `None` where the system does not tell.
+pub(crate) fn room(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    // Some file systems count no inodes and report none as free.
+    if found.f_files > 0 && found.f_favail < 64 {
+        return Some(0);
+    }
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

@@ -11,19 +11,20 @@
 //! | `checkpoint` | what a retry finds of the attempt before |
 //! | `task` | the task directory, options, placeholders, sandbox, training files |
 //! | `report` | tables, JSON and progress |
+//! | `host` | who is who among processes |
+//! | `files` | files that must be whole or absent, and files written by strangers |
 //!
-//! Arrows point downwards in this list, and never to the programs `steering` and `evaluation`, which are commands like
-//! any other.
-
-mod files;
-mod host;
-mod journal;
-mod state;
+//! `cli` knows `coordinator`, which knows the rest; `state` and `journal` know none of the others. The programs `steering`
+//! and `evaluation` are commands like any other; of the library `steering`, only the check of search spaces is used.
 
 mod backend;
 mod checkpoint;
 pub mod cli;
 mod coordinator;
+mod files;
+mod host;
+mod journal;
 mod report;
 mod runner;
+mod state;
 mod task;

@@ -18,7 +18,7 @@ pub(crate) const OUTPUT: &str = "output.json";
 ///
 /// Example:
 ///
-///     evaluation --model model.json --data digits.csv.gz
+///   evaluation --model model.json --data digits.csv.gz
 ///
 /// reads the hyperparameters from `input.json`, trains the model of `model.json`, and writes its loss to `output.json`.
 /// Without `--data` the training files are those listed in `input_ds.json`.
@@ -112,9 +112,9 @@ pub(crate) struct RunOptions {
     /// Keep checkpoints here, and resume from them
     #[arg(long, value_name = "DIR", env = environment::CHECKPOINT_DIR)]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Epochs between two checkpoints
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) checkpoint_every: usize,
+    /// Least time between two checkpoints, which are written after an epoch; 0 means after every epoch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) checkpoint_interval: u32,
     /// Save the best model here, as ONNX
     #[arg(long, value_name = "FILE")]
     pub(crate) save_model: Option<PathBuf>,

@@ -45,6 +45,46 @@ pub(crate) struct Watcher {
     pub(crate) warnings: Vec<String>,
     pub(crate) epochs_done: usize,
     pub(crate) looked: Instant,
+    pub(crate) pace: Pace,
+}
+
+/// Decides when the next checkpoint is due, so that writing them never takes much of the time.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    interval: Duration,
+    /// When the latest checkpoint was begun, or training was.
+    begun: Instant,
+    /// What writing it took, once that is known.
+    cost: Option<Duration>,
+}
+
+impl Pace {
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            begun: Instant::now(),
+            cost: Some(Duration::ZERO),
+        }
+    }
+
+    /// Called when training goes on: what has passed since a checkpoint was begun is what it took.
+    fn go_on(&mut self) {
+        self.cost.get_or_insert_with(|| self.begun.elapsed());
+    }
+
+    fn is_due(&mut self) -> bool {
+        let wait = if self.interval.is_zero() {
+            Duration::ZERO
+        } else {
+            self.interval.max(self.cost.unwrap_or_default() * 20)
+        };
+        let due = self.begun.elapsed() >= wait;
+        if due {
+            self.begun = Instant::now();
+            self.cost = None;
+        }
+        due
+    }
 }
 
 impl Watcher {
@@ -139,6 +179,7 @@ impl Observer for Watcher {
     }
 
     fn poll(&mut self) -> Decision {
+        self.pace.go_on();
         if let Some(decision) = self.signal() {
             return decision;
         }
@@ -150,6 +191,10 @@ impl Observer for Watcher {
             return self.decision().unwrap_or(Decision::Continue);
         }
         Decision::Continue
+    }
+
+    fn checkpoint_due(&mut self) -> bool {
+        self.pace.is_due()
     }
 
     fn resumed(&mut self, epochs: usize) {

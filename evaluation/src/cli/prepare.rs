@@ -30,13 +30,27 @@ pub(crate) struct Work {
 
 /// Reads point and model file.
 pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
-    let model = ModelFile::read(&subject.model)?;
+    let mut model = ModelFile::read(&subject.model)?;
+    if let Some(epochs) = subject.epochs {
+        // Before the file is resolved: schedules stretch to the number of epochs.
+        model = model.with_epochs(epochs as usize);
+    }
     let (segment, point) = read_point(&subject.input)?;
     let hyperparameters: Map<String, Value> = point
         .hyperparameters()
         .map(|(name, value)| (name.to_owned(), value.clone()))
         .collect();
-    let mut resolved = model.resolve(&point.0)?;
+    let mut resolved = model.resolve(&point.0).map_err(|error| {
+        let failure = Failure::from(error);
+        if point.0.is_empty() && !subject.input.exists() {
+            Failure::new(
+                failure.code,
+                format!("{failure}; there is no `{INPUT}` here, name the point with `--input`"),
+            )
+        } else {
+            failure
+        }
+    })?;
 
     let epoch_limit = reserved(&point, "epochs", "a whole number of at least 1", |value| {
         let number = value.as_f64()?;
@@ -45,9 +59,6 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
     let share = reserved(&point, "frac", "a number above 0 and at most 1", |value| {
         value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0)
     })?;
-    if let Some(epochs) = subject.epochs {
-        resolved.plan.epochs = epochs as usize;
-    }
     if let Some(limit) = epoch_limit {
         // The schedule spans the plan's epochs; a smaller limit only ends training earlier, so that it can go on later.
         resolved.plan.epochs = resolved.plan.epochs.max(limit);

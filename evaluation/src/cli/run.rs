@@ -1,7 +1,7 @@
 //! `evaluation run`: train and write everything down.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::loss_document::LossDocument;
 use protocol::{Loss, environment, exit};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::RunOptions;
 use super::failure::Failure;
-use super::observer::{Reason, Watcher};
+use super::observer::{Pace, Reason, Watcher};
 use super::prepare::{self, Work};
 use super::signals::Signals;
 use super::{print, say};
@@ -20,7 +20,8 @@ use crate::training::{self, CheckpointPolicy, Ended, TrainingError, TrainingResu
 
 /// Trains, and leaves a loss document in any case.
 pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
-    let outcome = remove_stale(&options.output).and_then(|()| evaluate(options));
+    remove_stale(&options.output)?;
+    let outcome = evaluate(options);
     let document = match &outcome {
         Ok(document) => document.clone(),
         Err(failure) => LossDocument::failure(failure.to_string()),
@@ -33,6 +34,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
 
 /// A loss of an earlier run must not be taken for this one's.
 fn remove_stale(path: &Path) -> Result<(), Failure> {
+    // A device or a pipe would be replaced by a file.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("loss document `{}` must be a regular file", path.display()),
+        ));
+    }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::write("loss document", path, &error))
@@ -75,6 +83,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
         warnings: Vec::new(),
         epochs_done: 0,
         looked: Instant::now(),
+        pace: Pace::new(Duration::from_secs(options.checkpoint_interval.into())),
     };
     for warning in work.warnings.iter().chain(&data.warnings) {
         watcher.warn(warning);
@@ -82,7 +91,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     let identity = Identity::new(variable, &work.point.identity(), work.segment.map(|segment| segment.0));
     let policy = options.checkpoint.clone().map(|directory| CheckpointPolicy {
         directory,
-        every_epochs: options.checkpoint_every,
+        every_epochs: 1,
     });
 
     watcher.signals.end_orderly();
@@ -209,6 +218,9 @@ impl Record<'_> {
             result.model.save(path, &properties)?;
         }
 
+        if watcher.reason == Some(Reason::Pause) && self.options.checkpoint.is_none() {
+            say("warning: paused, but nothing is saved without `--checkpoint`");
+        }
         let Some(loss) = result.loss.and_then(Loss::new) else {
             let message = match result.loss {
                 Some(value) => format!("the loss is {value}, expected a finite number below 1e30"),

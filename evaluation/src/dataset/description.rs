@@ -1,4 +1,4 @@
-//! The section `data` of the model file: which columns, which rows, how scaled.
+//! The section `data` of the [model file](crate::model): which columns, which rows, how scaled.
 
 use protocol::error::{did_you_mean, pointer};
 use protocol::training_data::{self, TrainingFile};

@@ -110,7 +110,11 @@ pub enum LibraryError {
         message: String,
     },
     /// The cache cannot be written.
-    #[error("cannot write the cache folder `{}`", path.display())]
+    #[error(
+        "cannot write the cache folder `{}`; set `XDG_CACHE_HOME` to a folder that can be written, or name a library \
+         with `--onnxruntime`",
+        path.display()
+    )]
     Cache {
         /// The folder.
         path: PathBuf,
@@ -132,6 +136,8 @@ struct Surroundings {
     library_variable: Option<OsString>,
     cache: Option<PathBuf>,
     python: OsString,
+    /// Platform tag and SHA-256 of the wheel for this machine, if there is one.
+    wheel: Option<(&'static str, String)>,
 }
 
 impl Surroundings {
@@ -146,6 +152,10 @@ impl Surroundings {
             library_variable: variable(LIBRARY_VARIABLE),
             cache,
             python: "python3".into(),
+            wheel: WHEELS
+                .into_iter()
+                .find(|(arch, ..)| cfg!(target_os = "linux") && *arch == std::env::consts::ARCH)
+                .map(|(_, platform, sha256)| (platform, sha256.to_owned())),
         }
     }
 }
@@ -168,7 +178,9 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
         .cache
         .clone()
         .or_else(|| around.cache.clone())
-        .unwrap_or_else(std::env::temp_dir);
+        .ok_or_else(|| LibraryError::NotFound {
+            message: "neither `XDG_CACHE_HOME` nor `HOME` says where to keep one".into(),
+        })?;
     let folder = folder.join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
     if let Some(path) = library_in(&folder) {
         return Ok(Library {
@@ -182,7 +194,7 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
             message: "downloading was forbidden".into(),
         });
     }
-    let path = download(&folder, &around.python)?;
+    let path = download(&folder, around)?;
     Ok(Library {
         version: version_in_name(&path),
         path,
@@ -275,18 +287,13 @@ fn installed_package(python: &OsString) -> Option<PathBuf> {
     new_enough(&version_in_name(&path)?).then_some(path)
 }
 
-fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
+fn download(folder: &Path, around: &Surroundings) -> Result<PathBuf, LibraryError> {
+    let python = &around.python;
     let not_found = |message: String| LibraryError::NotFound { message };
-    let (_, platform, sha256) = WHEELS
-        .into_iter()
-        .find(|(arch, ..)| cfg!(target_os = "linux") && *arch == std::env::consts::ARCH)
-        .ok_or_else(|| {
-            not_found(format!(
-                "no download is known for {} on {}",
-                std::env::consts::ARCH,
-                std::env::consts::OS
-            ))
-        })?;
+    let (platform, sha256) = around.wheel.as_ref().ok_or_else(|| {
+        let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+        not_found(format!("no download is known for {arch} on {system}"))
+    })?;
     let cache_error = |source| LibraryError::Cache {
         path: folder.to_owned(),
         source,
@@ -294,7 +301,11 @@ fn download(folder: &Path, python: &OsString) -> Result<PathBuf, LibraryError> {
     fs::create_dir_all(folder).map_err(cache_error)?;
     // One process downloads, the others wait for it and then find the library.
     let lock = File::create(folder.join("lock")).map_err(cache_error)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| cache_error(error.into()))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive) {
+        // Some network file systems have no locks; then several may download, and the last rename wins.
+        Ok(()) | Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(cache_error(error.into())),
+    }
     if let Some(path) = library_in(folder) {
         return Ok(path);
     }
@@ -347,9 +358,7 @@ fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<P
     };
     let not_found = |message: String| LibraryError::NotFound { message };
     let bytes = fs::read(wheel).map_err(cache_error)?;
-    let found = Sha256::digest(&bytes)
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let found = hex(&Sha256::digest(&bytes));
     if found != sha256 {
         return Err(not_found(format!(
             "the downloaded wheel has SHA-256 `{found}`, expected `{sha256}`"
@@ -381,155 +390,11 @@ fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<P
     Ok(path)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nowhere() -> Surroundings {
-        Surroundings {
-            library_variable: None,
-            cache: None,
-            python: "/nonexistent/python3".into(),
-        }
-    }
-
-    fn request(path: &Path) -> LibraryRequest {
-        LibraryRequest {
-            path: Some(path.to_owned()),
-            ..LibraryRequest::default()
-        }
-    }
-
-    #[test]
-    fn a_missing_explicit_path_is_an_error_that_names_it() {
-        let error = locate_with(&request(Path::new("/nonexistent/lib.so")), &nowhere()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`--onnxruntime` names `/nonexistent/lib.so`: No such file or directory (os error 2)"
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_no_library_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("libonnxruntime.so");
-        fs::write(&file, "text, not a library").unwrap();
-        let error = locate_with(&request(&file), &nowhere()).unwrap_err();
-        assert!(error.to_string().ends_with("the file is no shared library"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_without_a_library_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = locate_with(&request(folder.path()), &nowhere()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("no file `libonnxruntime.so*` in this folder"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn the_newest_library_of_a_folder_is_taken_and_the_line_says_how() {
-        let folder = tempfile::tempdir().unwrap();
-        for version in ["1.9.0", "1.31.1", "1.24.4"] {
-            fs::write(folder.path().join(format!("libonnxruntime.so.{version}")), b"\x7fELF").unwrap();
-        }
-        let library = locate_with(&request(folder.path()), &nowhere()).unwrap();
-        assert_eq!(library.version.as_deref(), Some("1.31.1"));
-        assert!(
-            library
-                .to_string()
-                .starts_with("ONNX Runtime 1.31.1, given by `--onnxruntime`: "),
-            "{library}"
-        );
-    }
-
-    #[test]
-    fn the_environment_comes_before_the_cache_and_the_cache_before_a_download() {
-        let folder = tempfile::tempdir().unwrap();
-        let cached = folder
-            .path()
-            .join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
-        fs::create_dir(&cached).unwrap();
-        fs::write(cached.join("libonnxruntime.so.1.31.1"), b"\x7fELF").unwrap();
-        let mut around = Surroundings {
-            cache: Some(folder.path().to_owned()),
-            ..nowhere()
-        };
-        assert_eq!(
-            locate_with(&LibraryRequest::default(), &around).unwrap().source,
-            Source::Cache
-        );
-        let other = folder.path().join("libonnxruntime.so.1.30.0");
-        fs::write(&other, b"\x7fELF").unwrap();
-        around.library_variable = Some(other.clone().into());
-        let library = locate_with(&LibraryRequest::default(), &around).unwrap();
-        assert_eq!((library.source, library.path), (Source::Environment, other));
-    }
-
-    #[test]
-    fn without_python_the_message_says_what_to_install() {
-        let folder = tempfile::tempdir().unwrap();
-        let around = Surroundings {
-            cache: Some(folder.path().to_owned()),
-            ..nowhere()
-        };
-        let message = locate_with(&LibraryRequest::default(), &around)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("install Python 3 with pip"), "{message}");
-        let offline = LibraryRequest {
-            offline: true,
-            ..LibraryRequest::default()
-        };
-        let message = locate_with(&offline, &around).unwrap_err().to_string();
-        assert!(
-            message.contains("downloading was forbidden") && message.contains("--onnxruntime PATH"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn without_pip_the_message_says_what_to_install() {
-        let folder = tempfile::tempdir().unwrap();
-        let python = script(folder.path(), "echo \"python3: No module named pip\" >&2; exit 1");
-        let around = Surroundings {
-            cache: Some(folder.path().to_owned()),
-            python,
-            ..nowhere()
-        };
-        let message = locate_with(&LibraryRequest::default(), &around)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("has no module `pip`"), "{message}");
-    }
-
-    #[test]
-    fn a_wheel_with_another_sum_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let python = script(
-            folder.path(),
-            "case \"$*\" in *download*) while [ \"$1\" != --dest ]; do shift; done; echo no > \"$2/a.whl\";; esac",
-        );
-        let around = Surroundings {
-            cache: Some(folder.path().to_owned()),
-            python,
-            ..nowhere()
-        };
-        let message = locate_with(&LibraryRequest::default(), &around)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("the downloaded wheel has SHA-256 `"), "{message}");
-    }
-
-    /// A program in place of Python.
-    fn script(folder: &Path, body: &str) -> OsString {
-        use std::os::unix::fs::PermissionsExt;
-        let path = folder.join("python3");
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path.into_os_string()
-    }
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
+
+#[cfg(test)]
+mod tests;

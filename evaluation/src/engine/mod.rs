@@ -5,6 +5,8 @@ mod onnxruntime;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};

@@ -66,6 +66,24 @@ pub(crate) fn build(
     model
 }
 
+/// Trainable numbers and running statistics of such a model, without building it.
+pub(crate) fn count(blocks: &[Block], row_shape: &[usize], outputs: usize) -> f64 {
+    let mut width = row_shape.iter().product::<usize>() as f64;
+    let mut total = 0.0;
+    for block in blocks {
+        match block {
+            Block::Dense { units, .. } => {
+                total += (width + 1.0) * *units as f64;
+                width = *units as f64;
+            }
+            Block::BatchNorm { .. } => total += 4.0 * width,
+            Block::LayerNorm { .. } => total += 2.0 * width,
+            Block::Dropout { .. } | Block::Activation(_) | Block::Flatten => {}
+        }
+    }
+    total + (width + 1.0) * outputs as f64
+}
+
 struct Writer {
     graph: Graph,
     current: String,

@@ -1,8 +1,10 @@
-//! The model file: a JSON description of model and training, whose fields may refer to hyperparameters.
+#![doc = include_str!("../../MODEL_FILE.md")]
 
 pub(crate) mod blocks;
 mod fields;
 pub(crate) mod import;
+#[cfg(test)]
+mod import_tests;
 mod initialization;
 mod resolve;
 #[cfg(test)]
@@ -187,6 +189,21 @@ impl ModelFile {
             document,
             directory: directory.to_owned(),
         }
+    }
+
+    /// The same file with another number of epochs, as if it said so itself: schedules stretch to it.
+    ///
+    /// To train a part of the epochs and go on later, set [`TrainingPlan::epochs`] instead, which leaves schedules as
+    /// they are.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: usize) -> Self {
+        if let Value::Object(document) = &mut self.document {
+            let training = document.entry("training").or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(training) = training {
+                training.insert("epochs".into(), epochs.into());
+            }
+        }
+        self
     }
 
     /// Fills in the hyperparameters and checks every field. Keys with the prefix `hpo.` are no hyperparameters.

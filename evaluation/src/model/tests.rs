@@ -186,3 +186,11 @@ fn files_that_cannot_be_read_are_named() {
     std::fs::write(&path, b"\xff\xfe").unwrap();
     assert!(message(&path).contains("it is not UTF-8"));
 }
+
+#[test]
+fn another_number_of_epochs_stretches_the_schedule() {
+    let file = ModelFile::from_value(with("schedule", json!("cosine")), Path::new(".")).with_epochs(81);
+    let plan = file.resolve(&Map::new()).unwrap().plan;
+    assert!(matches!(plan.schedule, Schedule::Cosine { total_epochs: 81, .. }));
+    assert_eq!(plan.epochs, 81);
+}

@@ -6,6 +6,7 @@ pub(crate) mod lowering;
 mod metrics;
 mod optimizers;
 mod plan;
+mod prepare;
 pub(crate) mod random;
 mod run;
 mod samples;
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
-pub use run::{summarize, train};
+pub use prepare::summarize;
+pub use run::train;
 pub use samples::{Samples, Targets};
 
 use crate::autodiff::AutodiffError;
@@ -75,14 +77,19 @@ pub trait Observer {
         Decision::Continue
     }
 
+    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
+    fn resumed(&mut self, epochs: usize) {
+        let _ = epochs;
+    }
+
     /// Called after each step with its training loss; must be cheap.
     fn step(&mut self, loss: f32) {
         let _ = loss;
     }
 
-    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
-    fn resumed(&mut self, epochs: usize) {
-        let _ = epochs;
+    /// Asked after an epoch at which the policy wants a checkpoint; `false` puts it off to the next such epoch.
+    fn checkpoint_due(&mut self) -> bool {
+        true
     }
 
     /// Something the user should know that is no error, such as a refused checkpoint.

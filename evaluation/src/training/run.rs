@@ -5,167 +5,21 @@ use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Progress, Store};
 use super::lowering::running_statistics;
-use super::metrics::{Accumulator, available};
+use super::metrics::Accumulator;
 use super::optimizers;
+use super::prepare::{check_samples, import, recipe};
 use super::random::{Purpose, Stream};
 use super::schedule::Position;
 use super::step::{Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
 use super::{
-    CheckpointPolicy, Decision, Ended, EpochReport, Keep, LayerSummary, Loss, Metrics, Observer, Samples, Targets,
-    TrainedModel, TrainingError, TrainingPlan, TrainingResult,
+    CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metrics, Observer, Samples, Targets, TrainedModel,
+    TrainingError, TrainingPlan, TrainingResult,
 };
 use crate::engine::{Engine, Feed, Machine};
-use crate::graph::{ElementType, Elements, Tensor, TensorType, read_model};
-use crate::model::import::Imported;
-use crate::model::{Architecture, blocks};
+use crate::graph::{ElementType, Elements, Tensor, TensorType};
 
 /// Rows of one evaluation batch; the last one is smaller.
 const EVALUATION_ROWS: usize = 1024;
-
-/// Reads or writes the forward model, and fits it to the data.
-fn import(plan: &TrainingPlan, row_shape: &[usize], targets: &Targets) -> Result<(Imported, usize), TrainingError> {
-    let outputs = match (&plan.loss, targets) {
-        (Loss::BinaryCrossEntropy, Targets::Classes { classes: 2, .. }) => 1,
-        (Loss::BinaryCrossEntropy, Targets::Classes { classes, .. }) => {
-            return Err(TrainingError::Mismatch(format!(
-                "`binary_cross_entropy` needs two classes or values in [0, 1], the data has {classes} classes; use \
-                 `cross_entropy`"
-            )));
-        }
-        (loss, Targets::Classes { .. }) if !loss.needs_classes() => {
-            return Err(TrainingError::Mismatch(format!(
-                "`{}` needs values as targets, the data has classes",
-                loss.name()
-            )));
-        }
-        (loss, Targets::Values { .. }) if loss.needs_classes() => {
-            return Err(TrainingError::Mismatch(format!(
-                "`{}` needs classes as targets, the data has values",
-                loss.name()
-            )));
-        }
-        (_, targets) => targets.outputs(),
-    };
-    if !available(&plan.loss).contains(&plan.objective.metric) {
-        let names: Vec<&str> = available(&plan.loss).iter().map(|metric| metric.name()).collect();
-        return Err(TrainingError::Mismatch(format!(
-            "the objective `{}` does not exist for the loss `{}`; there are {}",
-            plan.objective.metric.name(),
-            plan.loss.name(),
-            names.join(", ")
-        )));
-    }
-    let mut imported = match &plan.architecture {
-        Architecture::Blocks { blocks, initialization } => Imported::new(
-            blocks::build(blocks, *initialization, row_shape, outputs, plan.seed),
-            &[],
-        )?,
-        Architecture::Onnx {
-            path,
-            initialization,
-            freeze,
-        } => {
-            let mut imported = Imported::new(read_model(path).map_err(crate::model::ImportError::from)?, freeze)?;
-            if let Some(initialization) = initialization {
-                imported.reinitialize(*initialization, plan.seed);
-            }
-            imported
-        }
-    };
-    match plan.loss {
-        Loss::CrossEntropy { .. } => imported.strip_final(&["Softmax", "LogSoftmax"]),
-        Loss::BinaryCrossEntropy => imported.strip_final(&["Sigmoid"]),
-        _ => false,
-    };
-    Ok((imported, outputs))
-}
-
-fn check_samples(name: &str, samples: &Samples) -> Result<(), TrainingError> {
-    let (rows, width) = (samples.rows(), samples.row_len());
-    if rows == 0 {
-        return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
-    }
-    if width == 0 || samples.inputs.len() != rows * width {
-        return Err(TrainingError::Mismatch(format!(
-            "the {name} set has {} input numbers for {rows} rows of {width}",
-            samples.inputs.len()
-        )));
-    }
-    if let Targets::Classes { labels, classes } = &samples.targets
-        && let Some(row) = labels
-            .iter()
-            .position(|label| usize::try_from(*label).map_or(true, |label| label >= *classes))
-    {
-        return Err(TrainingError::Mismatch(format!(
-            "the {name} set has the label {} in row {row}, expected 0 to {}",
-            labels[row],
-            classes - 1
-        )));
-    }
-    Ok(())
-}
-
-/// Builds the model for the data without training: each node's output shape and the parameter counts.
-///
-/// # Errors
-/// As [`train`] before its first step: an unknown operator, shapes that do not fit.
-pub fn summarize(
-    engine: &dyn Engine,
-    plan: &TrainingPlan,
-    row_shape: &[usize],
-    targets: &Targets,
-) -> Result<Vec<LayerSummary>, TrainingError> {
-    let (imported, outputs) = import(plan, row_shape, targets)?;
-    let recipe = recipe(engine, plan, &imported, row_shape, outputs)?;
-    let batch = plan.batch_size.max(2);
-    let step = recipe.step(batch, batch)?;
-    let states = step.parameters.iter().chain(&step.running).cloned().collect();
-    let graph = recipe.evaluation(batch, batch, &states)?;
-    let types = engine.types(&graph)?;
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    Ok(graph
-        .nodes
-        .iter()
-        .skip(1)
-        .map(|node| {
-            let parameters = node
-                .inputs
-                .iter()
-                .filter(|name| step.parameters.contains(name) && seen.insert(name))
-                .filter_map(|name| imported.graph.constants.get(name))
-                .map(|tensor| tensor.elements.len())
-                .sum();
-            let shape = node
-                .output(0)
-                .and_then(|name| types.get(name))
-                .map(|kind| kind.shape.clone());
-            LayerSummary {
-                name: node.label().to_owned(),
-                operator: node.operator.clone(),
-                output_shape: shape.unwrap_or_default().into_iter().skip(1).collect(),
-                parameters,
-            }
-        })
-        .collect())
-}
-
-fn recipe<'a>(
-    engine: &'a dyn Engine,
-    plan: &'a TrainingPlan,
-    imported: &'a Imported,
-    row_shape: &[usize],
-    outputs: usize,
-) -> Result<Recipe<'a>, TrainingError> {
-    let row_shape = imported.row_shape(row_shape)?;
-    Ok(Recipe {
-        engine,
-        plan,
-        imported,
-        row_shape,
-        outputs,
-        classes: plan.loss.needs_classes(),
-    })
-}
 
 /// Trains `plan` on `train`, judging by `validation` after each epoch.
 ///
@@ -204,8 +58,15 @@ pub fn train(
     {
         match run.restore(checkpoint) {
             Ok(()) => {
-                resumed_from = Some(run.progress.reports.len());
-                observer.resumed(run.progress.reports.len());
+                let done = run.progress.reports.len();
+                resumed_from = Some(done);
+                observer.resumed(done);
+                if done > plan.epochs {
+                    let asked = plan.epochs;
+                    observer.warning(&format!(
+                        "the checkpoint has {done} epochs already, {asked} were asked for"
+                    ));
+                }
             }
             Err(message) => observer.warning(&message),
         }
@@ -319,8 +180,9 @@ impl<'a> Run<'a> {
             let decision = observer.epoch(&report);
             let done = self.progress.reports.len();
             let is_last = done == plan.epochs || self.is_exhausted();
-            let is_due = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
-            if store.is_some() && (is_due || is_last || decision == Decision::CheckpointAndStop) {
+            let is_wanted = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
+            let must_save = is_last || decision == Decision::CheckpointAndStop;
+            if store.is_some() && (must_save || (is_wanted && observer.checkpoint_due())) {
                 self.save(store, observer)?;
             }
             match decision {

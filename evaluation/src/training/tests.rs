@@ -256,6 +256,15 @@ fn a_checkpoint_of_another_plan_or_other_data_is_refused_and_a_damaged_one_skipp
         )]
     );
 
+    let mut fewer = short.clone();
+    fewer["training"]["epochs"] = json!(1);
+    let mut script = Script::default();
+    assert_eq!(run(fewer, &data, Some(&policy), &mut script).epochs.len(), 3);
+    assert_eq!(
+        script.warnings,
+        ["the checkpoint has 3 epochs already, 1 were asked for"]
+    );
+
     let mut other = short.clone();
     other["optimizer"]["learning_rate"] = json!(0.03);
     for (document, data) in [(other, data.clone()), (short, clusters(151, 1))] {
@@ -358,6 +367,12 @@ fn mismatches_between_plan_and_data_are_explained() {
         row_shape: vec![2],
     };
     assert_eq!(fail(base("mse"), &empty), "the training set has no rows");
+    let mut document = base("cross_entropy");
+    document["model"]["blocks"] = json!([{"dense": {"units": 1_000_000_000_000_u64}}]);
+    assert_eq!(
+        fail(document, &classes),
+        "the model would have 6.0e12 weights, more than 5e8; make its layers smaller"
+    );
     let mut document = base("cross_entropy");
     document["model"]["blocks"] = json!([{"batch_norm": {}}]);
     document["training"] = json!({"batch_size": 1});
@@ -464,4 +479,19 @@ fn the_reference_interpreter_trains_to_the_same_losses() {
         let error = (first.train_loss - second.train_loss).abs();
         assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
     }
+}
+
+#[test]
+fn a_file_is_replaced_whole_and_a_device_is_left_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for text in ["first", "second"] {
+        checkpoint::write_whole(&path, text.as_bytes()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let link = folder.path().join("zero");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    checkpoint::write_whole(&link, b"nothing").unwrap();
+    assert!(link.is_symlink());
 }

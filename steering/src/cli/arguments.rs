@@ -16,7 +16,7 @@ use crate::history::Mode;
     version,
     styles = Styles::plain(),
     max_term_width = 110,
-    before_help = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json",
+    before_help = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json",
     after_help = "Exit codes: 0 done, 2 wrong usage or input, 3 infrastructure (disk, permissions).\n\
                   Options without a verb are read as `generate`. A binary called `hpogrid` subtracts pending points, as hpogrid does."
 )]
@@ -50,7 +50,7 @@ pub(super) enum Command {
     Samplers(ListOptions),
 }
 
-const ASK_EXAMPLE: &str = "Example:\n  steering ask --lib tpe -n 4 -m 100 -i input.json -o output.json";
+const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
 const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
 const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
@@ -64,9 +64,10 @@ const VERIFY_EXAMPLE: &str =
 const VERIFY_NOTES: &str = "A task directory holds its iterations in `steering/1`, `steering/2` and so on, each with the call, its input and\n\
     its output. A single call is given as it was made, with `verify` before it.\n\n\
     Exit codes: 0 all answers are the same, 1 some differ, 2 wrong usage or input, or nothing to compare.";
-const ASK_NOTES: &str = "Samplers: cmaes, evolution, grid, random, sobol, tpe; `steering samplers` tells more.\n\
+const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
-    ax, bohb, hyperopt, nevergrad, optuna, skopt -> tpe\n  \
+    ax, skopt -> gp\n  \
+    bohb, hyperopt, nevergrad, optuna -> tpe\n  \
     nevergrad with --method RandomSearch -> random; with a Halton, Hammersley or LHS method -> sobol\n\n\
     At most -n points are returned, and no more than -m leaves. With segments, -n counts for each segment, and -m is\n\
     shared by the segments equally: phpo multiplies its --maxPoints by their number. An empty list means that the\n\

@@ -20,7 +20,7 @@ pub const ALIASES: [Alias; 6] = [
     },
     Alias {
         name: "skopt",
-        sampler: "tpe",
+        sampler: "gp",
     },
     Alias {
         name: "hyperopt",
@@ -32,7 +32,7 @@ pub const ALIASES: [Alias; 6] = [
     },
     Alias {
         name: "ax",
-        sampler: "tpe",
+        sampler: "gp",
     },
     Alias {
         name: "bohb",

@@ -163,6 +163,50 @@ impl Tpe {
     }
 }
 
+/// `count` draws from the density of the good points, under the default settings: candidates for other samplers.
+pub(super) fn good_points(
+    space: &Space,
+    history: &History,
+    count: usize,
+    generator: &mut Generator,
+) -> Vec<Vec<Option<Coordinate>>> {
+    let (rule, shape) = (
+        Rule {
+            good: 0.1,
+            weights: split::Weights::Equal,
+        },
+        Shape {
+            prior: 1.0,
+            widths: mixture::Widths::Scott,
+        },
+    );
+    let split = Split::new(history, &rule);
+    let mixtures: Vec<Mixture<'_>> = space
+        .groups()
+        .iter()
+        .map(|group| Mixture::new(space, group, history, &split.good, &shape))
+        .collect();
+    (0..count)
+        .map(|_| {
+            let mut assignment = space.blank();
+            let mut coordinates = vec![None; space.dimensions().len()];
+            for (group, mixture) in space.groups().iter().zip(&mixtures) {
+                let drawn = mixture.draw(generator);
+                if space.is_active(group.members[0], &assignment) {
+                    for (&position, coordinate) in group.members.iter().zip(drawn) {
+                        let dimension = &space.dimensions()[position];
+                        if dimension.is_parent {
+                            assignment.set(position, dimension.decode(coordinate));
+                        }
+                        coordinates[position] = Some(coordinate);
+                    }
+                }
+            }
+            coordinates
+        })
+        .collect()
+}
+
 /// The making of one point.
 struct Search<'a> {
     tpe: &'a Tpe,

@@ -129,7 +129,10 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
         flow: coordinator::Flow::default(),
     };
     let halt = coordinator.run();
-    coordinator.write_results(true);
+    // After an error another manager may be at work, or the disk is not sound.
+    if halt.is_ok() {
+        coordinator.write_results(true);
+    }
     let state = coordinator.state;
     if let Some(screen) = &screen {
         screen.clear();

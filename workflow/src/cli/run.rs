@@ -247,6 +247,10 @@ fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
         Err(source) => Err(CliError::io(format!("`{}` cannot be read", root.display()), source)),
         Ok(entries) => {
             for entry in entries.flatten() {
+                if directory.exists() {
+                    // Another hpo makes the same task at this moment; its lock tells.
+                    return Ok(());
+                }
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let ours = ["sandbox", "points", "metrics", "epochs", "lock"].contains(&name.as_str())
                     || (name.starts_with(".task.json.")

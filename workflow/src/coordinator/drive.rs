@@ -23,6 +23,8 @@ use crate::task::{Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
 const POINTS_PER_RECORD: usize = 200;
+/// Most letters of what is wrong with an answer of steering.
+const LONGEST_REASON: usize = 4000;
 /// Longest sleep between two turns.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two attempts to write to a full disk.
@@ -77,6 +79,9 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) flow: Flow,
 }
 
+/// Room that is kept for the journal and for the results of what runs.
+const LEAST_ROOM: u64 = 8 << 20;
+
 /// What the manager remembers between turns and may forget.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -91,6 +96,7 @@ pub(crate) struct Flow {
     /// Attempts on other hosts at the last look.
     elsewhere: usize,
     results_written: Option<Instant>,
+    told_full: bool,
 }
 
 impl std::fmt::Debug for Coordinator<'_> {
@@ -311,6 +317,21 @@ impl Coordinator<'_> {
             return;
         }
         self.flow.hold = None;
+        if plan::next_start(&self.state, self.settings).is_some()
+            && crate::files::room(self.directory.root()).is_some_and(|room| room < LEAST_ROOM)
+        {
+            if !self.flow.told_full {
+                let root = self.directory.root().display();
+                self.flow.notes.push(format!(
+                    "less than {} MiB are free in `{root}`; nothing new is started until there is room, running evaluations go on",
+                    LEAST_ROOM >> 20
+                ));
+            }
+            self.flow.told_full = true;
+            self.flow.hold = Some(Instant::now() + FULL_DISK_PAUSE);
+            return;
+        }
+        self.flow.told_full = false;
         while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
             let AttemptKey { point, attempt } = key;
             self.push(Event::Intent {
@@ -356,10 +377,11 @@ impl Coordinator<'_> {
                     self.push(Event::Iteration { number, asked, points });
                 }
             }
-            Answer::Failure(reason) => self.push(Event::SteeringFailed {
-                number: run.number,
-                reason,
-            }),
+            Answer::Failure(reason) => {
+                let number = run.number;
+                let reason = reason.chars().take(LONGEST_REASON).collect();
+                self.push(Event::SteeringFailed { number, reason });
+            }
         }
     }
 

@@ -42,8 +42,7 @@ fn sentence(event: &Event, state: &State, points: u32) -> Option<String> {
             };
             Some(match end {
                 AttemptEnd::Done { loss, .. } => {
-                    let done = state.points.iter().filter(|point| point.loss().is_some()).count();
-                    let best = state.ranking().first().copied()?;
+                    let (done, best) = (state.done, state.best()?);
                     let best_loss = best.loss().map_or(f64::NAN, protocol::Loss::get);
                     format!(
                         "point {point}: loss {} after {}; {done} of {points} done, best {} (point {})",
@@ -130,6 +129,10 @@ impl Live {
 
     /// Removes the live lines, so that what follows stands alone.
     pub(crate) fn clear(&self) {
+        for (bar, _) in self.running.values() {
+            bar.finish_and_clear();
+        }
+        self.total.finish_and_clear();
         let _ = self.all.clear();
     }
 }
@@ -174,13 +177,8 @@ impl Observer for Live {
                 seconds(since.elapsed().as_secs_f64())
             )));
         }
-        let closed = state
-            .points
-            .iter()
-            .filter(|point| matches!(point.word(), "done" | "failed"))
-            .count();
-        self.total.set_position(closed as u64);
-        if let Some(best) = state.ranking().first() {
+        self.total.set_position(u64::from(state.done + state.failed));
+        if let Some(best) = state.best() {
             let loss = best.loss().map_or(f64::NAN, protocol::Loss::get);
             self.total
                 .set_message(format!("best {} (point {})", number(loss), best.id));

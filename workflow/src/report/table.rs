@@ -1,6 +1,6 @@
 //! Tables that fit the terminal.
 
-/// Columns of the terminal that standard output goes to; 80 elsewhere, unless `COLUMNS` says otherwise.
+/// Columns of the terminal that standard output goes to; without limit elsewhere, unless `COLUMNS` says otherwise.
 pub(crate) fn width() -> usize {
     if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
         && size.ws_col > 0
@@ -11,10 +11,11 @@ pub(crate) fn width() -> usize {
         .ok()
         .and_then(|text| text.parse().ok())
         .filter(|columns| *columns >= 40)
-        .unwrap_or(80)
+        .unwrap_or(usize::MAX)
 }
 
-/// Lays out rows below a header. All columns but the last are as wide as needed; the last takes the rest and is cut.
+/// Lays out rows below a header. All columns but the last are as wide as needed; the last takes the rest, at least 20, and
+/// goes on in the next line where that is not enough.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: usize) -> String {
     let columns = header.len();
     let length = |text: &str| text.chars().count();
@@ -25,7 +26,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: usize) -> Stri
         }
     }
     let before: usize = widths[..columns - 1].iter().map(|width| width + 2).sum();
-    widths[columns - 1] = width.saturating_sub(before).max(20);
+    let rest = width.saturating_sub(before).max(20);
     let mut text = String::new();
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
     for row in std::iter::once(&header).chain(rows) {
@@ -34,17 +35,40 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], width: usize) -> Stri
             if column + 1 < columns {
                 line.push_str(cell);
                 line.push_str(&" ".repeat(widths[column] - length(cell) + 2));
-            } else if length(cell) > widths[column] {
-                line.extend(cell.chars().take(widths[column] - 1));
-                line.push('…');
             } else {
-                line.push_str(cell);
+                line.push_str(&wrapped(cell, rest).join(&format!("\n{}", " ".repeat(before))));
             }
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Lines of at most `width` characters, parted at blanks where there are some.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut room = width;
+    for word in text.split(' ') {
+        let mut rest: Vec<char> = word.chars().collect();
+        if room < width {
+            if rest.len() < room {
+                lines.last_mut().expect("there is always a line").push(' ');
+                room -= 1;
+            } else {
+                lines.push(String::new());
+                room = width;
+            }
+        }
+        while rest.len() > width {
+            let line: String = rest.drain(..width).collect();
+            lines.last_mut().expect("there is always a line").push_str(&line);
+            lines.push(String::new());
+        }
+        room -= rest.len();
+        lines.last_mut().expect("there is always a line").extend(rest);
+    }
+    lines
 }
 
 /// A number with six significant digits, without needless zeros.
@@ -81,13 +105,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_column_is_cut_to_the_width() {
+    fn the_last_column_goes_on_in_the_next_line() {
         let rows = vec![
-            vec!["1".to_owned(), "x".repeat(40)],
-            vec!["10".to_owned(), "short".to_owned()],
+            vec!["1".to_owned(), format!("rate=0.5 units={}", "9".repeat(12))],
+            vec!["10".to_owned(), "x".repeat(25)],
+            vec!["11".to_owned(), String::new()],
         ];
         let text = table(&["id", "point"], &rows, 24);
-        assert_eq!(text, format!("id  point\n1   {}…\n10  short\n", "x".repeat(19)));
+        let expected = [
+            "id  point",
+            "1   rate=0.5",
+            "    units=999999999999",
+            "10  xxxxxxxxxxxxxxxxxxxx",
+            "    xxxxx",
+            "11",
+            "",
+        ];
+        assert_eq!(text.split('\n').collect::<Vec<_>>(), expected);
+        assert!(table(&["id", "point"], &rows, usize::MAX).contains("rate=0.5 units=999999999999"));
     }
 
     #[test]

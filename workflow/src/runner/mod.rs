@@ -17,7 +17,7 @@ pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Restored, Saver, restore};
 use crate::files::{self, Durability};
@@ -74,11 +74,24 @@ fn evaluate(directory: &Path) -> std::io::Result<()> {
         seconds: begin.elapsed().as_secs_f64(),
         warnings,
     };
-    // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
-    files::write_whole(
-        &directory.join("result.json"),
-        &serde_json::to_vec(&result)?,
-        Durability::Crash,
+    let text = serde_json::to_vec(&result)?;
+    loop {
+        // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
+        match files::write_whole(&directory.join("result.json"), &text, Durability::Crash) {
+            // A result may have taken days: it waits for room as long as there is hope.
+            Err(error) if is_full(&error) && !signals.take_stop() => std::thread::sleep(FULL_DISK_PAUSE),
+            done => return done,
+        }
+    }
+}
+
+/// Between two attempts to write to a full disk.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
     )
 }
 
@@ -125,8 +138,25 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
         }
         warnings.append(&mut saver.warnings);
     }
-    outcome::interpret(directory, order, ended, warnings)
+    if ended.survivors > 0 {
+        warnings.push(format!(
+            "{} processes of the evaluation could not be killed",
+            ended.survivors
+        ));
+    }
+    match outcome::interpret(directory, order, ended, warnings) {
+        // A payload that could not write what it had to write is not to blame for it.
+        AttemptEnd::Failed { reason } if files::room(directory).is_some_and(|room| room < LITTLE_ROOM) => {
+            AttemptEnd::Lost {
+                reason: format!("the disk is full; {reason}"),
+            }
+        }
+        end => end,
+    }
 }
+
+/// Below this many free bytes a failure is put down to the disk.
+const LITTLE_ROOM: u64 = 256 << 10;
 
 struct Saving<'a>(Option<&'a mut Saver>);
 

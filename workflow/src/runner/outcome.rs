@@ -28,14 +28,15 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
         _ => None,
     };
     let failed = |reason: String| AttemptEnd::Failed {
-        reason: crate::report::escape(&reason),
+        reason: crate::report::escape(&shortened(&reason)),
     };
     match (ended.exit, ended.intervention) {
         (Exit::Code(0), intervention) => match (verdict, document) {
             (Some(Verdict::Loss { loss, losses, message }), _) => {
                 let metadata = keep_metadata(directory, order, warnings);
                 let metrics = keep_metrics(order, warnings);
-                let message = message.map(|text| text.chars().take(1000).collect());
+                let message = message.map(|text| shortened(&text));
+                let losses = plain(losses, warnings);
                 AttemptEnd::Done {
                     loss,
                     losses,
@@ -74,6 +75,36 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
             failed(reason)
         }
     }
+}
+
+/// Most letters of a payload's words that are kept; all of them are in its work directory.
+const LONGEST_WORDS: usize = 1000;
+/// Most further losses that are kept.
+const MOST_LOSSES: usize = 100;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_WORDS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The further losses that fit into a journal record.
+fn plain(losses: Vec<(String, f64)>, warnings: &mut Vec<String>) -> Vec<(String, f64)> {
+    let all = losses.len();
+    let kept: Vec<(String, f64)> = losses
+        .into_iter()
+        .filter(|(name, loss)| loss.is_finite() && name.len() <= limits::KEY_BYTES)
+        .take(MOST_LOSSES)
+        .collect();
+    if kept.len() < all {
+        warnings.push(format!(
+            "{} of {all} further losses are left out: at most {MOST_LOSSES} finite ones with names of {} bytes are kept",
+            all - kept.len(),
+            limits::KEY_BYTES
+        ));
+    }
+    kept
 }
 
 fn timed_out(timeout: Option<Duration>) -> String {

@@ -56,7 +56,8 @@ pub(crate) enum Intervention {
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
     pub(crate) intervention: Intervention,
-    pub(crate) duration: Duration,
+    /// Processes that could not be killed.
+    pub(crate) survivors: usize,
 }
 
 /// Signals of this process, as flags and as something to wait for.
@@ -133,7 +134,6 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let begin = Instant::now();
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let mut streams = [
@@ -146,13 +146,16 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             launch.log_directory.join("stderr.log"),
         )?,
     ];
-    let deadline = launch.timeout.map(|timeout| begin + timeout);
+    let deadline = launch.timeout.map(|timeout| Instant::now() + timeout);
     let mut intervention = Intervention::None;
     let mut kill_at: Option<Instant> = None;
     let mut killed = false;
-    let status = loop {
-        if let Some(status) = reap(pid) {
-            break status;
+    let mut status = None;
+    loop {
+        let left = reap(pid, &mut status);
+        // Asked to end, a shell goes at once; what it had started still has its time to save and end.
+        if status.is_some() && (intervention == Intervention::None || killed || !left) {
+            break;
         }
         let now = Instant::now();
         if intervention == Intervention::None {
@@ -172,6 +175,7 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             killed = true;
             kill_at = None;
+            continue;
         }
         if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
             periodic.run();
@@ -187,19 +191,21 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
             .min()
             .map(|at| at.saturating_duration_since(now));
         wait_for(signals, &mut streams, wait)?;
-    };
-    kill_descendants();
+    }
+    let survivors = kill_descendants();
     for stream in streams {
         stream.finish();
     }
-    let exit = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    let exit = match status.map(|status| (status.exit_status(), status.terminating_signal())) {
+        Some((Some(code), _)) => Exit::Code(code),
+        Some((None, Some(signal))) => Exit::Signal(signal),
+        // Taken away by somebody else, which cannot be, or of a kind that is no end.
+        _ => Exit::Signal(0),
     };
     Ok(Ended {
         exit,
         intervention,
-        duration: begin.elapsed(),
+        survivors,
     })
 }
 
@@ -227,31 +233,43 @@ fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>
     Ok(())
 }
 
-/// Collects ended children; returns the status of `pid` if it is among them.
-fn reap(pid: Pid) -> Option<WaitStatus> {
-    while let Ok(Some((ended, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if ended == pid {
-            return Some(status);
-        }
-    }
-    None
-}
-
-/// Kills everything that descends from this process, until nothing is left.
-fn kill_descendants() {
+/// Collects ended children, keeps the status of `pid`, and tells whether any child is left.
+fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
-            Err(_) => return,
+            Ok(Some((ended, how))) if ended == pid => *status = Some(how),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
         }
-        for pid in descendants(std::process::id() as i32) {
+    }
+}
+
+/// How long to try to kill what is left. Only a process that the kernel itself holds takes that long.
+const KILL_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Kills everything that descends from this process, until nothing is left; returns how many could not be killed.
+fn kill_descendants() -> usize {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(None) => {}
+            Err(_) => return 0,
+        }
+        let left = descendants(std::process::id() as i32);
+        if begin.elapsed() > KILL_PATIENCE {
+            return left.len().max(1);
+        }
+        for pid in left {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
         }
         // A killed process needs a moment to die, and an orphan to come to us.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 

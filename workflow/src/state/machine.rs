@@ -74,6 +74,11 @@ pub(crate) struct State {
     /// Steering has said that there are no more points.
     pub(crate) exhausted: bool,
     pub(crate) end: Option<TaskEnd>,
+    /// Points with a loss.
+    pub(crate) done: u32,
+    /// Points that are given up.
+    pub(crate) failed: u32,
+    best: Option<PointId>,
     /// Starts of a manager.
     pub(crate) starts: u32,
 }
@@ -92,6 +97,9 @@ impl State {
             steering_failures: Vec::new(),
             exhausted: false,
             end: None,
+            done: 0,
+            failed: 0,
+            best: None,
             starts: 0,
         }
     }
@@ -99,6 +107,11 @@ impl State {
     /// The point with this id.
     pub(crate) fn point(&self, id: PointId) -> Option<&PointState> {
         self.points.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// The point with the lowest loss, the first of equal ones.
+    pub(crate) fn best(&self) -> Option<&PointState> {
+        self.point(self.best?)
     }
 
     /// Points with a loss, best first; equal losses in the order of their ids.
@@ -286,6 +299,16 @@ impl State {
             return Err(illegal(format!("{key} ends although it is not running")));
         }
         let limits = self.limits;
+        if let AttemptEnd::Done { loss, .. } = end {
+            let order = |found: &PointState| (found.loss().map_or(f64::INFINITY, protocol::Loss::get), found.id);
+            let better = self
+                .best()
+                .map(order)
+                .is_none_or(|(best, id)| loss.get().total_cmp(&best).then(key.point.cmp(&id)).is_lt());
+            if better {
+                self.best = Some(key.point);
+            }
+        }
         let point = &mut self.points[key.point.0 as usize - 1];
         let counts = self.segments.entry(point.segment).or_default();
         counts.running -= 1;
@@ -337,16 +360,21 @@ impl State {
             }
             AttemptEnd::Stopped => attempt.status = AttemptStatus::Stopped,
         }
-        if point.outcome == PointOutcome::Open {
-            counts.ready.insert((point.attempts.len() as u32, point.id));
-        } else {
-            counts.open -= 1;
+        match point.outcome {
+            PointOutcome::Open => {
+                counts.ready.insert((point.attempts.len() as u32, point.id));
+                return Ok(());
+            }
+            PointOutcome::Done { .. } => self.done += 1,
+            PointOutcome::Failed { .. } => self.failed += 1,
         }
+        counts.open -= 1;
         Ok(())
     }
 
     fn reopen(&mut self) {
         self.end = None;
+        self.failed = 0;
         self.steering_failures.clear();
         for point in &mut self.points {
             if matches!(point.outcome, PointOutcome::Failed { .. }) {

@@ -152,8 +152,7 @@ pub(crate) fn prepare(sources: &Sources) -> Result<(Task, Settings), TaskError> 
         (Some(list), true) => Some(training::resolve("trainingDS", list, &sources.base)?),
         _ => None,
     };
-    let own_steering = given.steering_exec.is_none();
-    let opt_space = read_space(given, segments.len(), own_steering)?;
+    let opt_space = read_space(given, &settings, segments.len())?;
     let sandbox = sandbox::collect(&sources.base, &settings.sandbox_patterns)?;
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -250,10 +249,10 @@ fn read_segments(options: &TaskOptions, settings: &Settings) -> Result<Vec<TaskS
     Ok(found)
 }
 
-fn read_space(options: &TaskOptions, segments: usize, own_steering: bool) -> Result<Option<Value>, TaskError> {
+fn read_space(options: &TaskOptions, settings: &Settings, segments: usize) -> Result<Option<Value>, TaskError> {
     const WHAT: &str = "search space";
     let Some(path) = options.search_space_file.as_deref() else {
-        if own_steering {
+        if options.steering_exec.is_none() {
             return Err(option_problem(
                 "searchSpaceFile",
                 "is needed by the default `steeringExec`, found none",
@@ -264,9 +263,11 @@ fn read_space(options: &TaskOptions, segments: usize, own_steering: bool) -> Res
     let path = Path::new(path);
     let value = json::read(WHAT, path, limits::DOCUMENT_BYTES, Dialect::Commented)?;
     let invalid = |problems| TaskError::Document(DocumentError::invalid(WHAT, path, problems));
+    // Another steering may have a format of its own.
+    let own_steering = settings.steering_exec.split_whitespace().next() == Some("steering");
     if own_steering {
-        // Another steering may have a format of its own.
-        SpaceDocument::from_value(&value).map_err(invalid)?;
+        let document = SpaceDocument::from_value(&value).map_err(invalid)?;
+        steering::ask::spaces(&document).map_err(invalid)?;
     }
     match (&value, segments) {
         (Value::Array(list), 1..) => {

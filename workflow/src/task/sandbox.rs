@@ -106,7 +106,9 @@ pub(crate) fn copy(source: &Path, target: &Path, files: &[SandboxFile]) -> Resul
 
 /// Whether `directory` was made by `hpo run`.
 fn is_task_directory(directory: &Path) -> bool {
-    directory.join("journal").is_file() && directory.join("task.json").is_file()
+    let has = |name: &str| directory.join(name).exists();
+    // Without journal, but locked once: its making was cut short.
+    has("task.json") && has("journal") || has("lock") && has("epochs")
 }
 
 /// Shell patterns with `*` and `?`; a leading dot is matched only by a dot.

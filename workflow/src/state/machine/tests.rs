@@ -121,6 +121,8 @@ fn the_ranking_is_by_loss_then_by_id() {
     for (id, loss) in [(1, 0.5), (2, 0.0), (3, 0.5)] {
         events.extend([intent(id, 1, id), ended(id, 1, done(loss))]);
     }
+    assert_eq!(state(&events).best().map(|point| point.id.0), Some(2));
+    assert_eq!(state(&events).done, 3);
     let ranking: Vec<u32> = state(&events).ranking().iter().map(|point| point.id.0).collect();
     assert_eq!(ranking, [2, 1, 3]);
 }

@@ -1,0 +1,230 @@
+//! Programs, and the buffers that they are bound to.
+
+use std::collections::HashMap;
+
+use ort::memory::{AllocationDevice, Allocator};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{IoBinding, Session};
+use ort::value::DynTensor;
+
+use super::values::{fill_host, host_tensor, ort_type, to_host};
+use super::{OnnxRuntime, failure};
+use crate::engine::{EngineError, Feed, Machine, NEXT};
+use crate::graph::{Graph, Tensor, TensorType, encode_model};
+
+#[derive(Debug)]
+pub(super) struct OnnxRuntimeMachine {
+    engine: OnnxRuntime,
+    threads: usize,
+    // Programs hold bindings to the buffers below and are dropped before them.
+    programs: Vec<Program>,
+    constants: HashMap<String, DynTensor>,
+    states: Vec<(String, [DynTensor; 2])>,
+    /// Which of the two buffers of a state holds its value.
+    current: usize,
+    allocator: Allocator,
+    /// Keeps the device's allocator alive.
+    _anchor: Session,
+}
+
+struct Program {
+    bindings: [IoBinding; 2],
+    session: Session,
+    feeds: Vec<(String, DynTensor)>,
+    results: Vec<DynTensor>,
+    replaces_states: bool,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("feeds", &self.feeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OnnxRuntimeMachine {
+    /// A machine without programs, whose buffers come from `allocator`, which belongs to the session `anchor`.
+    pub(super) fn new(engine: OnnxRuntime, threads: usize, allocator: Allocator, anchor: Session) -> Self {
+        Self {
+            engine,
+            threads,
+            programs: Vec::new(),
+            constants: HashMap::new(),
+            states: Vec::new(),
+            current: 0,
+            allocator,
+            _anchor: anchor,
+        }
+    }
+
+    fn device_tensor(&self, value: &Tensor) -> ort::Result<DynTensor> {
+        let mut tensor = DynTensor::new(
+            &self.allocator,
+            ort_type(value.elements.element_type()),
+            value.shape.clone(),
+        )?;
+        self.fill(&mut tensor, value)?;
+        Ok(tensor)
+    }
+
+    fn fill(&self, target: &mut DynTensor, value: &Tensor) -> ort::Result<()> {
+        if self.engine.cuda.is_some() {
+            return host_tensor(value)?.copy_into(target);
+        }
+        fill_host(target, value)
+    }
+
+    fn find_state(&self, name: &str) -> Option<usize> {
+        self.states.iter().position(|(other, _)| other == name)
+    }
+
+    fn build(&mut self, graph: &Graph, results: &[TensorType]) -> ort::Result<Program> {
+        let bytes = encode_model(&graph.to_model());
+        let session = self
+            .engine
+            .builder(self.threads)?
+            .with_optimization_level(GraphOptimizationLevel::Level2)?
+            .with_flush_to_zero()?
+            .commit_from_memory(&bytes)?;
+        let mut bindings = [session.create_binding()?, session.create_binding()?];
+        let mut feeds = Vec::new();
+        for (name, kind) in &graph.inputs {
+            if let Some(tensor) = self.constants.get(name) {
+                bindings[0].bind_input(name, tensor)?;
+                bindings[1].bind_input(name, tensor)?;
+            } else if let Some(index) = self.find_state(name) {
+                bindings[0].bind_input(name, &self.states[index].1[0])?;
+                bindings[1].bind_input(name, &self.states[index].1[1])?;
+            } else {
+                let tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
+                bindings[0].bind_input(name, &tensor)?;
+                bindings[1].bind_input(name, &tensor)?;
+                feeds.push((name.clone(), tensor));
+            }
+        }
+        let mut host = Vec::new();
+        let mut replaced = 0;
+        for name in &graph.outputs {
+            if let Some(index) = name.strip_suffix(NEXT).and_then(|name| self.find_state(name)) {
+                let [first, second] = &mut self.states[index].1;
+                bindings[0].bind_output(name, &mut *second)?;
+                bindings[1].bind_output(name, &mut *first)?;
+                replaced += 1;
+            } else {
+                let kind = results
+                    .get(host.len())
+                    .ok_or_else(|| ort::Error::new(format!("untyped result `{name}`")))?;
+                let mut tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
+                bindings[0].bind_output(name, &mut tensor)?;
+                bindings[1].bind_output(name, &mut tensor)?;
+                host.push(tensor);
+            }
+        }
+        assert!(
+            replaced == 0 || replaced == self.states.len(),
+            "a program replaces every state or none"
+        );
+        Ok(Program {
+            bindings,
+            session,
+            feeds,
+            results: host,
+            replaces_states: replaced > 0,
+        })
+    }
+}
+
+impl Machine for OnnxRuntimeMachine {
+    fn constant(&mut self, name: &str, value: Tensor) -> Result<(), EngineError> {
+        let tensor = self
+            .device_tensor(&value)
+            .map_err(|error| failure("to place data on the device", &error))?;
+        self.constants.insert(name.to_owned(), tensor);
+        Ok(())
+    }
+
+    fn set_state(&mut self, name: &str, value: &Tensor) -> Result<(), EngineError> {
+        let wrap = |error: ort::Error| failure("to place a state on the device", &error);
+        if let Some(index) = self.find_state(name) {
+            let current = self.current;
+            let (name, buffers) = self.states.swap_remove(index);
+            let mut buffers = buffers;
+            let outcome = self.fill(&mut buffers[current], value);
+            // The order of states carries no meaning, but stays as it was.
+            self.states.push((name, buffers));
+            let last = self.states.len() - 1;
+            self.states.swap(index, last);
+            return outcome.map_err(wrap);
+        }
+        let pair = [
+            self.device_tensor(value).map_err(wrap)?,
+            self.device_tensor(value).map_err(wrap)?,
+        ];
+        self.states.push((name.to_owned(), pair));
+        Ok(())
+    }
+
+    fn state(&self, name: &str) -> Result<Tensor, EngineError> {
+        let wrap = |error: ort::Error| failure("to read a state", &error);
+        let index = self
+            .find_state(name)
+            .ok_or_else(|| wrap(ort::Error::new(format!("there is no state `{name}`"))))?;
+        let tensor = &self.states[index].1[self.current];
+        if self.engine.cuda.is_some() {
+            return tensor
+                .to(AllocationDevice::CPU, 0)
+                .and_then(|tensor| to_host(&tensor))
+                .map_err(wrap);
+        }
+        to_host(tensor).map_err(wrap)
+    }
+
+    fn load(&mut self, graph: &Graph, results: &[TensorType]) -> Result<usize, EngineError> {
+        let program = self
+            .build(graph, results)
+            .map_err(|error| failure("to load a program", &error))?;
+        self.programs.push(program);
+        Ok(self.programs.len() - 1)
+    }
+
+    fn run(&mut self, program: usize, feeds: &[Feed<'_>]) -> Result<(), EngineError> {
+        let wrap = |error: ort::Error| failure("to run a program", &error);
+        let current = self.current;
+        let on_device = self.engine.cuda.is_some();
+        let program = &mut self.programs[program];
+        assert_eq!(program.feeds.len(), feeds.len(), "every feed gets a value");
+        for ((name, tensor), feed) in program.feeds.iter_mut().zip(feeds) {
+            match feed {
+                Feed::F32(values) => tensor
+                    .try_extract_tensor_mut::<f32>()
+                    .map_err(wrap)?
+                    .1
+                    .copy_from_slice(values),
+                Feed::I64(values) => tensor
+                    .try_extract_tensor_mut::<i64>()
+                    .map_err(wrap)?
+                    .1
+                    .copy_from_slice(values),
+            }
+            if on_device {
+                // Binding is what copies a host buffer to the device.
+                program.bindings[current]
+                    .bind_input(name.as_str(), tensor)
+                    .map_err(wrap)?;
+            }
+        }
+        program.session.run_binding(&program.bindings[current]).map_err(wrap)?;
+        if program.replaces_states {
+            self.current = 1 - current;
+        }
+        Ok(())
+    }
+
+    fn result(&self, program: usize, index: usize) -> Result<&[f32], EngineError> {
+        self.programs[program].results[index]
+            .try_extract_tensor::<f32>()
+            .map(|(_, values)| values)
+            .map_err(|error| failure("to read a result", &error))
+    }
+}

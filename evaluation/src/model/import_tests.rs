@@ -1,0 +1,218 @@
+//! Forward models of users: what is refused, in which words, and how older files are understood.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::ModelFile;
+use crate::engine::testing;
+use crate::graph::proto::ModelProto;
+use crate::graph::{ElementType, proto::AttributeProto};
+use crate::graph::{Graph, Node, Tensor, TensorType, attribute, encode_model};
+use crate::training::{Decision, EpochReport, Observer, Samples, Targets, TrainingError, TrainingResult, train};
+
+struct Silent;
+
+impl Observer for Silent {
+    fn epoch(&mut self, _: &EpochReport) -> Decision {
+        Decision::Continue
+    }
+
+    fn warning(&mut self, message: &str) {
+        panic!("unexpected warning: {message}");
+    }
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> Node {
+    Node {
+        name: format!("the_{output}"),
+        operator: operator.into(),
+        inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        outputs: vec![output.into()],
+        attributes,
+    }
+}
+
+/// `x [2, 4] → … → y`, with the weights `w` (4 × 1) and `b` (1).
+fn forward(nodes: Vec<Node>) -> Graph {
+    let mut graph = Graph {
+        opset: 20,
+        nodes,
+        ..Graph::default()
+    };
+    graph
+        .inputs
+        .push(("x".into(), TensorType::new(ElementType::F32, [2, 4])));
+    graph.outputs.push("y".into());
+    graph
+        .constants
+        .insert("w".into(), Tensor::f32([4, 1], vec![0.1, 0.2, 0.3, 0.4]));
+    graph.constants.insert("b".into(), Tensor::f32([1], vec![0.5]));
+    graph
+}
+
+fn linear() -> Graph {
+    forward(vec![
+        node("MatMul", &["x", "w"], "xw", vec![]),
+        node("Add", &["xw", "b"], "y", vec![]),
+    ])
+}
+
+fn run(model: &ModelProto, further: &serde_json::Value) -> Result<TrainingResult, TrainingError> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.onnx"), encode_model(model)).unwrap();
+    let mut section = json!({"onnx": "m.onnx"});
+    for (key, value) in further.as_object().unwrap() {
+        section[key] = value.clone();
+    }
+    let document = json!({
+        "model": section, "loss": "mse",
+        "optimizer": {"name": "sgd", "learning_rate": 0.1}, "training": {"epochs": 20, "batch_size": 8},
+    });
+    let plan = ModelFile::from_value(document, folder.path())
+        .resolve(&serde_json::Map::new())
+        .unwrap()
+        .plan;
+    let inputs: Vec<f32> = (0..64).map(|at| ((at as f32) * 0.618).fract() - 0.5).collect();
+    let values = inputs.chunks(4).map(|x| x[0] - 2.0 * x[1] + 0.5 * x[3]).collect();
+    let samples = Samples {
+        row_shape: vec![4],
+        inputs,
+        targets: Targets::Values { width: 1, values },
+    };
+    train(testing::engine(), &plan, &samples, &samples, None, &mut Silent)
+}
+
+fn message(graph: &Graph) -> String {
+    run(&graph.to_model(), &json!({})).unwrap_err().to_string()
+}
+
+#[test]
+fn a_model_with_a_fixed_batch_trains_at_any_batch_size_and_is_saved_with_an_open_one() {
+    let result = run(&linear().to_model(), &json!({})).unwrap();
+    assert!(result.loss.unwrap() < 0.1, "{:?}", result.loss);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.onnx");
+    result.model.save(&path, &[]).unwrap();
+    let saved = crate::graph::read_model(&path).unwrap();
+    let shape = saved.graph.unwrap().input[0]
+        .r#type
+        .clone()
+        .unwrap()
+        .tensor_type
+        .unwrap()
+        .shape
+        .unwrap();
+    assert_eq!(shape.dim[0].dim_param.as_deref(), Some("batch"));
+}
+
+#[test]
+fn frozen_weights_stay_and_others_move() {
+    let result = run(&linear().to_model(), &json!({"freeze": ["w"]})).unwrap();
+    let names: Vec<&str> = result.model.weights().map(|(name, ..)| name).collect();
+    assert_eq!((names, result.parameters), (vec!["b"], 1));
+    let all = run(&linear().to_model(), &json!({"freeze": ["w", "b"]})).unwrap_err();
+    assert_eq!(all.to_string(), "the model has no trainable weights");
+}
+
+#[test]
+fn weights_are_drawn_anew_when_asked() {
+    let first = run(&linear().to_model(), &json!({})).unwrap();
+    let second = run(&linear().to_model(), &json!({"init": "he_normal"})).unwrap();
+    assert_ne!(
+        first.epochs[0].train_loss.to_bits(),
+        second.epochs[0].train_loss.to_bits()
+    );
+}
+
+#[test]
+fn operators_of_older_operator_sets_keep_their_meaning() {
+    let graph = forward(vec![
+        node(
+            "Clip",
+            &["x"],
+            "clipped",
+            vec![attribute::float("min", -1.0), attribute::float("max", 1.0)],
+        ),
+        node("Unsqueeze", &["clipped"], "wide", vec![attribute::ints("axes", &[1])]),
+        node("Squeeze", &["wide"], "narrow", vec![attribute::ints("axes", &[1])]),
+        node("Dropout", &["narrow"], "dropped", vec![attribute::float("ratio", 0.0)]),
+        node("MatMul", &["dropped", "w"], "xw", vec![]),
+        node("Add", &["xw", "b"], "sum", vec![]),
+        node(
+            "ReduceSum",
+            &["sum"],
+            "y",
+            vec![attribute::ints("axes", &[1]), attribute::int("keepdims", 0)],
+        ),
+    ]);
+    let mut model = graph.to_model();
+    model.opset_import[0].version = Some(9);
+    let old = run(&model, &json!({})).unwrap();
+    let new = run(&linear().to_model(), &json!({})).unwrap();
+    assert!((old.loss.unwrap() - new.loss.unwrap()).abs() < 1e-6);
+}
+
+#[test]
+fn models_that_cannot_be_trained_are_refused_with_a_reason() {
+    let mut two_inputs = linear();
+    two_inputs
+        .inputs
+        .push(("z".into(), TensorType::new(ElementType::F32, [1])));
+    assert_eq!(message(&two_inputs), "model: it has 2 inputs (x, z), expected one");
+    let mut two_outputs = linear();
+    two_outputs.outputs.push("xw".into());
+    assert_eq!(message(&two_outputs), "model: it has 2 outputs (y, xw), expected one");
+    let mut integers = linear();
+    integers.inputs[0].1.element = ElementType::I64;
+    assert_eq!(message(&integers), "model: its input `x` is not of type float32");
+    let mut wide = linear();
+    wide.inputs[0].1.shape = vec![2, 5];
+    assert_eq!(
+        message(&wide),
+        "model: its input `x` takes rows of shape [5], the data has rows of shape [4]"
+    );
+    let mut old = linear().to_model();
+    old.opset_import[0].version = Some(7);
+    assert_eq!(
+        run(&old, &json!({})).unwrap_err().to_string(),
+        "model: its operator set is 7, expected at least 9; export it anew with a newer one"
+    );
+    let mut custom = linear().to_model();
+    custom.graph.as_mut().unwrap().node[0].domain = Some("com.example".into());
+    assert_eq!(
+        run(&custom, &json!({})).unwrap_err().to_string(),
+        "model: node `the_xw`: operator `com.example::MatMul` is not of the standard set; export the model without \
+         custom operators"
+    );
+    let wrong_width = forward(vec![node("Mul", &["x", "b"], "y", vec![])]);
+    assert_eq!(
+        message(&wrong_width),
+        "the model's output `y` has shape [8, 4] for a batch of 8 rows, the data needs [8, 1]; if the first number is \
+         not the batch size, export the model with a dynamic batch dimension"
+    );
+    let unknown = forward(vec![
+        node("MatMul", &["x", "w"], "xw", vec![]),
+        node("Tan", &["xw"], "y", vec![]),
+    ]);
+    assert!(message(&unknown).starts_with("node `the_y`: operator `Tan` has no gradient; replace it in the model by"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let document = json!({"model": {"onnx": "absent.onnx"}, "loss": "mse"});
+    let plan = ModelFile::from_value(document, Path::new("/models"))
+        .resolve(&serde_json::Map::new())
+        .unwrap()
+        .plan;
+    let samples = Samples {
+        row_shape: vec![1],
+        inputs: vec![0.0],
+        targets: Targets::Values {
+            width: 1,
+            values: vec![0.0],
+        },
+    };
+    let error = train(testing::engine(), &plan, &samples, &samples, None, &mut Silent).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read `/models/absent.onnx`");
+}

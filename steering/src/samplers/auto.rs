@@ -1,0 +1,123 @@
+//! The default: the sampler that suits the search as it is now.
+//!
+//! | what is looked at | choice |
+//! | --- | --- |
+//! | up to 2,000 evaluated points in up to 60 dimensions | `gp`, which gets most out of few evaluations |
+//! | more dimensions | `tpe`: no data suffice to learn a length scale for each of them |
+//! | more points | `tpe`: its cost grows in proportion to them, and they describe the good region by their number |
+//! | 64 points still being evaluated | `tpe` for all further ones: hypothetical losses of so many would outweigh the real ones |
+//!
+//! What else tells searches apart is settled inside `gp`, by the data: kinds of dimensions by the kernel, noise and the scale of
+//! the losses by the fit, batches by believing in pending points, failures by a model of success. So there are no further
+//! switches, and none that could flip back and forth: points are never taken back, so a search moves from `gp` to `tpe` at most
+//! once, apart from bursts of pending points.
+//!
+//! The choice depends on the space and the history alone, not on how many points are asked for at once.
+
+use protocol::Point;
+
+use super::{Entry, Sampler, Settings, SetupError, SuggestError, gp, tpe};
+use crate::history::History;
+use crate::rng::Key;
+use crate::space::{Domain, Space};
+
+/// Evaluated points up to which `gp` is chosen.
+const POINTS: usize = 2_000;
+/// Dimensions up to which `gp` is chosen.
+const DIMENSIONS: usize = 60;
+/// Points still being evaluated from which on `tpe` is chosen.
+const PENDING: usize = 64;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "auto",
+    summary: "the default: `gp` while evaluations are few, `tpe` for long histories and many dimensions",
+    settings: &[],
+    build,
+};
+
+fn build(_: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
+    let default = |entry: &Entry| (entry.build)(&Settings::new(entry, &[])?);
+    Ok(Box::new(Auto {
+        gp: default(&gp::ENTRY)?,
+        tpe: default(&tpe::ENTRY)?,
+    }))
+}
+
+#[derive(Debug)]
+struct Auto {
+    gp: Box<dyn Sampler>,
+    tpe: Box<dyn Sampler>,
+}
+
+impl Sampler for Auto {
+    fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
+        let share = share(space, history).min(count);
+        let mut points = self.gp.suggest(space, history, share, key)?;
+        // Fewer than asked for: the space is exhausted.
+        if points.len() == share && share < count {
+            let mut grown = history.clone();
+            for point in &mut points {
+                grown.push(space, point);
+            }
+            points.extend(self.tpe.suggest(space, &grown, count - share, key)?);
+        }
+        Ok(points)
+    }
+}
+
+/// How many of the next points are for `gp`.
+fn share(space: &Space, history: &History) -> usize {
+    let varying = space
+        .dimensions()
+        .iter()
+        .filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)))
+        .count();
+    let pending = history.pending();
+    if varying > DIMENSIONS || history.len() - pending > POINTS {
+        0
+    } else {
+        PENDING.saturating_sub(pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::search_space::SearchSpace;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::history::Mode;
+
+    fn space(dimensions: usize) -> Space {
+        let keys = (0..dimensions).map(|key| {
+            (
+                format!("x{key}"),
+                json!({"method": "uniform", "dimension": {"low": 0, "high": 1}}),
+            )
+        });
+        let document = Value::Object(keys.collect());
+        Space::new(&SearchSpace::from_value(&document).unwrap()).unwrap()
+    }
+
+    fn history(space: &Space, evaluated: usize, pending: usize) -> History {
+        let points: Vec<Value> = (0..evaluated + pending)
+            .map(|index| {
+                let loss = if index < evaluated { json!(1.0) } else { Value::Null };
+                json!([{"x0": index as f64 / 1e4}, loss])
+            })
+            .collect();
+        let input = protocol::steering::SteeringInput::from_value(json!({"points": points}), None).unwrap();
+        History::new(space, &input.points, Mode::Min)
+    }
+
+    #[test]
+    fn the_choice_follows_dimensions_points_and_pending_points() {
+        let few = space(1);
+        assert_eq!(share(&few, &history(&few, 100, 0)), 64);
+        assert_eq!(share(&few, &history(&few, 2_000, 10)), 54);
+        assert_eq!(share(&few, &history(&few, 2_001, 0)), 0);
+        assert_eq!(share(&few, &history(&few, 0, 70)), 0);
+        assert_eq!(share(&space(60), &history(&few, 0, 0)), 64);
+        assert_eq!(share(&space(61), &history(&few, 0, 0)), 0);
+    }
+}

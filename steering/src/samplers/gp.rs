@@ -1,0 +1,246 @@
+//! Bayesian optimisation with Gaussian processes, for mixed spaces and small budgets.
+//!
+//! | symbol | meaning |
+//! | --- | --- |
+//! | n | evaluated points |
+//! | d | dimensions that vary |
+//!
+//! One ask, in the order of the modules:
+//!
+//! 1. [`startup`]: the first points fill the space.
+//! 2. [`layout`]: points become rows of features, [`outputs`]: losses are put on a scale on which they look normal.
+//! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature are fitted by maximising their
+//!    posterior density, from several starts; [`posterior`]: the processes at the best optima, conditioned on the data.
+//! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, averaged over these processes, times its chance of
+//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts.
+//! 5. [`candidates`], [`search`]: the point of highest worth.
+//!
+//! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
+//! conditioned on the best, the nearest to the best and a share of all others.
+
+mod acquisition;
+mod candidates;
+mod fit;
+mod kernel;
+mod layout;
+mod model;
+mod outputs;
+mod posterior;
+mod search;
+mod startup;
+#[cfg(test)]
+mod tests;
+
+use protocol::Point;
+
+use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point, tpe};
+use crate::history::History;
+use crate::rng::{Key, Stream};
+use crate::space::{Coordinate, Domain, Space, Walk};
+use candidates::{Candidate, Source};
+use layout::Layout;
+use model::{Model, Purpose, Workspace};
+use search::Goal;
+
+/// Candidates drawn from the density of the good points.
+const DRAWS: usize = 100;
+/// Candidates that climb.
+const CLIMBERS: usize = 8;
+/// Multiplications that a look at one candidate may cost before fewer are looked at.
+const WORK: f64 = 120_000.0;
+/// Finite spaces up to this many points are searched completely.
+const ENUMERATED: u64 = 4_000;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "gp",
+    summary: "Gaussian processes with expected improvement: the fewest evaluations, for up to some thousand points",
+    settings: &[
+        Setting {
+            name: "startup",
+            default: "0",
+            meaning: "points that fill the space before the first model; 0: 6 to 10, by dimension",
+        },
+        Setting {
+            name: "draws",
+            default: "4",
+            meaning: "draws of the kernel parameters to average over, up to 64; 0: the most probable ones alone",
+        },
+        Setting {
+            name: "candidates",
+            default: "600",
+            meaning: "quasi-random candidates for each point, from 1; half as many lie near the best points",
+        },
+        Setting {
+            name: "exact",
+            default: "1000",
+            meaning: "evaluated points up to which all are used, 10 to 2000",
+        },
+    ],
+    build,
+};
+
+/// What can be set.
+#[derive(Debug)]
+struct Options {
+    startup: usize,
+    draws: usize,
+    candidates: usize,
+    exact: usize,
+}
+
+fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
+    Ok(Box::new(Gp {
+        options: Options {
+            startup: settings.get("startup", "an integer from 0", |_| true)?,
+            draws: settings.get("draws", "an integer from 0 to 64", |count| *count <= 64)?,
+            candidates: settings.get("candidates", "an integer from 1 to 100000", |count| {
+                (1..=100_000).contains(count)
+            })?,
+            exact: settings.get("exact", "an integer from 10 to 2000", |count| {
+                (10..=2_000).contains(count)
+            })?,
+        },
+    }))
+}
+
+#[derive(Debug)]
+struct Gp {
+    options: Options,
+}
+
+impl Sampler for Gp {
+    fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
+        let layout = Layout::new(space);
+        let evaluated = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome.loss().is_some())
+            .count();
+        let startup = self.startup(space);
+        let mut model = None;
+        Ok(one_by_one(space, history, count, |grown| {
+            if layout.features > 0 && grown.len() >= startup && evaluated >= 2.max(startup / 3) {
+                // Losses do not come in while points are chosen: one fit serves all of them.
+                let model = model.get_or_insert_with(|| Model::new(&layout, history, &self.options, key));
+                if let Some(model) = model {
+                    return self.model_point(space, &layout, grown, model, key);
+                }
+            }
+            startup::next(space, &layout, grown, key)
+        }))
+    }
+}
+
+impl Gp {
+    fn startup(&self, space: &Space) -> usize {
+        if self.options.startup > 0 {
+            return self.options.startup;
+        }
+        let varying = space
+            .dimensions()
+            .iter()
+            .filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)))
+            .count();
+        (varying / 2 + 3).clamp(6, 10)
+    }
+
+    fn model_point(&self, space: &Space, layout: &Layout, history: &History, model: &Model, key: Key) -> Option<Point> {
+        let ordinal = history.next_ordinal();
+        let mut model = model.with_pending(layout, history);
+        let source = Source::new(space, layout);
+        let purpose = purpose(ordinal, history.pending() > 0);
+        // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
+        let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
+        let mut candidates = match space.size() {
+            Some(size) if size <= ENUMERATED => Self::unused(space, history, &source),
+            _ => self.candidates(&source, &model, history, key),
+        };
+        let mut workspace = Workspace::default();
+        let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
+        let worths = model.balanced(&rows, purpose, &mut workspace);
+        let goal = Goal {
+            model: &model,
+            purpose,
+            radius,
+            source: &source,
+        };
+        for (candidate, worth) in candidates.iter_mut().zip(worths) {
+            candidate.score = goal.trusted(&candidate.row, worth);
+        }
+        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        if space.size().is_none_or(|size| size > ENUMERATED) {
+            let mut climbed: Vec<Candidate> = Vec::new();
+            for start in candidates.iter().take(CLIMBERS) {
+                climbed.push(goal.climb(start.clone(), &mut workspace));
+            }
+            climbed.sort_by(|a, b| b.score.total_cmp(&a.score));
+            climbed.append(&mut candidates);
+            candidates = climbed;
+        }
+        let new = candidates
+            .into_iter()
+            .find(|candidate| !history.is_taken(space, &candidate.coordinates));
+        if let Some(candidate) = new {
+            return Some(space.point(source.assignment(&candidate)));
+        }
+        let mut generator = key.generator(ordinal, Stream::Startup);
+        first_unused(space, history, key, |_| prior_point(space, || generator.uniform()))
+    }
+
+    fn candidates(&self, source: &Source<'_>, model: &Model, history: &History, key: Key) -> Vec<Candidate> {
+        let ordinal = history.next_ordinal();
+        // Beyond some hundred points a look costs as much as hundreds of them did, and fewer are enough for a better model.
+        let affordable = |count: usize| (count as f64 * (WORK / model.cost()).min(1.0)) as usize + 1;
+        let mut candidates = source.spread(affordable(self.options.candidates), key, ordinal);
+        let mut generator = key.generator(ordinal, Stream::Density);
+        let fill: Vec<Coordinate> = candidates[0].genes.clone();
+        let best: Vec<Candidate> = model
+            .best
+            .iter()
+            .take(5)
+            .map(|point| source.known(point, &fill))
+            .collect();
+        for index in 0..affordable(self.options.candidates / 2) {
+            let base = &best[index % best.len()];
+            let reach = [0.2, 0.07, 0.02][(index / best.len()) % 3];
+            let share = [0.2, 0.5, 1.0][(index / best.len() / 3) % 3];
+            candidates.push(source.neighbour(base, reach, share, &mut generator));
+        }
+        for drawn in tpe::good_points(source.space, history, affordable(DRAWS), &mut generator) {
+            candidates.push(source.known(&drawn, &fill));
+        }
+        for base in best.iter().take(2) {
+            for position in 0..base.genes.len() {
+                if base.coordinates[position].is_some() {
+                    for value in source.alternatives(position, base.genes[position]) {
+                        let mut genes = base.genes.clone();
+                        genes[position] = value;
+                        candidates.push(source.express(genes));
+                    }
+                }
+            }
+        }
+        candidates.extend(best);
+        candidates
+    }
+
+    fn unused(space: &Space, history: &History, source: &Source<'_>) -> Vec<Candidate> {
+        let Ok(walk) = Walk::all(space) else { return Vec::new() };
+        let fill: Vec<Coordinate> = source.spread(1, Key::new(0, "", None, "gp"), 0)[0].genes.clone();
+        let points = walk
+            .map(|point| space.encode(&point))
+            .filter(|coordinates| !history.is_taken(space, coordinates));
+        points.map(|coordinates| source.known(&coordinates, &fill)).collect()
+    }
+}
+
+/// What the point `ordinal` is for. Two of four points are for being good now rather than for learning: a model of few points is
+/// less sure of itself than it may be, and where noise blurs the losses a better place shows only by being visited. While other
+/// points are being evaluated, every other one is for learning, since more of the same adds nothing to them.
+fn purpose(ordinal: u64, waiting: bool) -> Purpose {
+    match ordinal % 4 {
+        1 | 3 if waiting => Purpose::Explore,
+        0 | 1 => Purpose::Exploit,
+        _ => Purpose::Improve,
+    }
+}

@@ -1,0 +1,216 @@
+//! Points as the kernel sees them.
+//!
+//! A point becomes a row of features. The kernel compares rows feature by feature, each with its own length scale:
+//!
+//! * a numeric dimension by the square of the difference of its model coordinates; of a discrete dimension the coordinates of the
+//!   values themselves, so that the rounding is part of the kernel;
+//! * a categorical dimension by whether the categories differ (Hamming);
+//! * a categorical dimension whose categories are numbers in order by both, and the fit decides which matters;
+//! * dimensions under a condition also by whether they are active. Where a dimension is inactive its coordinate is that of the
+//!   middle of the range: a constant keeps the kernel positive definite, and the Hamming part tells the two cases apart.
+
+use serde_json::Value;
+
+use crate::space::{Coordinate, Dimension, Domain, Space};
+
+/// The coordinate that stands for an inactive numeric dimension.
+const MIDDLE: f64 = 0.5;
+/// The code that stands for an inactive category.
+const INACTIVE: f64 = -1.0;
+
+/// How rows of features are made from points.
+#[derive(Debug)]
+pub(super) struct Layout {
+    sources: Vec<Source>,
+    /// Features compared by distance come first, then those compared for equality.
+    pub(super) distances: usize,
+    pub(super) features: usize,
+}
+
+/// The features of one dimension or condition.
+#[derive(Debug)]
+enum Source {
+    /// A numeric dimension.
+    Number { position: usize, feature: usize },
+    /// A categorical dimension; the places of its categories on a line if they have an order.
+    Category {
+        position: usize,
+        code: usize,
+        place: Option<(usize, Vec<f64>)>,
+    },
+    /// Whether the conditional dimension at `position` is active.
+    Activity { position: usize, feature: usize },
+}
+
+impl Layout {
+    pub(super) fn new(space: &Space) -> Self {
+        let mut distances = 0;
+        let mut codes = 0;
+        let next = |counter: &mut usize| {
+            *counter += 1;
+            *counter - 1
+        };
+        let mut sources: Vec<Source> = Vec::new();
+        for (position, dimension) in space.dimensions().iter().enumerate() {
+            match &dimension.domain {
+                Domain::Fixed(_) => {}
+                Domain::Numeric(_) => sources.push(Source::Number {
+                    position,
+                    feature: next(&mut distances),
+                }),
+                Domain::Categorical { categories, .. } => {
+                    let place = line(categories).map(|places| (next(&mut distances), places));
+                    sources.push(Source::Category {
+                        position,
+                        code: next(&mut codes),
+                        place,
+                    });
+                }
+            }
+        }
+        for group in space.groups() {
+            let position = group.members[0];
+            let shown = group
+                .members
+                .iter()
+                .any(|member| matches!(space.dimensions()[*member].domain, Domain::Categorical { .. }));
+            // A category that is absent differs from every category already.
+            if is_conditional(&space.dimensions()[position]) && !shown {
+                sources.push(Source::Activity {
+                    position,
+                    feature: next(&mut codes),
+                });
+            }
+        }
+        for source in &mut sources {
+            match source {
+                Source::Category { code: feature, .. } | Source::Activity { feature, .. } => *feature += distances,
+                Source::Number { .. } => {}
+            }
+        }
+        Self {
+            sources,
+            distances,
+            features: distances + codes,
+        }
+    }
+
+    /// Position and feature of every numeric dimension.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Number { position, feature } => Some((*position, *feature)),
+            Source::Category { .. } | Source::Activity { .. } => None,
+        })
+    }
+
+    /// The row of a point.
+    pub(super) fn row(&self, coordinates: &[Option<Coordinate>]) -> Vec<f64> {
+        let mut row = vec![0.0; self.features];
+        for source in &self.sources {
+            Self::fill(source, coordinates, &mut row);
+        }
+        row
+    }
+
+    /// Writes the features of one source.
+    fn fill(source: &Source, coordinates: &[Option<Coordinate>], row: &mut [f64]) {
+        match source {
+            Source::Number { position, feature } => {
+                row[*feature] = coordinates[*position].and_then(Coordinate::t).unwrap_or(MIDDLE);
+            }
+            Source::Category { position, code, place } => {
+                let category = match coordinates[*position] {
+                    Some(Coordinate::Category(category)) => Some(category),
+                    _ => None,
+                };
+                row[*code] = category.map_or(INACTIVE, |category| category as f64);
+                if let Some((feature, places)) = place {
+                    row[*feature] = category.map_or(MIDDLE, |category| places[category]);
+                }
+            }
+            Source::Activity { position, feature } => row[*feature] = f64::from(coordinates[*position].is_some()),
+        }
+    }
+}
+
+/// Whether the dimension exists only under a condition.
+pub(super) fn is_conditional(dimension: &Dimension) -> bool {
+    !dimension.conditions.is_empty()
+}
+
+/// The places of the categories between 0 and 1 if they are three or more numbers in rising or falling order, on the scale, linear
+/// or logarithmic, on which they are spaced more evenly.
+fn line(categories: &[Value]) -> Option<Vec<f64>> {
+    let numbers: Vec<f64> = categories.iter().map(Value::as_f64).collect::<Option<_>>()?;
+    let rising = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    let falling = numbers.windows(2).all(|pair| pair[0] > pair[1]);
+    if numbers.len() < 3 || !(rising || falling) {
+        return None;
+    }
+    let spaced = |values: Vec<f64>| {
+        let (first, last) = (values[0], values[values.len() - 1]);
+        let places: Vec<f64> = values.iter().map(|value| (value - first) / (last - first)).collect();
+        let unevenness: f64 = places
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0]))
+            .sum();
+        (unevenness, places)
+    };
+    let linear = spaced(numbers.clone());
+    if numbers.iter().all(|number| *number > 0.0) {
+        let logarithmic = spaced(numbers.iter().map(|number| libm::log(*number)).collect());
+        if logarithmic.0 < linear.0 {
+            return Some(logarithmic.1);
+        }
+    }
+    linear.1.iter().all(|place| place.is_finite()).then_some(linear.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Point;
+    use protocol::search_space::SearchSpace;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sorted_numbers_lie_on_the_scale_that_spaces_them_evenly() {
+        let places = line(&[json!(16), json!(32), json!(64)]).unwrap();
+        assert!((places[1] - 0.5).abs() < 1e-15);
+        let places = line(&[json!(0.1), json!(0.2), json!(0.3)]).unwrap();
+        assert!((places[1] - 0.5).abs() < 1e-15);
+        for other in [
+            vec![json!(1), json!(2)],
+            vec![json!(1), json!(3), json!(2)],
+            vec![json!("a"), json!(1), json!(2)],
+        ] {
+            assert!(line(&other).is_none());
+        }
+    }
+
+    #[test]
+    fn inactive_dimensions_differ_from_all_values_by_their_activity() {
+        let space = Space::new(
+            &SearchSpace::from_value(&json!({
+                "kind": {"method": "categorical", "dimension": {"categories": ["a", "b"]}},
+                "x": {"method": "uniform", "dimension": {"low": 0, "high": 1}, "if": {"kind": ["a"]}},
+                "size": {"method": "categorical", "dimension": {"categories": [1, 2, 4]}},
+                "constant": {"method": "fixed", "dimension": {"value": 3}}
+            }))
+            .unwrap(),
+        )
+        .unwrap();
+        let layout = Layout::new(&space);
+        assert_eq!((layout.distances, layout.features), (2, 5));
+        let row = |point: Value| layout.row(&space.encode(&Point(point.as_object().unwrap().clone())));
+        assert_eq!(
+            row(json!({"kind": "a", "x": 0.25, "size": 4, "constant": 3})),
+            [0.25, 1.0, 0.0, 2.0, 1.0]
+        );
+        assert_eq!(
+            row(json!({"kind": "b", "size": 2, "constant": 3})),
+            [0.5, 0.5, 1.0, 1.0, 0.0]
+        );
+    }
+}

@@ -1,0 +1,472 @@
+//! What is learnt from a history: a small ensemble of Gaussian processes for the loss, and one for success.
+
+use protocol::Outcome;
+
+use super::Options;
+use super::acquisition::log_improvement;
+use super::fit::{Fit, Prior};
+use super::layout::Layout;
+use super::outputs::{self, Scaled};
+use super::posterior::{Parameters, Posterior, Scratch, mix};
+use crate::history::History;
+use crate::numerics::log_sum_exp;
+use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
+use crate::rng::{Generator, Key, Stream};
+use crate::space::Coordinate;
+
+/// What is believed about the parameters before there are data: a length scale of the root of the dimension in a cube of unit
+/// length, noise of an eighth of the standard deviation of the losses, both within a factor of e or so.
+const PRIOR: Prior = Prior {
+    length: (0.0, 1.0),
+    signal: (0.0, 1.0),
+    noise: (-4.0, 1.0),
+    floor: 1e-5,
+    mean_variance: 1.0,
+};
+/// Steps of the fit from each start.
+const CLIMB: u64 = 25;
+/// Steps of the fit after the scale of the losses is chosen.
+const REFINE: u64 = 10;
+/// Steps between two draws of the parameters.
+const THIN: usize = 4;
+/// Points on which parameters are fitted, at most.
+const FITTED: usize = 300;
+/// Points from which on the data leave little doubt about the parameters.
+const MANY: usize = 150;
+/// Median of ln v for success and failure.
+const LABEL_NOISE: f64 = -1.0;
+/// Share of failures that is put up with.
+const AFFORDABLE: f64 = 0.1;
+/// Chance of success that is asked for when there are more.
+const SAFE: f64 = 0.9;
+/// Variance added to that of the process for success, which is too sure of itself beside labels.
+const DOUBT: f64 = 0.25;
+/// What a point loses for each unit of chance that is missing.
+const PENALTY: f64 = 1_000.0;
+/// Points still being evaluated that are taken into account, at most.
+const PENDING: usize = 128;
+
+/// What is left of the standard deviation where the model is to be used rather than improved.
+const SURENESS: f64 = 0.2;
+
+/// Everything that is learnt from a history.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    members: Vec<Member>,
+    success: Option<Success>,
+    /// Rows of the evaluated points that the processes are conditioned on.
+    pub(super) rows: Vec<Vec<f64>>,
+    /// Coordinates of the best evaluated points, by predicted loss, the best first.
+    pub(super) best: Vec<Vec<Option<Coordinate>>>,
+}
+
+/// What decides whether a point will fail.
+#[derive(Debug, Clone)]
+struct Success {
+    posterior: Posterior,
+    /// Least chance of success that a point should have.
+    least: f64,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    /// What is added to the logarithm of its worths.
+    shift: f64,
+    posterior: Posterior,
+    /// Lowest predicted loss among the evaluated points.
+    incumbent: f64,
+}
+
+/// What a point is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Purpose {
+    /// To find a lower loss.
+    Improve,
+    /// To be good now: the improvement as if the model were surer of itself.
+    Exploit,
+    /// To learn most where a low loss is still possible.
+    Explore,
+}
+
+/// Memory of one evaluation of the acquisition after another.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    scratch: Scratch,
+    by_mean: Vec<f64>,
+    by_variance: Vec<f64>,
+    terms: Vec<(f64, Vec<f64>)>,
+}
+
+impl Model {
+    /// Learns from the points of `history` that are part of the space; nothing if there are fewer than two losses, or the fit
+    /// fails.
+    pub(super) fn new(layout: &Layout, history: &History, options: &Options, key: Key) -> Option<Self> {
+        let evaluated = evaluated(history);
+        let chosen = subset(&evaluated, layout, options.exact);
+        let rows: Vec<Vec<f64>> = chosen.iter().map(|(coordinates, _)| layout.row(coordinates)).collect();
+        let losses: Vec<f64> = chosen.iter().map(|(_, loss)| *loss).collect();
+        if losses.len() < 2 {
+            return None;
+        }
+        let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
+        let (values, parameters) = fit(&rows, &losses, layout, options, &mut generator)?;
+        let mut members = Vec::new();
+        for parameters in parameters {
+            if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &values) {
+                let mut scratch = Scratch::default();
+                let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
+                let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
+                members.push((
+                    Member {
+                        shift: 0.0,
+                        posterior,
+                        incumbent,
+                    },
+                    means,
+                ));
+            }
+        }
+        let means = members.first()?.1.clone();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
+        let best = order
+            .into_iter()
+            .take(10)
+            .map(|position| chosen[position].0.to_vec())
+            .collect();
+        let members = members.into_iter().map(|(member, _)| member).collect();
+        Some(Self {
+            members,
+            success: success(layout, history),
+            rows,
+            best,
+        })
+    }
+
+    /// Takes the points into account that are still being evaluated.
+    #[must_use]
+    pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Self {
+        let mut model = self.clone();
+        let pending = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome == Outcome::Pending);
+        let known = pending.filter(|observation| observation.key().is_some());
+        for observation in known.take(PENDING) {
+            let row = layout.row(&observation.coordinates);
+            for member in &mut model.members {
+                member.posterior.believe(&row);
+            }
+        }
+        model
+    }
+
+    /// The logarithm of the worth of a point, and if wanted its derivatives by the features that are compared by distance.
+    pub(super) fn worth(
+        &self,
+        row: &[f64],
+        purpose: Purpose,
+        workspace: &mut Workspace,
+        mut slopes: Option<&mut Vec<f64>>,
+    ) -> f64 {
+        let mut terms = std::mem::take(&mut workspace.terms);
+        terms.resize_with(self.members.len(), Default::default);
+        for (member, term) in self.members.iter().zip(&mut terms) {
+            let prediction = if slopes.is_some() {
+                member.posterior.predict_with_slopes(
+                    row,
+                    &mut workspace.scratch,
+                    &mut workspace.by_mean,
+                    &mut workspace.by_variance,
+                )
+            } else {
+                member.posterior.predict(row, &mut workspace.scratch)
+            };
+            let deviation = prediction.variance.sqrt();
+            let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member.incumbent);
+            term.0 = member.shift + value;
+            if slopes.is_some() {
+                term.1.clear();
+                term.1.extend(
+                    workspace
+                        .by_mean
+                        .iter()
+                        .zip(&workspace.by_variance)
+                        .map(|(mean, variance)| by_mean * mean + by_deviation * 0.5 / deviation * variance),
+                );
+            }
+        }
+        let highest = terms.iter().map(|term| term.0).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = terms.iter().map(|term| libm::exp(term.0 - highest)).sum();
+        let mut worth = highest + libm::log(sum);
+        if let Some(slopes) = slopes.as_deref_mut() {
+            slopes.clear();
+            slopes.resize(terms[0].1.len(), 0.0);
+            for term in &terms {
+                mix(slopes, libm::exp(term.0 - highest) / sum, &term.1);
+            }
+        }
+        workspace.terms = terms;
+        if let Some(success) = &self.success {
+            worth += chance(success, row, workspace, slopes);
+        }
+        if worth.is_nan() { f64::NEG_INFINITY } else { worth }
+    }
+
+    /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all of
+    /// them, lest the one with the highest hopes decide alone.
+    pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
+        let mut terms: Vec<Vec<f64>> = Vec::with_capacity(self.members.len());
+        for member in &mut self.members {
+            let worths: Vec<f64> = (rows.iter())
+                .map(|row| {
+                    let prediction = member.posterior.predict(row, &mut workspace.scratch);
+                    purpose
+                        .worth(prediction.mean, prediction.variance.sqrt(), member.incumbent)
+                        .0
+                })
+                .collect();
+            let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            if highest.is_finite() {
+                member.shift -= highest;
+            }
+            terms.push(worths.into_iter().map(|worth| worth + member.shift).collect());
+        }
+        (rows.iter().enumerate())
+            .map(|(index, row)| {
+                let own: Vec<f64> = terms.iter().map(|terms| terms[index]).collect();
+                log_sum_exp(&own)
+                    + self
+                        .success
+                        .as_ref()
+                        .map_or(0.0, |success| chance(success, row, workspace, None))
+            })
+            .collect()
+    }
+
+    /// Multiplications that one prediction costs.
+    pub(super) fn cost(&self) -> f64 {
+        let n = self.rows.len() as f64;
+        self.members.len() as f64 * 0.5 * n * n
+    }
+
+    /// The largest distance, in any one numeric feature, from `row` to the nearest evaluated point.
+    pub(super) fn distance(&self, row: &[f64], distances: usize) -> f64 {
+        let nearest = self.rows.iter().map(|other| {
+            row[..distances]
+                .iter()
+                .zip(other)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max)
+        });
+        nearest.fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Purpose {
+    /// Worth with its derivatives by mean and deviation.
+    fn worth(self, mean: f64, deviation: f64, incumbent: f64) -> (f64, f64, f64) {
+        match self {
+            Self::Improve => {
+                let improvement = log_improvement(mean, deviation, incumbent);
+                (improvement.value, improvement.by_mean, improvement.by_deviation)
+            }
+            Self::Exploit => {
+                let improvement = log_improvement(mean, SURENESS * deviation, incumbent);
+                (
+                    improvement.value,
+                    improvement.by_mean,
+                    improvement.by_deviation * SURENESS,
+                )
+            }
+            // The standard deviation, times the chance that the point is better than the incumbent by half of it.
+            Self::Explore => {
+                let z = (incumbent - mean) / deviation + 1.0;
+                let mass = distribution(z).max(1e-300);
+                let share = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI) / mass;
+                (
+                    libm::log(deviation) + libm::log(mass),
+                    -share / deviation,
+                    1.0 / deviation - share * (incumbent - mean) / (deviation * deviation),
+                )
+            }
+        }
+    }
+}
+
+type Evaluated<'a> = (&'a [Option<Coordinate>], f64);
+
+/// The points of the space with their losses, best first.
+fn evaluated(history: &History) -> Vec<Evaluated<'_>> {
+    let mut evaluated: Vec<Evaluated<'_>> = (history.observations().iter())
+        .filter(|observation| observation.key().is_some())
+        .filter_map(|observation| Some((observation.coordinates.as_slice(), observation.outcome.loss()?)))
+        .collect();
+    evaluated.sort_by(|a, b| a.1.total_cmp(&b.1));
+    evaluated
+}
+
+/// All points up to `exact` of them; of more, a third each of the best, of those nearest to the best, and of all others evenly by
+/// their loss.
+fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec<Evaluated<'a>> {
+    if evaluated.len() <= exact {
+        return evaluated.to_vec();
+    }
+    let third = (exact / 5).max(1);
+    let centre = layout.row(evaluated[0].0);
+    let mut rest: Vec<(f64, usize)> = (third..evaluated.len())
+        .map(|position| {
+            let row = layout.row(evaluated[position].0);
+            let square = row.iter().zip(&centre).enumerate().map(|(feature, (a, b))| {
+                if feature < layout.distances {
+                    (a - b) * (a - b)
+                } else {
+                    0.25 * f64::from(a.to_bits() != b.to_bits())
+                }
+            });
+            (square.sum::<f64>(), position)
+        })
+        .collect();
+    rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut chosen: Vec<usize> = (0..third)
+        .chain(rest[..third].iter().map(|(_, position)| *position))
+        .collect();
+    let mut far: Vec<usize> = rest[third..].iter().map(|(_, position)| *position).collect();
+    far.sort_unstable();
+    let stride = (far.len() / third).max(1);
+    chosen.extend(far.iter().step_by(stride).take(third));
+    chosen.sort_unstable();
+    chosen.into_iter().map(|position| evaluated[position]).collect()
+}
+
+/// Positions on which parameters are fitted: all, or the best third of [`FITTED`] and the others evenly by rank.
+fn fitted(n: usize) -> Vec<usize> {
+    if n <= FITTED {
+        return (0..n).collect();
+    }
+    let best = FITTED / 3;
+    let others = FITTED - best;
+    (0..best)
+        .chain((0..others).map(|index| best + index * (n - best) / others))
+        .collect()
+}
+
+/// The losses on the scale on which the model predicts best, and the parameters: the most probable ones first, then draws from
+/// their distribution. Of few data many parameters can be true; a search that believes the most probable ones alone is too sure.
+fn fit(
+    rows: &[Vec<f64>],
+    losses: &[f64],
+    layout: &Layout,
+    options: &Options,
+    generator: &mut Generator,
+) -> Option<(Vec<f64>, Vec<Parameters>)> {
+    let positions = fitted(rows.len());
+    let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
+    let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, PRIOR);
+    let mut candidates = outputs::all(losses);
+    let first = pick(&candidates.first()?.values);
+    let starts = [fit.prior_median(), fit.data_driven(&first)];
+    let optima = starts.map(|start| fit.climb(&first, start, CLIMB));
+    let [prior_driven, data_driven] = optima;
+    let shared = if data_driven.log_density > prior_driven.log_density {
+        data_driven
+    } else {
+        prior_driven
+    };
+    let inverse = fit.inverse(&shared.theta)?;
+    let scores: Vec<f64> = (candidates.iter())
+        .map(|scaled| {
+            let part = scaled.at(&positions);
+            part.score(&Fit::left_out(&inverse, &part.values))
+        })
+        .collect();
+    let best = (1..scores.len()).fold(0, |best, index| if scores[index] > scores[best] { index } else { best });
+    let chosen: Scaled = candidates.swap_remove(best);
+    let values = pick(&chosen.values);
+    let mut theta = fit.climb(&values, shared.theta, REFINE).theta;
+    let mut parameters = vec![fit.parameters(&theta)];
+    let draws = if positions.len() > MANY {
+        options.draws.min(1)
+    } else {
+        options.draws
+    };
+    for _ in 0..draws {
+        theta = fit.draw(&values, theta, THIN, generator);
+        parameters.push(fit.parameters(&theta));
+    }
+    Some((chosen.values, parameters))
+}
+
+/// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
+fn success(layout: &Layout, history: &History) -> Option<Success> {
+    let mut rows = Vec::new();
+    let mut values = Vec::new();
+    for observation in history.observations() {
+        let value = match observation.outcome {
+            Outcome::Done { .. } => 1.0,
+            Outcome::Failed if observation.blamed => -1.0,
+            Outcome::Failed | Outcome::Pending => continue,
+        };
+        if observation.key().is_some() {
+            rows.push(layout.row(&observation.coordinates));
+            values.push(value);
+        }
+    }
+    if values.iter().all(|value| *value > 0.0) {
+        return None;
+    }
+    // Of a long history, failures and successes evenly.
+    let stride = rows.len().div_ceil(2 * FITTED);
+    let rows: Vec<Vec<f64>> = rows.into_iter().step_by(stride).collect();
+    let values: Vec<f64> = values.into_iter().step_by(stride).collect();
+    let part = rows.len().div_ceil(FITTED);
+    let some_rows: Vec<Vec<f64>> = rows.iter().step_by(part).cloned().collect();
+    let some_values: Vec<f64> = values.iter().step_by(part).copied().collect();
+    // Much noise keeps the border smooth: a process that follows every label is sure of itself right up to the other side.
+    let prior = Prior {
+        noise: (LABEL_NOISE, 0.3),
+        ..PRIOR
+    };
+    let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
+    let optimum = fit.climb(&some_values, fit.data_driven(&some_values), 20);
+    let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
+    let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
+    // An optimum at the border would draw every second point across it: when failures are frequent, the border is left alone.
+    let least = if failures > AFFORDABLE * values.len() as f64 {
+        SAFE
+    } else {
+        0.0
+    };
+    Some(Success { posterior, least })
+}
+
+/// ln P, less a penalty where P is too low, with P the mass above zero of the process for success; slopes are added to `slopes`.
+fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
+    let Success { posterior, least } = success;
+    let prediction = if slopes.is_some() {
+        posterior.predict_with_slopes(
+            row,
+            &mut workspace.scratch,
+            &mut workspace.by_mean,
+            &mut workspace.by_variance,
+        )
+    } else {
+        posterior.predict(row, &mut workspace.scratch)
+    };
+    let deviation = (prediction.variance + DOUBT).sqrt();
+    let z = prediction.mean / deviation;
+    let mass = distribution(z).max(1e-300);
+    let missing = least - mass;
+    if let Some(slopes) = slopes {
+        let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
+        let by_z = density / mass + if missing > 0.0 { PENALTY * density } else { 0.0 };
+        mix(slopes, by_z / deviation, &workspace.by_mean);
+        mix(
+            slopes,
+            -by_z * z * 0.5 / (deviation * deviation),
+            &workspace.by_variance,
+        );
+    }
+    libm::log(mass) - PENALTY * missing.max(0.0)
+}

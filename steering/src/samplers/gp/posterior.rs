@@ -1,0 +1,321 @@
+//! The Gaussian process given the data.
+//!
+//! | symbol | meaning | shape |
+//! | --- | --- | --- |
+//! | X | rows of features of the evaluated points | n × d |
+//! | z | their transformed losses, mean about 0, standard deviation about 1 | n |
+//! | l | length scales | d |
+//! | s², v, τ² | variances of the signal, of the noise and of the unknown mean | |
+//! | K | s² k(r²) + τ² + v δ, with r² = Σ (xᵢ − x'ᵢ)²/lᵢ² over distances, Σ 1\[xᵢ ≠ x'ᵢ\]/lᵢ² over codes | n × n |
+//! | α | K⁻¹ z | n |
+//!
+//! Rasmussen and Williams (2006), equations 2.25–2.26. The mean of the process is unknown with a normal prior of variance τ²,
+//! which amounts to a constant in the kernel (their section 2.7): clustered points then count less for it than spread ones.
+
+use super::kernel::matern;
+use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start};
+
+/// The parameters of the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Parameters {
+    /// l, one per feature.
+    pub(super) lengths: Vec<f64>,
+    /// s².
+    pub(super) signal: f64,
+    /// v.
+    pub(super) noise: f64,
+    /// τ².
+    pub(super) mean_variance: f64,
+}
+
+/// The process conditioned on the data.
+#[derive(Debug, Clone)]
+pub(super) struct Posterior {
+    parameters: Parameters,
+    distances: usize,
+    /// 1/l for distances, 1/l² for codes.
+    scales: Vec<f64>,
+    /// Features of the data, one column per feature, distances divided by their length scales.
+    columns: Vec<Vec<f64>>,
+    factor: Cholesky,
+    /// α; 0 for points whose value was predicted, not measured.
+    weights: Vec<f64>,
+}
+
+/// Memory for one prediction after another.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    covariances: Vec<f64>,
+    slopes: Vec<f64>,
+    solved: Vec<f64>,
+}
+
+/// Mean and variance of the noiseless process at a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Prediction {
+    pub(super) mean: f64,
+    pub(super) variance: f64,
+}
+
+impl Posterior {
+    /// Conditions on `values` at `rows`; nothing if the matrix cannot be factored even with some more noise.
+    pub(super) fn new(parameters: Parameters, distances: usize, rows: &[Vec<f64>], values: &[f64]) -> Option<Self> {
+        let scales: Vec<f64> = (parameters.lengths.iter().enumerate())
+            .map(|(feature, length)| {
+                if feature < distances {
+                    1.0 / length
+                } else {
+                    1.0 / (length * length)
+                }
+            })
+            .collect();
+        let columns: Vec<Vec<f64>> = (scales.iter().enumerate())
+            .map(|(feature, scale)| {
+                let unit = if feature < distances { *scale } else { 1.0 };
+                rows.iter().map(|row| row[feature] * unit).collect()
+            })
+            .collect();
+        let mut posterior = Self {
+            parameters,
+            distances,
+            scales,
+            columns,
+            factor: Cholesky::default(),
+            weights: Vec::new(),
+        };
+        let n = rows.len();
+        let mut scratch = Scratch::default();
+        let mut lower = Vec::with_capacity(row_start(n));
+        for (i, row) in rows.iter().enumerate() {
+            posterior.covary(row, i + 1, false, &mut scratch);
+            lower.extend_from_slice(&scratch.covariances);
+        }
+        for jitter in [0.0, 1e-8, 1e-6, 1e-4, 1e-2] {
+            let mut noisy = lower.clone();
+            for i in 0..n {
+                noisy[row_start(i) + i] += posterior.parameters.noise + jitter;
+            }
+            if let Some(factor) = Cholesky::new(noisy, n) {
+                let mut weights = values.to_vec();
+                factor.solve_lower(&mut weights);
+                factor.solve_upper(&mut weights);
+                posterior.factor = factor;
+                posterior.weights = weights;
+                return Some(posterior);
+            }
+        }
+        None
+    }
+
+    /// Adds a point that is still being evaluated, with its predicted value for its loss: the mean stays, the variance shrinks.
+    ///
+    /// D. Ginsbourger, R. Le Riche, L. Carraro, *Kriging is well-suited to parallelize optimization* (2010), the kriging believer.
+    pub(super) fn believe(&mut self, row: &[f64]) {
+        let mut scratch = Scratch::default();
+        self.covary(row, self.factor.len(), false, &mut scratch);
+        let parameters = &self.parameters;
+        self.factor.append(
+            &scratch.covariances,
+            parameters.signal + parameters.mean_variance + parameters.noise,
+        );
+        self.weights.push(0.0);
+        for (feature, column) in self.columns.iter_mut().enumerate() {
+            column.push(if feature < self.distances {
+                row[feature] * self.scales[feature]
+            } else {
+                row[feature]
+            });
+        }
+    }
+
+    /// The prediction at a row of features.
+    pub(super) fn predict(&self, row: &[f64], scratch: &mut Scratch) -> Prediction {
+        self.covary(row, self.weights.len(), false, scratch);
+        self.solve(scratch)
+    }
+
+    /// The mean alone, which costs much less.
+    pub(super) fn mean(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
+        self.covary(row, self.weights.len(), false, scratch);
+        dot(&scratch.covariances, &self.weights)
+    }
+
+    /// The prediction with the derivatives of mean and variance by the features that are compared by distance.
+    pub(super) fn predict_with_slopes(
+        &self,
+        row: &[f64],
+        scratch: &mut Scratch,
+        by_mean: &mut Vec<f64>,
+        by_variance: &mut Vec<f64>,
+    ) -> Prediction {
+        let n = self.weights.len();
+        self.covary(row, n, true, scratch);
+        let prediction = self.solve(scratch);
+        self.factor.solve_upper(&mut scratch.solved);
+        by_mean.clear();
+        by_variance.clear();
+        let columns = self.columns.iter().zip(&self.scales).zip(row);
+        for ((column, scale), x) in columns.take(self.distances) {
+            let (mut mean, mut variance) = (0.0, 0.0);
+            for (i, other) in column.iter().enumerate() {
+                let slope = scratch.slopes[i] * (x * scale - other);
+                mean += slope * self.weights[i];
+                variance += slope * scratch.solved[i];
+            }
+            by_mean.push(2.0 * scale * mean);
+            by_variance.push(-4.0 * scale * variance);
+        }
+        prediction
+    }
+
+    fn solve(&self, scratch: &mut Scratch) -> Prediction {
+        let mean = dot(&scratch.covariances, &self.weights);
+        scratch.solved.clone_from(&scratch.covariances);
+        self.factor.solve_lower(&mut scratch.solved);
+        let prior = self.parameters.signal + self.parameters.mean_variance;
+        let variance = (prior - dot(&scratch.solved, &scratch.solved)).max(1e-12 * prior);
+        Prediction { mean, variance }
+    }
+
+    /// Covariances of `row` with the first `count` points, and if wanted their derivatives by r².
+    fn covary(&self, row: &[f64], count: usize, slopes: bool, scratch: &mut Scratch) {
+        let squares = &mut scratch.covariances;
+        squares.clear();
+        squares.resize(count, 0.0);
+        for (feature, column) in self.columns.iter().enumerate() {
+            let scale = self.scales[feature];
+            if feature < self.distances {
+                let x = row[feature] * scale;
+                for (square, other) in squares.iter_mut().zip(column) {
+                    let difference = x - other;
+                    *square += difference * difference;
+                }
+            } else {
+                let x = row[feature];
+                for (square, other) in squares.iter_mut().zip(column) {
+                    *square += if x.to_bits() == other.to_bits() { 0.0 } else { scale };
+                }
+            }
+        }
+        let Parameters {
+            signal, mean_variance, ..
+        } = self.parameters;
+        if slopes {
+            scratch.slopes.clear();
+            scratch
+                .slopes
+                .extend(squares.iter().map(|square| signal * matern(*square).1));
+        }
+        for square in squares.iter_mut() {
+            *square = signal * matern(*square).0 + mean_variance;
+        }
+    }
+}
+
+/// z − mean and variance of each value predicted from all others (Rasmussen and Williams, equations 5.10–5.12), given the packed
+/// K⁻¹ and α.
+pub(super) fn leave_one_out(inverse: &[f64], alpha: &[f64]) -> Vec<(f64, f64)> {
+    (alpha.iter().enumerate())
+        .map(|(i, alpha)| {
+            let precision = inverse[row_start(i) + i];
+            (alpha / precision, 1.0 / precision)
+        })
+        .collect()
+}
+
+/// Rows scaled and summed: a mixture of slopes.
+pub(super) fn mix(total: &mut [f64], weight: f64, part: &[f64]) {
+    add_scaled(total, weight, part);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::acquisition::log_improvement;
+    use super::*;
+
+    pub(super) fn toy() -> (Vec<Vec<f64>>, Vec<f64>, Parameters) {
+        let rows = vec![vec![0.1, 0.2], vec![0.4, 0.9], vec![0.8, 0.5]];
+        let parameters = Parameters {
+            lengths: vec![0.5, 1.0],
+            signal: 1.3,
+            noise: 0.01,
+            mean_variance: 0.0,
+        };
+        (rows, vec![0.7, -1.2, 0.5], parameters)
+    }
+
+    fn posterior() -> Posterior {
+        let (rows, values, parameters) = toy();
+        Posterior::new(parameters, 2, &rows, &values).unwrap()
+    }
+
+    fn close(found: f64, wanted: f64) {
+        assert!(
+            (found - wanted).abs() < 1e-11 * wanted.abs().max(1e-3),
+            "{found} is not {wanted}"
+        );
+    }
+
+    #[test]
+    fn predictions_agree_with_tabulated_values() {
+        let posterior = posterior();
+        for (found, wanted) in
+            posterior
+                .weights
+                .iter()
+                .zip([1.592_475_909_016_002, -2.651_726_630_463_814, 1.434_941_255_116_581])
+        {
+            close(*found, wanted);
+        }
+        for (row, mean, variance) in [
+            ([0.3, 0.3], 0.190_116_905_495_582_9, 0.169_908_009_340_715_7),
+            ([0.8, 0.5], 0.485_650_587_448_833_9, 0.009_884_449_502_178_372),
+            ([1.0, 0.0], 0.791_439_841_084_479_1, 0.538_433_848_325_320_6),
+        ] {
+            let found = posterior.predict(&row, &mut Scratch::default());
+            close(found.mean, mean);
+            close(found.variance, variance);
+            close(posterior.mean(&row, &mut Scratch::default()), mean);
+        }
+        let near = posterior.predict(&[0.3, 0.3], &mut Scratch::default());
+        let improvement = log_improvement(near.mean, near.variance.sqrt(), -1.2).value;
+        assert!((libm::exp(improvement) - 3.974_746_442_961_004e-5).abs() < 1e-14);
+        let at = posterior.predict(&[0.8, 0.5], &mut Scratch::default());
+        assert!((log_improvement(at.mean, at.variance.sqrt(), -1.2).value + 152.630_464_709_757_6).abs() < 1e-8);
+    }
+
+    #[test]
+    fn a_believed_point_leaves_the_mean_and_shrinks_the_variance() {
+        let mut posterior = posterior();
+        let before = posterior.predict(&[0.35, 0.4], &mut Scratch::default());
+        close(before.mean, -0.086_518_967_193_258_3);
+        close(before.variance, 0.181_892_968_504_197_23);
+        posterior.believe(&[0.3, 0.3]);
+        let after = posterior.predict(&[0.35, 0.4], &mut Scratch::default());
+        close(after.mean, before.mean);
+        close(after.variance, 0.019_930_594_053_586_548);
+        close(
+            posterior.predict(&[0.9, 0.9], &mut Scratch::default()).variance,
+            0.310_304_689_232_045_35,
+        );
+    }
+
+    #[test]
+    fn slopes_agree_with_differences() {
+        let mut posterior = posterior();
+        posterior.believe(&[0.6, 0.1]);
+        let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
+        let row = [0.25, 0.45];
+        posterior.predict_with_slopes(&row, &mut Scratch::default(), &mut by_mean, &mut by_variance);
+        for feature in 0..2 {
+            let at = |step: f64| {
+                let mut moved = row;
+                moved[feature] += step;
+                posterior.predict(&moved, &mut Scratch::default())
+            };
+            let (left, right) = (at(-1e-6), at(1e-6));
+            assert!((by_mean[feature] - (right.mean - left.mean) / 2e-6).abs() < 1e-8);
+            assert!((by_variance[feature] - (right.variance - left.variance) / 2e-6).abs() < 1e-8);
+        }
+    }
+}

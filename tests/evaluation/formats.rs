@@ -1,0 +1,108 @@
+//! The same numbers give the same loss from every format.
+
+use serde_json::{Value, json};
+
+use crate::support::{Work, blobs, fixture, model};
+
+fn loss(data: &Value, files: &[&str]) -> Value {
+    let work = Work::new(&model(data));
+    let files: Vec<String> = files.iter().map(|name| fixture(name)).collect();
+    let mut arguments = vec!["--quiet", "--device", "cpu", "--data"];
+    arguments.extend(files.iter().map(String::as_str));
+    let document = work.succeed(&arguments);
+    assert!(document["loss"].as_f64().unwrap() < 0.1, "{document}");
+    document["loss"].clone()
+}
+
+#[test]
+fn csv_npz_npy_and_parquet_train_to_the_same_loss() {
+    let split = json!({"validation": 0.3, "kind": "stratified"});
+    let arrays = json!({"inputs": "x", "targets": "y", "split": split});
+    let text_labels = json!({"inputs": "x", "targets": "kind", "split": split});
+    let expected = loss(&blobs(), &["blobs.csv"]);
+    assert_eq!(loss(&blobs(), &["blobs.parquet"]), expected);
+    assert_eq!(loss(&arrays, &["blobs.npz"]), expected);
+    assert_eq!(loss(&text_labels, &["blobs.npz"]), expected);
+    assert_eq!(loss(&arrays, &["x.npy", "y.npy"]), expected);
+    let half = json!({"inputs": "half", "targets": "y", "split": split});
+    assert_eq!(loss(&half, &["blobs.npz"]), expected);
+    let list = json!({"inputs": "vector", "targets": "y", "split": split});
+    assert_eq!(loss(&list, &["kinds.parquet"]), expected);
+    let positions = json!({"inputs": [0, 1, 2, -3], "targets": -1, "split": split});
+    assert_eq!(loss(&positions, &["blobs.csv"]), expected);
+}
+
+#[test]
+fn several_files_are_put_below_one_another() {
+    let work = Work::new(&model(&blobs()));
+    let text = std::fs::read_to_string(fixture("blobs.csv")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    work.write("one.csv", lines[..61].join("\n"));
+    work.write("two.csv", format!("{}\n{}\n", lines[0], lines[61..].join("\n")));
+    work.write("input_ds.json", r#"["one.csv", "two.csv"]"#);
+    let parts = work.succeed(&["--quiet", "--device", "cpu", "--meta", "meta.json"]);
+    assert_eq!(parts["loss"], loss(&blobs(), &["blobs.csv"]));
+    assert_eq!(work.json("meta.json")["data"]["rows"], 150);
+    assert_eq!(
+        work.json("meta.json")["data"]["class_names"],
+        json!(["alpha", "beta", "gamma"])
+    );
+}
+
+#[test]
+fn validation_may_have_files_of_its_own_and_rows_may_keep_their_group() {
+    let file = fixture("blobs.csv");
+    let separate = json!({"inputs": ["a", "b", "c", "d"], "targets": "kind", "split": {"validation_files": [file]}});
+    loss(&separate, &["blobs.parquet"]);
+    let grouped = json!({"inputs": "x", "targets": "y", "normalize": "standard", "split": {"group": "group"}});
+    loss(&grouped, &["blobs.npz"]);
+}
+
+#[test]
+fn missing_values_are_dropped_or_filled_when_asked() {
+    for (missing, dropped) in [("drop", 3), ("mean", 0), ("zero", 0)] {
+        let data = json!({"inputs": ["holes", "vector"], "targets": "y", "missing": missing});
+        let work = Work::new(&model(&data));
+        work.succeed(&[
+            "--quiet",
+            "--device",
+            "cpu",
+            "--meta",
+            "m.json",
+            "--data",
+            &fixture("kinds.parquet"),
+        ]);
+        assert_eq!(work.json("m.json")["data"]["dropped_rows"], dropped);
+    }
+}
+
+#[test]
+fn unsigned_decimal_and_boolean_columns_are_numbers() {
+    let data = json!({"inputs": ["unsigned", "price", "flag", "half"], "targets": "y", "normalize": "minmax"});
+    let work = Work::new(&model(&data));
+    work.succeed(&[
+        "--quiet",
+        "--device",
+        "cpu",
+        "--meta",
+        "m.json",
+        "--data",
+        &fixture("kinds.parquet"),
+    ]);
+    let scaling = &work.json("m.json")["scaling"];
+    assert_eq!(scaling["shift"][0], 4e9);
+    assert_eq!(
+        scaling["divisor"],
+        json!([2.0, 0.5, 1.0, scaling["divisor"][3].as_f64().unwrap()])
+    );
+}
+
+#[test]
+fn values_are_learnt_by_regression() {
+    let mut model = model(&json!({"inputs": ["a", "b"], "targets": ["c", "d"], "normalize": "standard"}));
+    model["loss"] = json!("mse");
+    model["objective"] = json!({"metric": "rmse", "mode": "min"});
+    let work = Work::new(&model);
+    let document = work.succeed(&["--quiet", "--device", "cpu", "--data", &fixture("blobs.csv")]);
+    assert!(document["loss"].as_f64().unwrap() < 2.0, "{document}");
+}
