@@ -281,7 +281,7 @@ fn listings_are_for_people_and_for_programs() {
         ["auto", "cmaes", "evolution", "gp", "grid", "random", "sobol", "tpe"]
     );
     assert!(
-        list[1]["settings"]
+        list[3]["settings"]
             .as_array()
             .unwrap()
             .iter()
