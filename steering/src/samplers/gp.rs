@@ -9,10 +9,11 @@
 //!
 //! 1. [`startup`]: the first points fill the space.
 //! 2. [`layout`]: points become rows of features, [`outputs`]: losses are put on a scale on which they look normal.
-//! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature are fitted by maximising their
-//!    posterior density, from several starts; [`posterior`]: the processes at the best optima, conditioned on the data.
-//! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, averaged over these processes, times its chance of
-//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts.
+//! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature, the most probable ones and draws
+//!    from their distribution; [`posterior`]: one process for each of these sets, conditioned on the data.
+//! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, summed over these processes, times its chance of
+//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts. Some
+//!    points are chosen for what they teach, or for being good by the model as it is, instead.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
 //!
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
@@ -162,9 +163,11 @@ impl Gp {
         let purpose = purpose(ordinal, history.pending() > 0);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
         let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
-        let mut candidates = match space.size() {
-            Some(size) if size <= ENUMERATED => Self::unused(space, history, &source),
-            _ => self.candidates(&source, &model, history, key),
+        let few = space.size().is_some_and(|size| size <= ENUMERATED);
+        let mut candidates = if few {
+            Self::unused(space, history, &source)
+        } else {
+            self.candidates(&source, &model, history, key)
         };
         let mut workspace = Workspace::default();
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
@@ -179,7 +182,7 @@ impl Gp {
             candidate.score = goal.trusted(&candidate.row, worth);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        if space.size().is_none_or(|size| size > ENUMERATED) {
+        if !few {
             let mut climbed: Vec<Candidate> = Vec::new();
             for start in candidates.iter().take(CLIMBERS) {
                 climbed.push(goal.climb(start.clone(), &mut workspace));
@@ -245,13 +248,14 @@ impl Gp {
     }
 }
 
-/// What the point `ordinal` is for. Two of four points are for being good now rather than for learning: a model of few points is
-/// less sure of itself than it may be, and where noise blurs the losses a better place shows only by being visited. While other
-/// points are being evaluated, every other one is for learning, since more of the same adds nothing to them.
+/// What the point `ordinal` is for. Of four points two are for improvement, one is for being good now, since where noise blurs
+/// the losses a better place shows only by being visited, and one is for learning, since a model of few points is wrong in ways
+/// that it does not know. While other points are being evaluated every other one is for learning, since more of the same adds
+/// little to what they will tell, and none is for being good now: two such points would be the same.
 fn purpose(ordinal: u64, waiting: bool) -> Purpose {
-    match ordinal % 4 {
-        1 | 3 if waiting => Purpose::Explore,
-        0 | 1 => Purpose::Exploit,
+    match (ordinal % 4, waiting) {
+        (0, false) => Purpose::Exploit,
+        (2, false) | (1 | 3, true) => Purpose::Explore,
         _ => Purpose::Improve,
     }
 }

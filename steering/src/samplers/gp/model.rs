@@ -308,15 +308,15 @@ fn evaluated(history: &History) -> Vec<Evaluated<'_>> {
     evaluated
 }
 
-/// All points up to `exact` of them; of more, a third each of the best, of those nearest to the best, and of all others evenly by
-/// their loss.
+/// All points up to `exact` of them; of more, three fifths of that number: a fifth each of the best, of those nearest to the best,
+/// and of all others evenly by their loss.
 fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec<Evaluated<'a>> {
     if evaluated.len() <= exact {
         return evaluated.to_vec();
     }
-    let third = (exact / 5).max(1);
+    let share = (exact / 5).max(1);
     let centre = layout.row(evaluated[0].0);
-    let mut rest: Vec<(f64, usize)> = (third..evaluated.len())
+    let mut rest: Vec<(f64, usize)> = (share..evaluated.len())
         .map(|position| {
             let row = layout.row(evaluated[position].0);
             let square = row.iter().zip(&centre).enumerate().map(|(feature, (a, b))| {
@@ -330,18 +330,18 @@ fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec
         })
         .collect();
     rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut chosen: Vec<usize> = (0..third)
-        .chain(rest[..third].iter().map(|(_, position)| *position))
+    let mut chosen: Vec<usize> = (0..share)
+        .chain(rest[..share].iter().map(|(_, position)| *position))
         .collect();
-    let mut far: Vec<usize> = rest[third..].iter().map(|(_, position)| *position).collect();
+    let mut far: Vec<usize> = rest[share..].iter().map(|(_, position)| *position).collect();
     far.sort_unstable();
-    let stride = (far.len() / third).max(1);
-    chosen.extend(far.iter().step_by(stride).take(third));
+    let stride = (far.len() / share).max(1);
+    chosen.extend(far.iter().step_by(stride).take(share));
     chosen.sort_unstable();
     chosen.into_iter().map(|position| evaluated[position]).collect()
 }
 
-/// Positions on which parameters are fitted: all, or the best third of [`FITTED`] and the others evenly by rank.
+/// Positions on which parameters are fitted: all, or the best, a third of [`FITTED`], and the others evenly by rank.
 fn fitted(n: usize) -> Vec<usize> {
     if n <= FITTED {
         return (0..n).collect();
