@@ -216,6 +216,19 @@ mod tests {
     }
 
     #[test]
+    fn the_default_names_its_sampler_and_its_chances() {
+        let explained = explained("auto", 40, 2);
+        for one in &explained {
+            assert_eq!(one.explanation.facts["sampler"], "gp");
+            let chance = one.explanation.facts["chance_of_improvement"].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&chance), "{chance}");
+            assert!(one.explanation.facts["deviation"].as_f64().unwrap() > 0.0);
+            assert!(one.explanation.facts["chance_of_success"].is_null());
+        }
+        assert_eq!(explained[1].explanation.facts["pending"], 1);
+    }
+
+    #[test]
     fn the_nearest_point_is_named_with_its_rank_and_the_keys_that_differ() {
         let document = SpaceDocument::from_value(&json!({
             "x": {"method": "uniform", "dimension": {"low": 0.0, "high": 1.0}},
