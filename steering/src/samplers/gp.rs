@@ -12,8 +12,8 @@
 //! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature, the most probable ones and draws
 //!    from their distribution; [`posterior`]: one process for each of these sets, conditioned on the data.
 //! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, summed over these processes, times its chance of
-//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts. Some
-//!    points are chosen for what they teach, or for being good by the model as it is, instead.
+//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts. Every
+//!    other point is chosen for what it teaches instead.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
 //!
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
@@ -160,7 +160,7 @@ impl Gp {
         let ordinal = history.next_ordinal();
         let mut model = model.with_pending(layout, history);
         let source = Source::new(space, layout);
-        let purpose = purpose(ordinal, history.pending() > 0);
+        let purpose = purpose(ordinal);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
         let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
         let few = space.size().is_some_and(|size| size <= ENUMERATED);
@@ -248,14 +248,13 @@ impl Gp {
     }
 }
 
-/// What the point `ordinal` is for. Of four points two are for improvement, one is for being good now, since where noise blurs
-/// the losses a better place shows only by being visited, and one is for learning, since a model of few points is wrong in ways
-/// that it does not know. While other points are being evaluated every other one is for learning, since more of the same adds
-/// little to what they will tell, and none is for being good now: two such points would be the same.
-fn purpose(ordinal: u64, waiting: bool) -> Purpose {
-    match (ordinal % 4, waiting) {
-        (0, false) => Purpose::Exploit,
-        (2, false) | (1 | 3, true) => Purpose::Explore,
-        _ => Purpose::Improve,
+/// What the point `ordinal` is for: every other one is for learning. A model of few points is wrong in ways that it does not know,
+/// and a search that only improves on what it believes keeps asking the same noisy neighbourhood; while other points are being
+/// evaluated, more of the same would add little to what they will tell.
+fn purpose(ordinal: u64) -> Purpose {
+    if ordinal.is_multiple_of(2) {
+        Purpose::Improve
+    } else {
+        Purpose::Explore
     }
 }

@@ -48,9 +48,6 @@ const PENALTY: f64 = 1_000.0;
 /// Points still being evaluated that are taken into account, at most.
 const PENDING: usize = 128;
 
-/// What is left of the standard deviation where the model is to be used rather than improved.
-const SURENESS: f64 = 0.2;
-
 /// Everything that is learnt from a history.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
@@ -84,8 +81,6 @@ struct Member {
 pub(super) enum Purpose {
     /// To find a lower loss.
     Improve,
-    /// To be good now: the improvement as if the model were surer of itself.
-    Exploit,
     /// To learn most where a low loss is still possible.
     Explore,
 }
@@ -272,14 +267,6 @@ impl Purpose {
             Self::Improve => {
                 let improvement = log_improvement(mean, deviation, incumbent);
                 (improvement.value, improvement.by_mean, improvement.by_deviation)
-            }
-            Self::Exploit => {
-                let improvement = log_improvement(mean, SURENESS * deviation, incumbent);
-                (
-                    improvement.value,
-                    improvement.by_mean,
-                    improvement.by_deviation * SURENESS,
-                )
             }
             // The standard deviation, times the chance that the point is better than the incumbent by half of it.
             Self::Explore => {

@@ -115,7 +115,7 @@ fn the_points_of_a_batch_keep_apart() {
         for b in &batch[..index] {
             let far = |key: &str, unit: f64| (a[key].as_f64().unwrap() - b[key].as_f64().unwrap()).abs() / unit;
             let distance = far("x", 2.0) + far("layers", 4.0) + f64::from(a["kind"] != b["kind"]) + far("rate", 1.0);
-            assert!(distance > 1e-3, "{a} {b}");
+            assert!(distance > 1e-4, "{a} {b}");
         }
     }
 }
