@@ -30,6 +30,7 @@ pub mod segments;
 pub mod steering;
 pub mod task_options;
 pub mod training_data;
+pub mod units;
 
 pub use error::{DocumentError, Problem};
 pub use point::{EvaluationInput, Loss, Outcome, Point, SegmentId};

@@ -106,19 +106,11 @@ pub fn ask(
 ) -> Result<Vec<EvaluationInput>, AskError> {
     let registry = Registry::standard();
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
-    let searches = searches(document, input)?;
-    let total = searches.len();
     let mut answer = Vec::new();
-    for (rank, search) in searches.into_iter().enumerate() {
-        let mut history = History::new(&search.space, search.entries, request.mode);
-        if request.number_points {
-            history.number_points();
-        }
-        let count = allowance(request, &history, rank, total);
-        let segment = search.segment;
-        let key = Key::new(request.seed, &request.task, segment.map(|id| id.0), entry.name);
+    for turn in turns(document, input, request, entry.name)? {
+        let segment = turn.segment;
         let points = sampler
-            .suggest(&search.space, &history, count, key)
+            .suggest(&turn.space, &turn.history, turn.count, turn.key)
             .map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
             let problems = point.problems();
@@ -129,6 +121,41 @@ pub fn ask(
         }
     }
     Ok(answer)
+}
+
+/// What a sampler is given, for one segment.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) segment: Option<SegmentId>,
+    pub(crate) space: Space,
+    pub(crate) history: History,
+    pub(crate) count: usize,
+    pub(crate) key: Key,
+}
+
+/// The turns of all segments, in their order.
+pub(crate) fn turns(
+    document: &SpaceDocument,
+    input: &SteeringInput,
+    request: &Request,
+    algorithm: &str,
+) -> Result<Vec<Turn>, AskError> {
+    let searches = searches(document, input)?;
+    let total = searches.len();
+    let turn = |(rank, search): (usize, Search<'_>)| {
+        let mut history = History::new(&search.space, search.entries, request.mode);
+        if request.number_points {
+            history.number_points();
+        }
+        Turn {
+            segment: search.segment,
+            count: allowance(request, &history, rank, total),
+            key: Key::new(request.seed, &request.task, search.segment.map(|id| id.0), algorithm),
+            space: search.space,
+            history,
+        }
+    };
+    Ok(searches.into_iter().enumerate().map(turn).collect())
 }
 
 /// The seed of a search whose user gave none: a hash of its search space. Not zero for everybody, and the same in every call.

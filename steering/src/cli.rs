@@ -8,9 +8,12 @@
 
 mod arguments;
 mod asking;
+mod explaining;
+mod importance;
 mod listing;
 mod output;
 mod validating;
+mod verifying;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -65,7 +68,7 @@ enum Dialect {
     Hpogrid,
 }
 
-/// Runs the program and returns its exit code: 0 done, 2 wrong usage or input, 3 infrastructure.
+/// Runs the program and returns its exit code: 0 done, 1 a replay differs, 2 wrong usage or input, 3 infrastructure.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (arguments, is_hpogrid) = normalise(arguments);
@@ -78,16 +81,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let done = match parsed.command {
-        Command::Ask(options) => asking::run(&options, if is_hpogrid { Dialect::Hpogrid } else { Dialect::Own }),
-        Command::Generate(options) => asking::run(
-            &options,
-            if is_hpogrid {
-                Dialect::Hpogrid
-            } else {
-                Dialect::Generate
-            },
-        ),
+        Command::Ask(options) => asking::run(&options, dialect_of(is_hpogrid, Dialect::Own)),
+        Command::Generate(options) => asking::run(&options, dialect_of(is_hpogrid, Dialect::Generate)),
         Command::Validate(options) => validating::run(&options),
+        Command::Explain(options) => explaining::run(&options),
+        Command::Verify(options) => verifying::run(&options),
+        Command::Importance(options) => importance::run(&options),
         Command::Samplers(options) => listing::run(&options),
     };
     match done {
@@ -97,6 +96,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             failure.code
         }
     }
+}
+
+/// The dialect of a verb, under either name of the program.
+fn dialect_of(is_hpogrid: bool, verb: Dialect) -> Dialect {
+    if is_hpogrid { Dialect::Hpogrid } else { verb }
 }
 
 /// Puts the verb `generate` before options that come without a verb, and says whether the program was called `hpogrid`.

@@ -8,6 +8,8 @@
 //! * [`history`]: points and outcomes, in an order of their own;
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
+//! * [`explain`](mod@explain): why a point was proposed;
+//! * [`importance`](mod@importance): which dimensions matter;
 //! * [`rng`]: random numbers without state;
 //! * [`cli`]: the command line, the only place with files and environment variables.
 //!
@@ -30,7 +32,9 @@
 
 pub mod ask;
 pub mod cli;
+pub mod explain;
 pub mod history;
+pub mod importance;
 mod numerics;
 pub mod rng;
 pub mod samplers;

@@ -1,5 +1,6 @@
 //! Numeric tools that give the same bits on every machine: elementary functions come from `libm`, sums have a fixed order.
 
+pub(crate) mod eigen;
 pub(crate) mod linear_algebra;
 pub(crate) mod normal;
 pub(crate) mod sobol;

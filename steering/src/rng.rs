@@ -44,6 +44,8 @@ pub enum Stream {
     Density,
     /// Choices among equals, and the last resort when draws keep repeating points.
     Tie,
+    /// Latent coordinates of an evolution strategy.
+    Latent,
     /// Scrambling of a quasi-random sequence; one per search, not per point.
     Scrambling,
     /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
@@ -57,6 +59,7 @@ impl Stream {
             Self::Acquisition => 1,
             Self::Density => 2,
             Self::Tie => 3,
+            Self::Latent => 4,
             Self::Scrambling => 6,
             Self::Parameters => 7,
         }

@@ -5,6 +5,8 @@
 
 mod aliases;
 mod auto;
+mod cmaes;
+mod evolution;
 mod gp;
 mod grid;
 mod random;
@@ -18,6 +20,7 @@ use std::fmt;
 use protocol::Point;
 use protocol::error::did_you_mean;
 
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Space, Walk};
@@ -40,6 +43,16 @@ pub trait Sampler: fmt::Debug {
     /// # Errors
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
+
+    /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
+    /// nearest known point above all, is added by the caller.
+    fn explain(&self, _space: &Space, history: &History, _point: &Point, _key: Key) -> Explanation {
+        Explanation::new(
+            "model",
+            "the most promising candidate of the sampler's model of the losses",
+        )
+        .with("points", history.len())
+    }
 }
 
 /// Why there are no suggestions.
@@ -116,6 +129,8 @@ impl Registry {
     pub fn standard() -> Self {
         let mut registry = Self(Vec::new());
         registry.register(auto::ENTRY);
+        registry.register(cmaes::ENTRY);
+        registry.register(evolution::ENTRY);
         registry.register(gp::ENTRY);
         registry.register(grid::ENTRY);
         registry.register(random::ENTRY);
@@ -218,7 +233,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

@@ -111,6 +111,21 @@ impl Space {
         )
     }
 
+    /// The point with these coordinates.
+    ///
+    /// # Panics
+    /// If a coordinate is of another kind of dimension.
+    #[must_use]
+    pub fn decode(&self, coordinates: &[Option<Coordinate>]) -> Point {
+        let mut assignment = self.blank();
+        for (position, coordinate) in coordinates.iter().enumerate() {
+            if let Some(coordinate) = coordinate {
+                assignment.set(position, self.dimensions[position].decode(*coordinate));
+            }
+        }
+        self.point(assignment)
+    }
+
     /// What a point says about each dimension: `None` where it is inactive or the point has no acceptable value for it.
     #[must_use]
     pub fn encode(&self, point: &Point) -> Vec<Option<Coordinate>> {

@@ -11,7 +11,7 @@ fn help_begins_with_an_example() {
     let (example, options) = (help.find("Example:").unwrap(), help.find("Options:").unwrap());
     assert!(example < options, "{help}");
     assert!(
-        help.contains("    evaluation --model model.json --data digits.csv.gz"),
+        help.contains("  evaluation --model model.json --data digits.csv.gz"),
         "{help}"
     );
 }

@@ -106,3 +106,58 @@ fn values_are_learnt_by_regression() {
     let document = work.succeed(&["--quiet", "--device", "cpu", "--data", &fixture("blobs.csv")]);
     assert!(document["loss"].as_f64().unwrap() < 2.0, "{document}");
 }
+
+#[test]
+fn the_data_section_may_refer_to_hyperparameters() {
+    let data = json!({"inputs": ["a", "b", "c", "d"], "targets": "y", "fraction": "$share", "normalize": "$how"});
+    let work = Work::new(&model(&data));
+    work.write(
+        "input.json",
+        r#"{"units": 8, "rate": 0.05, "share": 0.25, "how": "minmax"}"#,
+    );
+    work.succeed(&[
+        "--quiet",
+        "--device",
+        "cpu",
+        "--meta",
+        "m.json",
+        "--data",
+        &fixture("blobs.csv"),
+    ]);
+    let meta = work.json("m.json");
+    assert_eq!(
+        (&meta["data"]["training_rows"], &meta["data"]["validation_rows"]),
+        (&json!(30), &json!(30))
+    );
+    assert_eq!(meta["scaling"]["method"], "minmax");
+}
+
+#[test]
+fn gzipped_and_headerless_tables_are_read_by_position() {
+    let text = std::fs::read_to_string(fixture("blobs.csv")).unwrap();
+    let body = text.split_once('\n').unwrap().1.replace(',', ";");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, body.as_bytes()).unwrap();
+    let data = json!({"inputs": [0, 1, "column_2", 3], "targets": "column_4",
+        "split": {"validation": 0.3, "kind": "stratified"}});
+    let work = Work::new(&model(&data));
+    work.write("t.csv.gz", gzip.finish().unwrap());
+    let document = work.succeed(&["--quiet", "--device", "cpu", "--data", "t.csv.gz"]);
+    assert_eq!(document["loss"], loss(&blobs(), &["blobs.csv"]));
+    work.write("cut.csv.gz", &std::fs::read(work.path("t.csv.gz")).unwrap()[..300]);
+    let message = work.fail(2, &["--data", "cut.csv.gz"]);
+    assert!(message.contains("the gzip data is damaged or cut off"), "{message}");
+}
+
+#[test]
+fn a_file_with_another_content_than_its_sum_promises_is_refused() {
+    let work = Work::new(&model(&blobs()));
+    let file = fixture("blobs.csv");
+    let sum = "0".repeat(64);
+    work.write("input_ds.json", json!([{"url": file, "sha256": sum}]).to_string());
+    let message = work.fail(2, &[]);
+    assert!(
+        message.contains(&format!("wrong content, its SHA-256 must be {sum}, found ")),
+        "{message}"
+    );
+}

@@ -276,9 +276,12 @@ fn listings_are_for_people_and_for_programs() {
     assert!(text.contains("tpe") && text.contains("also for nevergrad"), "{text}");
     let list: Vec<Value> = serde_json::from_str(&stdout(&steer(here, "samplers --json"))).unwrap();
     let names: Vec<&str> = list.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["auto", "gp", "grid", "random", "sobol", "tpe"]);
+    assert_eq!(
+        names,
+        ["auto", "cmaes", "evolution", "gp", "grid", "random", "sobol", "tpe"]
+    );
     assert!(
-        list[1]["settings"]
+        list[3]["settings"]
             .as_array()
             .unwrap()
             .iter()

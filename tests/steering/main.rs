@@ -4,6 +4,7 @@
 
 mod command_line;
 mod conformance;
+mod explain_and_verify;
 mod golden;
 mod messages;
 mod search_spaces;

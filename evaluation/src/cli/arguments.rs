@@ -18,7 +18,7 @@ pub(crate) const OUTPUT: &str = "output.json";
 ///
 /// Example:
 ///
-///     evaluation --model model.json --data digits.csv.gz
+///   evaluation --model model.json --data digits.csv.gz
 ///
 /// reads the hyperparameters from `input.json`, trains the model of `model.json`, and writes its loss to `output.json`.
 /// Without `--data` the training files are those listed in `input_ds.json`.

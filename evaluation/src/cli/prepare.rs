@@ -30,7 +30,11 @@ pub(crate) struct Work {
 
 /// Reads point and model file.
 pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
-    let model = ModelFile::read(&subject.model)?;
+    let mut model = ModelFile::read(&subject.model)?;
+    if let Some(epochs) = subject.epochs {
+        // Before the file is resolved: schedules stretch to the number of epochs.
+        model = model.with_epochs(epochs as usize);
+    }
     let (segment, point) = read_point(&subject.input)?;
     let hyperparameters: Map<String, Value> = point
         .hyperparameters()
@@ -55,9 +59,6 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
     let share = reserved(&point, "frac", "a number above 0 and at most 1", |value| {
         value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0)
     })?;
-    if let Some(epochs) = subject.epochs {
-        resolved.plan.epochs = epochs as usize;
-    }
     if let Some(limit) = epoch_limit {
         // The schedule spans the plan's epochs; a smaller limit only ends training earlier, so that it can go on later.
         resolved.plan.epochs = resolved.plan.epochs.max(limit);

@@ -1,35 +1,4 @@
-//! The section `data` of the model file: which columns, which rows, how scaled.
-//!
-//! ```json
-//! "data": {
-//!   "inputs": ["mass", "charge"],
-//!   "targets": "species",
-//!   "split": {"validation": 0.2, "kind": "stratified", "seed": 1},
-//!   "normalize": "standard"
-//! }
-//! ```
-//!
-//! | key | value | default |
-//! | --- | --- | --- |
-//! | `targets` | what to predict: a column or array by name or position (`-1` is the last), or a list of them | required |
-//! | `inputs` | what the model sees: the same, or `"all others"` | `"all others"` |
-//! | `files` | names and URLs to read when neither `--data` nor `input_ds.json` names any | none |
-//! | `target_type` | `"classes"` or `"values"` | what the loss needs |
-//! | `classes` | how many classes there are, or their names in order | those in the data |
-//! | `split` | see below | a fifth at random |
-//! | `fraction` | share of the training rows in use; larger ones contain smaller ones | 1 |
-//! | `normalize` | `"standard"`, `"minmax"` or `"none"`, fitted on the training rows alone | `"none"` |
-//! | `scale` | factor of every input, applied before | 1 |
-//! | `shape` | shape of one row of inputs, such as `[1, 8, 8]` | as in the file |
-//! | `missing` | `"error"`, `"drop"` (the row), `"zero"` or `"mean"` (of the training rows) | `"error"` |
-//! | `max_rows` | rows beyond this are not used | all |
-//! | `delimiter`, `header` | of text tables: a character; whether the first line holds names | found out |
-//!
-//! `split` is either `{"validation_files": […]}` or has `validation`, a share below 1 or a number of rows; `seed`; and
-//! `kind`: `"random"`, `"stratified"` (each class in proportion), `"grouped"` (rows with one value in the column `group`
-//! stay together), `"last"` (the last rows) or `"by_file"` (whole files). Columns without names are `column_0`,
-//! `column_1` and so on; a `.npy` file is a column named like the file. Labels that are text become classes in sorted
-//! order. Any value may refer to a hyperparameter as `"$name"`.
+//! The section `data` of the [model file](crate::model): which columns, which rows, how scaled.
 
 use protocol::error::{did_you_mean, pointer};
 use protocol::training_data::{self, TrainingFile};

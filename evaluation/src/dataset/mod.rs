@@ -144,16 +144,16 @@ pub fn load(
 /// When the file cannot be read.
 pub fn inspect(path: &Path, delimiter: Option<u8>, header: Option<bool>) -> Result<Vec<ColumnSummary>, DatasetError> {
     let mut reader = read::open(path, read::TextOptions { delimiter, header })?;
-    let names = reader.names().len();
-    (0..names)
-        .map(|index| {
-            let column = reader.read(&[index])?.remove(0);
-            Ok(ColumnSummary {
-                content: column.describe(),
-                rows: column.rows(),
-                missing: column.missing(),
-                name: column.name,
-            })
+    // All at once: a text table would be parsed anew for every column.
+    let all: Vec<usize> = (0..reader.names().len()).collect();
+    let columns = reader.read(&all)?;
+    Ok(columns
+        .into_iter()
+        .map(|column| ColumnSummary {
+            content: column.describe(),
+            rows: column.rows(),
+            missing: column.missing(),
+            name: column.name,
         })
-        .collect()
+        .collect())
 }

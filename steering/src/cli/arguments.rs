@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
@@ -35,6 +36,15 @@ pub(super) enum Command {
     /// Check a search space and a steering input, and list all faults
     #[command(before_help = "Example:\n  steering validate -s space.json -i input.json")]
     Validate(ValidateOptions),
+    /// Say why each of the points is proposed that `ask` gives for the same options
+    #[command(before_help = EXPLAIN_EXAMPLE, after_help = EXPLAIN_NOTES)]
+    Explain(ExplainOptions),
+    /// Run recorded calls of steering again and compare the answers byte by byte
+    #[command(before_help = VERIFY_EXAMPLE, after_help = VERIFY_NOTES)]
+    Verify(VerifyOptions),
+    /// Say how much of the differences between losses each dimension accounts for
+    #[command(before_help = IMPORTANCE_EXAMPLE, after_help = IMPORTANCE_NOTES)]
+    Importance(ImportanceOptions),
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
@@ -42,7 +52,19 @@ pub(super) enum Command {
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
-const ASK_NOTES: &str = "Samplers: auto, gp, grid, random, sobol, tpe; `steering samplers` tells more.\n\
+const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
+const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
+    No file is written: `-o` is accepted and not used.";
+const IMPORTANCE_EXAMPLE: &str = "Example:\n  steering importance -i input.json";
+const IMPORTANCE_NOTES: &str = "Shares are those of the variance of the loss over the whole search space, as a random forest predicts it from the\n\
+    evaluated points; ± is one standard deviation. Shares of pairs are beyond those of both dimensions. Where a few\n\
+    diverged points outweigh all others, `--cap 0.9` tells more.";
+const VERIFY_EXAMPLE: &str =
+    "Examples:\n  steering verify my_task\n  steering verify ask --lib tpe -n 4 -i input.json -o output.json";
+const VERIFY_NOTES: &str = "A task directory holds its iterations in `steering/1`, `steering/2` and so on, each with the call, its input and\n\
+    its output. A single call is given as it was made, with `verify` before it.\n\n\
+    Exit codes: 0 all answers are the same, 1 some differ, 2 wrong usage or input, or nothing to compare.";
+const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sobol, tpe; `steering samplers` tells more.\n\
     Names of other libraries stand for the closest sampler:\n  \
     ax, skopt -> gp\n  \
     bohb, hyperopt, nevergrad, optuna -> tpe\n  \
@@ -130,6 +152,53 @@ pub(super) struct ValidateOptions {
     pub(super) json: bool,
 }
 
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(super) struct ExplainOptions {
+    #[command(flatten)]
+    pub(super) ask: AskOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Directory of a task, or a call of steering
+    #[arg(required = true, value_name = "TASK | CALL", num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) what: Vec<OsString>,
+}
+
+/// Options of `importance`.
+#[derive(Debug, Args)]
+pub(super) struct ImportanceOptions {
+    /// Steering input: history and search space
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) infile: PathBuf,
+    /// Search space, if the input has none or is to be overridden
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) space: Option<PathBuf>,
+    /// Whether small or large losses are good
+    #[arg(long, value_enum, ignore_case = true, default_value = "min")]
+    pub(super) mode: ModeName,
+    /// The loss that means failure, or `off`
+    #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
+    pub(super) failed_loss: FailedLoss,
+    /// Count losses worse than this quantile as equal to it
+    #[arg(long, value_name = "QUANTILE", default_value = "1", value_parser = quantile, allow_negative_numbers = true)]
+    pub(super) cap: f64,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "NUMBER", default_value = "1", allow_negative_numbers = true)]
+    pub(super) seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Options of `samplers`.
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
@@ -170,6 +239,13 @@ fn failed_loss(text: &str) -> Result<FailedLoss, String> {
             "expected `off` or a number of magnitude below {:e}",
             limits::HUGE_LOSS
         )),
+    }
+}
+
+fn quantile(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(quantile) if quantile > 0.0 && quantile <= 1.0 => Ok(quantile),
+        _ => Err("expected a number above 0 and at most 1".into()),
     }
 }
 

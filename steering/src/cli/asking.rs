@@ -26,6 +26,30 @@ pub(super) struct Source<'a> {
 }
 
 pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
+    let text = answer(options, dialect)?;
+    match &options.outfile {
+        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
+        })?,
+        None => output::print(&text)?,
+    }
+    Ok(exit::DONE)
+}
+
+/// What goes into the output file.
+pub(super) fn answer(options: &AskOptions, dialect: Dialect) -> Result<String, Failure> {
+    let points = with_question(options, dialect, ask)?;
+    let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Reads what the options name and puts it to `answer`.
+pub(super) fn with_question<T>(
+    options: &AskOptions,
+    dialect: Dialect,
+    answer: impl FnOnce(&SpaceDocument, &SteeringInput, &Request) -> Result<T, AskError>,
+) -> Result<T, Failure> {
     let input = match &options.infile {
         Some(path) => SteeringInput::read(path, options.failed_loss.0)?,
         None => SteeringInput {
@@ -33,7 +57,12 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
             space: None,
         },
     };
-    let source = source(options, input.space.clone(), dialect)?;
+    let source = source(
+        options.infile.as_deref(),
+        options.space.as_deref(),
+        input.space.clone(),
+        dialect,
+    )?;
     let document = check(&source)?;
     let request = Request {
         sampler: resolve(&options.lib, options.method.as_deref()),
@@ -46,21 +75,17 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
         subtract_pending: options.subtract_pending || dialect == Dialect::Hpogrid,
         number_points: options.number_points,
     };
-    let points = ask(&document, &input, &request).map_err(|error| explain(error, &source, options))?;
-    let mut text = serde_json::to_string(&points).map_err(Failure::infrastructure)?;
-    text.push('\n');
-    match &options.outfile {
-        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
-            Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
-        })?,
-        None => output::print(&text)?,
-    }
-    Ok(exit::DONE)
+    answer(&document, &input, &request).map_err(|error| explain(error, &source, options.infile.as_deref()))
 }
 
 /// The search space of the input or of `--space`, whichever the dialect prefers.
-fn source(options: &AskOptions, inside: Option<Value>, dialect: Dialect) -> Result<Source<'_>, Failure> {
-    let inside = match (&options.infile, inside) {
+pub(super) fn source<'a>(
+    infile: Option<&'a Path>,
+    space: Option<&'a Path>,
+    inside: Option<Value>,
+    dialect: Dialect,
+) -> Result<Source<'a>, Failure> {
+    let inside = match (infile, inside) {
         (Some(path), Some(value)) => Some(Source {
             path,
             value,
@@ -69,11 +94,11 @@ fn source(options: &AskOptions, inside: Option<Value>, dialect: Dialect) -> Resu
         }),
         _ => None,
     };
-    match (&options.space, inside) {
+    match (space, inside) {
         (Some(path), None) => read(path),
         (Some(path), Some(_)) if dialect == Dialect::Own => read(path),
         (_, Some(inside)) => Ok(inside),
-        (None, None) => Err(Failure::input(match &options.infile {
+        (None, None) => Err(Failure::input(match infile {
             Some(path) => anyhow!(
                 "steering input `{}`: at `/opt_space`: expected a search space, found none; give one by `--space FILE`",
                 path.display()
@@ -107,7 +132,7 @@ pub(super) fn check(source: &Source<'_>) -> Result<SpaceDocument, DocumentError>
 }
 
 /// Adds to an error the file that is to blame.
-fn explain(error: AskError, source: &Source<'_>, options: &AskOptions) -> Failure {
+pub(super) fn explain(error: AskError, source: &Source<'_>, infile: Option<&Path>) -> Failure {
     match error {
         AskError::Space(problems) => {
             let problems = problems
@@ -117,7 +142,7 @@ fn explain(error: AskError, source: &Source<'_>, options: &AskOptions) -> Failur
             DocumentError::invalid(source.what, source.path, problems).into()
         }
         AskError::History(problems) => {
-            let path = options.infile.as_deref().unwrap_or(Path::new("-"));
+            let path = infile.unwrap_or(Path::new("-"));
             DocumentError::invalid("steering input", path, problems).into()
         }
         AskError::Setup(_) => Failure::input(error),

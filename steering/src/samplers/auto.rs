@@ -17,6 +17,7 @@
 use protocol::Point;
 
 use super::{Entry, Sampler, Settings, SetupError, SuggestError, gp, tpe};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::Key;
 use crate::space::{Domain, Space};
@@ -62,6 +63,15 @@ impl Sampler for Auto {
             points.extend(self.tpe.suggest(space, &grown, count - share, key)?);
         }
         Ok(points)
+    }
+
+    fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        let (sampler, chosen) = if share(space, history) > 0 {
+            ("gp", &self.gp)
+        } else {
+            ("tpe", &self.tpe)
+        };
+        chosen.explain(space, history, point, key).with("sampler", sampler)
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod acquisition;
 mod candidates;
+mod explaining;
 mod fit;
 mod kernel;
 mod layout;
@@ -35,6 +36,7 @@ mod tests;
 use protocol::Point;
 
 use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point, tpe};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
@@ -112,15 +114,9 @@ struct Gp {
 impl Sampler for Gp {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
         let layout = Layout::new(space);
-        let evaluated = history
-            .observations()
-            .iter()
-            .filter(|observation| observation.outcome.loss().is_some())
-            .count();
-        let startup = self.startup(space);
         let mut model = None;
         Ok(one_by_one(space, history, count, |grown| {
-            if layout.features > 0 && grown.len() >= startup && evaluated >= 2.max(startup / 3) {
+            if !self.is_starting(space, &layout, grown) {
                 // Losses do not come in while points are chosen: one fit serves all of them.
                 let model = model.get_or_insert_with(|| Model::new(&layout, history, &self.options, key));
                 if let Some(model) = model {
@@ -130,9 +126,24 @@ impl Sampler for Gp {
             startup::next(space, &layout, grown, key)
         }))
     }
+
+    fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        self.reason(space, history, point, key)
+    }
 }
 
 impl Gp {
+    /// Whether there is too little to learn from.
+    fn is_starting(&self, space: &Space, layout: &Layout, history: &History) -> bool {
+        let startup = self.startup(space);
+        let evaluated = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome.loss().is_some())
+            .count();
+        layout.features == 0 || history.len() < startup || evaluated < 2.max(startup / 3)
+    }
+
     fn startup(&self, space: &Space) -> usize {
         if self.options.startup > 0 {
             return self.options.startup;

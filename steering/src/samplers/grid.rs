@@ -7,6 +7,7 @@
 use protocol::Point;
 
 use super::{Entry, Sampler, SuggestError};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::Key;
 use crate::space::{Space, Walk};
@@ -37,5 +38,13 @@ impl Sampler for Grid {
                 point
             })
             .collect())
+    }
+
+    fn explain(&self, space: &Space, _: &History, point: &Point, _: Key) -> Explanation {
+        let wanted = space.encode(point);
+        let index = Walk::grid(space)
+            .ok()
+            .and_then(|mut walk| walk.position(|other| space.encode(&other) == wanted));
+        Explanation::new("grid", "the first combination of the grid that was not yet proposed").with("index", index)
     }
 }

@@ -3,6 +3,7 @@
 use protocol::Point;
 
 use super::{Entry, Sampler, SuggestError, first_unused, one_by_one, prior_point};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::Space;
@@ -23,5 +24,14 @@ impl Sampler for Random {
             let mut generator = key.generator(history.next_ordinal(), Stream::Startup);
             first_unused(space, history, key, |_| prior_point(space, || generator.uniform()))
         }))
+    }
+
+    fn explain(&self, _: &Space, history: &History, _: &Point, _: Key) -> Explanation {
+        let ordinal = history.next_ordinal();
+        Explanation::new(
+            "random",
+            format!("an independent draw from the search space, number {ordinal}"),
+        )
+        .with("index", ordinal)
     }
 }

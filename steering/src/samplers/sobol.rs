@@ -6,6 +6,7 @@
 use protocol::Point;
 
 use super::{Entry, Sampler, SuggestError, first_unused, one_by_one, prior_point};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::numerics::sobol::Sobol;
 use crate::rng::{Generator, Key, Stream};
@@ -27,6 +28,10 @@ impl Sampler for Quasirandom {
         Ok(one_by_one(space, history, count, |history| {
             sequence.next(space, history, key)
         }))
+    }
+
+    fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        Sequence::new(space).explain(space, history, point, key)
     }
 }
 
@@ -64,6 +69,22 @@ impl Sequence {
             0 => space.at_quantiles(|position| self.quantile(key, ordinal, position, &mut generator)),
             _ => prior_point(space, || generator.uniform()),
         })
+    }
+
+    /// Why [`Self::next`] gave `point`.
+    pub(super) fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        let ordinal = history.next_ordinal();
+        let mut generator = key.generator(ordinal, Stream::Startup);
+        let own = space.at_quantiles(|position| self.quantile(key, ordinal, position, &mut generator));
+        if space.encode(&own) == space.encode(point) {
+            Explanation::new(
+                "design",
+                format!("point {ordinal} of a scrambled Sobol sequence, which spreads points evenly"),
+            )
+            .with("index", ordinal)
+        } else {
+            Explanation::stand_in(&format!("point {ordinal} of the Sobol sequence"))
+        }
     }
 
     fn quantile(&self, key: Key, ordinal: u64, position: usize, generator: &mut Generator) -> f64 {

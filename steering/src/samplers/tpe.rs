@@ -21,6 +21,7 @@
 //! nothing else is known; a point lost with its node tells nothing; and the widths of the kernels follow Scott's rule instead of
 //! the distance between neighbours, which on the benchmark problems of this project was the largest single gain.
 
+mod explaining;
 mod mixture;
 mod split;
 
@@ -28,6 +29,7 @@ use protocol::Point;
 
 use super::sobol::Sequence;
 use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point};
+use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Generator, Key, Stream};
 use crate::space::{Assignment, Coordinate, Group, Space};
@@ -101,22 +103,34 @@ impl Sampler for Tpe {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
         let sequence = Sequence::new(space);
         Ok(one_by_one(space, history, count, |history| {
-            // Without some losses a model has nothing to say, however many points are on their way.
-            let evaluated = history
-                .observations()
-                .iter()
-                .filter(|observation| observation.outcome.loss().is_some())
-                .count();
-            if history.len() < self.startup || 2 * evaluated < self.startup.min(10) {
+            if self.is_starting(history) {
                 sequence.next(space, history, key)
             } else {
                 self.model_point(space, history, key)
             }
         }))
     }
+
+    fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        if self.is_starting(history) {
+            Sequence::new(space).explain(space, history, point, key)
+        } else {
+            self.explain_model(space, history, point)
+        }
+    }
 }
 
 impl Tpe {
+    /// Without some losses a model has nothing to say, however many points are on their way.
+    fn is_starting(&self, history: &History) -> bool {
+        let evaluated = history
+            .observations()
+            .iter()
+            .filter(|observation| observation.outcome.loss().is_some())
+            .count();
+        history.len() < self.startup || 2 * evaluated < self.startup.min(10)
+    }
+
     fn model_point(&self, space: &Space, history: &History, key: Key) -> Option<Point> {
         let ordinal = history.next_ordinal();
         let split = Split::new(history, &self.rule);

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::Problem;
-use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions, duration, size};
+use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions};
+use protocol::units::{duration, size};
 
 use crate::state::RetryLimits;
 

@@ -91,7 +91,7 @@ impl<'a> Transfer<'a> {
         let mut failures = 0;
         loop {
             let before = self.part_length();
-            match self.attempt() {
+            match self.attempt(note) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Again { error, wait }) => {
@@ -107,7 +107,7 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn attempt(&self) -> Result<Outcome, Failure> {
+    fn attempt(&self, note: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
         // Compression in transit would make ranges count other bytes than those on disk.
         let mut request = self
             .client
@@ -159,6 +159,10 @@ impl<'a> Transfer<'a> {
             }
             _ => return Err(self.refused(status).into()),
         }
+        let size = response
+            .content_length()
+            .map_or_else(String::new, |length| format!(", {length} bytes"));
+        note(&format!("fetching {}{size}", self.remote.shown()));
         self.receive(response, start)?;
         Ok(Outcome::Fetched(self.part.clone()))
     }

@@ -1,5 +1,7 @@
 //! What is learnt from a history: a small ensemble of Gaussian processes for the loss, and one for success.
 
+mod forecast;
+
 use protocol::Outcome;
 
 use super::Options;

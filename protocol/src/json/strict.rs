@@ -1,0 +1,121 @@
+//! JSON by the letter, and with the limits of this crate.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::limits;
+
+pub(super) fn strict(text: &str) -> Result<Value, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Strict { depth: 0 }
+        .deserialize(&mut deserializer)
+        .map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
+pub(super) fn duplicate_key(key: &str) -> String {
+    format!("the key `{key}` appears twice in one object")
+}
+
+pub(super) fn checked_key(key: &str) -> Result<&str, String> {
+    if key.len() > limits::KEY_BYTES {
+        return Err(format!(
+            "a key has {} bytes, at most {} are allowed",
+            key.len(),
+            limits::KEY_BYTES
+        ));
+    }
+    Ok(key)
+}
+
+pub(super) fn checked_string(text: &str) -> Result<&str, String> {
+    if text.len() > limits::STRING_BYTES {
+        return Err(format!(
+            "a string has {} bytes, at most {} are allowed",
+            text.len(),
+            limits::STRING_BYTES
+        ));
+    }
+    Ok(text)
+}
+
+/// Builds a [`Value`], refusing what [`serde_json`] lets pass: duplicate keys, deep nesting, long strings.
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == limits::DEPTH {
+            return Err(E::custom(format!("nested deeper than {} levels", limits::DEPTH)));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        checked_string(value).map(Into::into).map_err(E::custom)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut array = Vec::new();
+        while let Some(value) = access.next_element_seed(inner)? {
+            array.push(value);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            checked_key(&key).map_err(A::Error::custom)?;
+            let value = access.next_value_seed(inner)?;
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(duplicate_key(&key)));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,61 @@
+//! Why the model chose a point.
+
+use protocol::Point;
+
+use super::layout::Layout;
+use super::model::{Model, Purpose};
+use super::{Gp, purpose};
+use crate::explain::Explanation;
+use crate::history::History;
+use crate::rng::Key;
+use crate::space::Space;
+
+impl Gp {
+    /// The reason for `point`, which was chosen right after `history`.
+    pub(super) fn reason(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
+        let layout = Layout::new(space);
+        let model = if self.is_starting(space, &layout, history) {
+            None
+        } else {
+            Model::new(&layout, history, &self.options, key)
+        };
+        let Some(model) = model else {
+            let known = history.len();
+            let text = if known == 0 {
+                "the middle of the space, where a search begins".to_owned()
+            } else {
+                format!("one of the first points, which fill the space: far from the {known} points known so far")
+            };
+            return Explanation::new("design", text).with("index", history.next_ordinal());
+        };
+        let pending = history.pending();
+        let forecast = model
+            .with_pending(&layout, history)
+            .forecast(&layout.row(&space.encode(point)));
+        let (name, aim) = match purpose(history.next_ordinal(), pending > 0) {
+            Purpose::Improve => ("improvement", "expected to lower the loss most"),
+            Purpose::Exploit => (
+                "exploitation",
+                "expected to be good now, by a model taken to be surer of itself than it is",
+            ),
+            Purpose::Explore => ("exploration", "chosen to learn most where a low loss is still possible"),
+        };
+        let risk = forecast.success.map_or_else(String::new, |success| {
+            format!(", and with a chance of {:.0} % it does not fail", 100.0 * success)
+        });
+        let text = format!(
+            "{aim}; the model predicts {:+.2} ± {:.2} against the best point, in standard deviations of the losses: better than it \
+             with a chance of {:.0} %{risk}",
+            forecast.above_best,
+            forecast.deviation,
+            100.0 * forecast.improvement
+        );
+        Explanation::new(name, text)
+            .with("evaluated", history.len() - pending)
+            .with("pending", pending)
+            .with("above_best", forecast.above_best)
+            .with("deviation", forecast.deviation)
+            .with("chance_of_improvement", forecast.improvement)
+            .with("chance_of_success", forecast.success)
+    }
+}
