@@ -32,12 +32,8 @@ impl Gp {
         let forecast = model
             .with_pending(&layout, history)
             .forecast(&layout.row(&space.encode(point)));
-        let (name, aim) = match purpose(history.next_ordinal(), pending > 0) {
+        let (name, aim) = match purpose(history.next_ordinal()) {
             Purpose::Improve => ("improvement", "expected to lower the loss most"),
-            Purpose::Exploit => (
-                "exploitation",
-                "expected to be good now, by a model taken to be surer of itself than it is",
-            ),
             Purpose::Explore => ("exploration", "chosen to learn most where a low loss is still possible"),
         };
         let risk = forecast.success.map_or_else(String::new, |success| {
