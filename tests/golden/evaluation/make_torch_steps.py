@@ -108,8 +108,19 @@ def make_schedule(optimizer, options, epochs, steps):
     return schedule.OneCycleLR(optimizer, max_lr=peak, total_steps=epochs * steps, cycle_momentum=False), True
 
 
+def forget_origins(file):
+    """Removes what the exporter noted about its own source files: it differs from machine to machine."""
+    graph = file.graph
+    items = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *file.functions]
+    items += [node for function in file.functions for node in function.node]
+    for item in [file, *items]:
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
 def set_weights(path, values):
     file = onnx.load(path)
+    forget_origins(file)
     for tensor in file.graph.initializer:
         if tensor.name in values and "num_batches" not in tensor.name:
             tensor.CopyFrom(onnx.numpy_helper.from_array(values[tensor.name].numpy(), tensor.name))
