@@ -90,6 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 labels,
                 classes: outputs,
             },
+            weights: None,
         }
     };
     train(

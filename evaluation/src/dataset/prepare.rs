@@ -81,6 +81,7 @@ pub(crate) fn prepare(
         Ok::<_, DatasetError>(Samples {
             row_shape: row_shape.clone(),
             inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?,
+            weights: None,
             targets: match &labels {
                 Some(labels) => Targets::Classes {
                     labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),

@@ -203,6 +203,32 @@ impl<'a> Fields<'a> {
         choose(value, &self.pointer(key), names, self.origins)
     }
 
+    /// A text that must be there.
+    pub(crate) fn text(&self, key: &str, expected: &str) -> Result<&'a str, ModelError> {
+        let value = self
+            .get(key)
+            .ok_or_else(|| self.error(key, format!("is missing; it must be {expected}")))?;
+        value.as_str().ok_or_else(|| self.wrong(key, expected, value))
+    }
+
+    /// A list of at least one number for all of which `test` holds.
+    pub(crate) fn numbers(
+        &self,
+        key: &str,
+        expected: &str,
+        test: impl Fn(f64) -> bool,
+    ) -> Result<Vec<f64>, ModelError> {
+        let value = self
+            .get(key)
+            .ok_or_else(|| self.error(key, format!("is missing; it must be {expected}")))?;
+        let numbers: Option<Vec<f64>> = value
+            .as_array()
+            .and_then(|items| items.iter().map(Value::as_f64).collect());
+        numbers
+            .filter(|numbers| !numbers.is_empty() && numbers.iter().all(|number| test(*number)))
+            .ok_or_else(|| self.wrong(key, expected, value))
+    }
+
     /// A list of integers in ascending order.
     pub(crate) fn ascending(&self, key: &str) -> Result<Vec<usize>, ModelError> {
         let expected = "a list of ascending integers";
@@ -302,7 +328,7 @@ fn one_of(known: &[&str]) -> String {
     }
 }
 
-fn list(known: &[&str]) -> String {
+pub(crate) fn list(known: &[&str]) -> String {
     known
         .iter()
         .map(|name| format!("`{name}`"))

@@ -1,11 +1,12 @@
 #![doc = include_str!("../../MODEL_FILE.md")]
 
 pub(crate) mod blocks;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod import;
 #[cfg(test)]
 mod import_tests;
 mod initialization;
+pub(crate) mod pattern;
 mod resolve;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::training::{Metric, Rule, Schedule};
+use crate::training::{Metric, Rule, Shape};
 
 fn resolve(document: Value, point: Value) -> Result<Resolved, ModelError> {
     let Value::Object(point) = point else {
@@ -56,10 +56,10 @@ fn references_take_the_values_of_the_point_and_blocks_repeat() {
         ["nothing in the model file refers to the hyperparameter `extra`"]
     );
     assert!(matches!(
-        resolved.plan.schedule,
-        Schedule::Cosine { total_epochs: 7, .. }
+        resolved.plan.schedule.shape,
+        Shape::Cosine { total_epochs: 7, .. }
     ));
-    assert!(matches!(resolved.plan.optimizer.rule, Rule::Sgd { .. }));
+    assert!(matches!(resolved.plan.optimizer.rule, Rule::Sgd(_)));
     assert_eq!(resolved.plan.objective.metric, Metric::Error);
 }
 
@@ -80,12 +80,12 @@ fn unknown_keys_are_errors_with_the_nearest_known_name() {
     assert_eq!(
         message(with("trainig", json!({})), json!({})),
         "model file: `/trainig` is unknown; known are `data`, `model`, `loss`, `optimizer`, `schedule`, `training`, \
-         `objective`, `description`, `$schema`; did you mean `training`?"
+         `objective`, `metrics`, `description`, `$schema`; did you mean `training`?"
     );
     assert_eq!(
         message(with("optimizer", json!({"name": "adam", "momentum": 0.9})), json!({})),
         "model file: `/optimizer/momentum` is unknown; known are `name`, `learning_rate`, `weight_decay`, `betas`, \
-         `epsilon`"
+         `epsilon`, `decay`, `groups`"
     );
 }
 
@@ -106,7 +106,8 @@ fn wrong_values_name_place_expectation_finding_and_hyperparameter() {
         ),
         (
             with("optimizer", json!({"name": "adm"})),
-            "`/optimizer/name` must be one of `sgd`, `adam`, `adamw`, `rmsprop`, found `\"adm\"`; did you mean `adam`?",
+            "`/optimizer/name` must be one of `sgd`, `adam`, `adamw`, `radam`, `rmsprop`, `adagrad`, `lion`, found \
+             `\"adm\"`; did you mean `adam`?",
         ),
         (
             with("optimizer", json!({"name": "sgd", "nesterov": true})),
@@ -155,10 +156,44 @@ fn wrong_values_name_place_expectation_finding_and_hyperparameter() {
             with("objective", json!({"mode": true})),
             "`/objective/mode` must be one of `min`, `max`, found `true`",
         ),
+        (
+            with("objective", json!("top_k")),
+            "`/objective/metric` must be one of `loss`, `accuracy`, `error`, `top_5`, `auc`, `mse`, `rmse`, `mae`, \
+             `r2`, `relative_error_95` (with numbers of your choice), found `\"top_k\"`; did you mean `top_5`?",
+        ),
+        (
+            with("metrics", json!("auc")),
+            "`/metrics` must be a list of names of metrics, found `\"auc\"`",
+        ),
+        (
+            with("loss", json!({"name": "quantile", "quantiles": [0.5, 0.5]})),
+            "`/loss/quantiles` must be ascending, without repetitions",
+        ),
+        (
+            with("loss", json!({"name": "cross_entropy", "class_weights": [0, 0]})),
+            "`/loss/class_weights` must be `balanced` or a list of numbers of at least 0, not all 0, found `[0,0]`",
+        ),
+        (
+            with("loss", json!({"name": "mse", "delta": 1})),
+            "`/loss/delta` is unknown; known are `name`",
+        ),
+        (
+            with("schedule", json!({"name": "table", "epochs": [1], "factors": [1]})),
+            "`/schedule/epochs` must begin at 0 and have an epoch for each of `factors`",
+        ),
+        (
+            with("optimizer", json!({"groups": [{}]})),
+            "`/optimizer/groups/0` must be an object with `parameters`, a list of names of weights, found `{}`",
+        ),
+        (
+            with("training", json!({"average": 1})),
+            "`/training/average` must be a number in [0, 1), found `1`",
+        ),
         (json!([]), "`` must be an object, found `[]`"),
         (
             json!({"model": {"blocks": []}}),
-            "`/loss` is missing; it must be one of `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`",
+            "`/loss` is missing; it must be one of `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`, \
+             `poisson_nll`, `gaussian_nll`, `quantile`, `graph`",
         ),
     ];
     for (document, expected) in cases {
@@ -191,6 +226,6 @@ fn files_that_cannot_be_read_are_named() {
 fn another_number_of_epochs_stretches_the_schedule() {
     let file = ModelFile::from_value(with("schedule", json!("cosine")), Path::new(".")).with_epochs(81);
     let plan = file.resolve(&Map::new()).unwrap().plan;
-    assert!(matches!(plan.schedule, Schedule::Cosine { total_epochs: 81, .. }));
+    assert!(matches!(plan.schedule.shape, Shape::Cosine { total_epochs: 81, .. }));
     assert_eq!(plan.epochs, 81);
 }
