@@ -138,7 +138,7 @@ impl Fit {
     /// The first step of L-BFGS is as long as the gradient, which far from the maximum leads out of the region where K can be
     /// factored, and the line search gives up there. So the objective is divided by the length of its gradient, and after a
     /// search that ended early another begins where it got to.
-    pub(super) fn climb(&self, values: &[f64], start: Vec<f64>, iterations: u64) -> Optimum {
+    pub(super) fn climb(&self, values: &[f64], start: &[f64], iterations: u64) -> Optimum {
         let mut objective = Objective {
             fit: self,
             values,
@@ -146,8 +146,8 @@ impl Fit {
             last: RefCell::new(None),
             best: RefCell::new(None),
         };
-        let mut place = start.clone();
-        let (mut cost, mut gradient) = objective.at(&start);
+        let mut place = start.to_vec();
+        let (mut cost, mut gradient) = objective.at(start);
         let mut left = iterations;
         for _ in 0..RESTARTS {
             let steepness = dot(&gradient, &gradient).sqrt();
@@ -480,7 +480,7 @@ mod tests {
             mean_variance: 1.0,
         };
         let (fit, values) = toy(prior);
-        let optimum = fit.climb(&values, fit.prior_median(), 50);
+        let optimum = fit.climb(&values, &fit.prior_median(), 50);
         let (cost, gradient) = fit.evaluate(&values, &optimum.theta);
         assert!((cost + optimum.log_density).abs() < 1e-12);
         assert!(gradient.iter().all(|slope| slope.abs() < 0.05), "{gradient:?}");
@@ -505,7 +505,7 @@ mod tests {
         let start = fit.prior_median();
         let (_, steep) = fit.evaluate(&values, &start);
         assert!(steep.iter().any(|slope| slope.abs() > 1_000.0), "{steep:?}");
-        let optimum = fit.climb(&values, start, 25);
+        let optimum = fit.climb(&values, &start, 25);
         let (_, gradient) = fit.evaluate(&values, &optimum.theta);
         assert!(gradient.iter().all(|slope| slope.abs() < 0.5), "{gradient:?}");
         let noise = fit.parameters(&optimum.theta).noise;
