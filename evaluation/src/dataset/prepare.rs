@@ -80,7 +80,7 @@ pub(crate) fn prepare(
     let samples = |positions: &[usize], rows: &[usize]| {
         Ok::<_, DatasetError>(Samples {
             row_shape: row_shape.clone(),
-            inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?,
+            inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?.into(),
             weights: None,
             targets: match &labels {
                 Some(labels) => Targets::Classes {

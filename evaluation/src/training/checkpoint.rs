@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::step::Recipe;
-use super::{EpochReport, Observer, Samples, Targets, TrainingError};
+use super::{EpochReport, Inputs, Observer, Samples, Targets, TrainingError};
 use crate::graph::{Tensor, encode_model};
 
 const MAGIC: &[u8] = b"hpo checkpoint 1\n";
@@ -88,7 +88,10 @@ pub(crate) fn fingerprint(recipe: &Recipe<'_>, train: &Samples, validation: &Sam
             update_with(&mut hash, weights);
         }
         hash.update(format!("{:?}", samples.row_shape));
-        update_with(&mut hash, &samples.inputs);
+        match &samples.inputs {
+            Inputs::Resident(values) => update_with(&mut hash, values),
+            Inputs::Fed(source) => hash.update(source.digest()),
+        }
         match &samples.targets {
             Targets::Classes { labels, classes } => {
                 hash.update(format!("classes {classes}"));

@@ -94,7 +94,7 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
 fn data(document: &Value) -> Samples {
     Samples {
         row_shape: vec![6],
-        inputs: singles(&document["inputs"]),
+        inputs: singles(&document["inputs"]).into(),
         targets: Targets::Classes {
             labels: integers(&document["labels"]),
             classes: 4,
@@ -274,7 +274,7 @@ fn validate(loss: &Loss, case: &Value, weighted: bool) -> f64 {
     };
     let samples = Samples {
         row_shape: vec![1],
-        inputs: vec![0.0; rows],
+        inputs: vec![0.0; rows].into(),
         targets,
         weights: weighted.then(|| singles(&case["weights"])),
     };
@@ -402,7 +402,7 @@ fn a_loss_given_as_a_graph_trains_like_the_same_loss_by_name() {
             width: 2,
             values: inputs.chunks(6).flat_map(|x| [x[0] + x[1], x[2] * x[3]]).collect(),
         },
-        inputs,
+        inputs: inputs.into(),
         weights: None,
     };
     let run = |loss: Value, samples: &Samples| {

@@ -4,6 +4,9 @@ mod checkpoint;
 mod custom;
 #[cfg(test)]
 mod descent_tests;
+#[cfg(test)]
+mod fed_tests;
+mod feeding;
 mod loss;
 mod losses;
 pub(crate) mod lowering;
@@ -32,7 +35,7 @@ pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam,
 pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
 pub use prepare::summarize;
 pub use run::train;
-pub use samples::{Samples, Targets};
+pub use samples::{Inputs, RowSource, Samples, Targets};
 pub use schedules::{Every, Schedule, Shape};
 
 use crate::autodiff::AutodiffError;
@@ -202,6 +205,9 @@ pub enum TrainingError {
     /// The forward model cannot be differentiated.
     #[error(transparent)]
     Autodiff(#[from] AutodiffError),
+    /// Rows could not be read in the middle of the training.
+    #[error("training data: {0}")]
+    Data(String),
     /// A checkpoint or model file could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::custom::LossGraph;
 use super::metrics::is_available;
-use super::step::Recipe;
-use super::{LayerSummary, Loss, Metric, Samples, Targets, TrainingError, TrainingPlan};
+use super::step::{Fed, Recipe};
+use super::{Inputs, LayerSummary, Loss, Metric, Samples, Targets, TrainingError, TrainingPlan};
 use crate::engine::Engine;
 use crate::graph::read_model;
 use crate::model::import::Imported;
@@ -94,10 +94,13 @@ pub(crate) fn check_samples(name: &str, samples: &Samples, loss: &Loss) -> Resul
     if rows == 0 {
         return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
     }
-    if width == 0 || samples.inputs.len() != rows * width {
+    let numbers = match &samples.inputs {
+        Inputs::Resident(values) => values.len(),
+        Inputs::Fed(source) => source.rows() * width,
+    };
+    if width == 0 || numbers != rows * width {
         return Err(TrainingError::Mismatch(format!(
-            "the {name} set has {} input numbers for {rows} rows of {width}",
-            samples.inputs.len()
+            "the {name} set has {numbers} input numbers for {rows} rows of {width}"
         )));
     }
     if let Some(weights) = &samples.weights {
@@ -174,7 +177,14 @@ pub fn summarize(
     targets: &Targets,
 ) -> Result<Vec<LayerSummary>, TrainingError> {
     let (imported, outputs) = import(plan, row_shape, targets)?;
-    let recipe = recipe(engine, plan, &imported, (row_shape, targets, false), outputs)?;
+    let recipe = recipe(
+        engine,
+        plan,
+        &imported,
+        (row_shape, targets, false),
+        outputs,
+        Fed::default(),
+    )?;
     let batch = plan.batch_size.max(2);
     let step = recipe.step(batch, batch)?;
     let states = step
@@ -219,6 +229,7 @@ pub(crate) fn recipe<'a>(
     imported: &'a Imported,
     data: (&[usize], &Targets, bool),
     outputs: usize,
+    fed: Fed,
 ) -> Result<Recipe<'a>, TrainingError> {
     let (row_shape, targets, weighted) = data;
     let row_shape = imported.row_shape(row_shape)?;
@@ -248,5 +259,6 @@ pub(crate) fn recipe<'a>(
         class_weights,
         weighted,
         loss,
+        fed,
     })
 }

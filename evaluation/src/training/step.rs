@@ -19,6 +19,13 @@ pub(crate) const VALIDATION_INPUTS: &str = "data/validation/inputs";
 pub(crate) const VALIDATION_TARGETS: &str = "data/validation/targets";
 const ROWS: &str = "feed/rows";
 
+/// Which inputs come with each batch, instead of being gathered from a constant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fed {
+    pub(crate) train: bool,
+    pub(crate) validation: bool,
+}
+
 /// What the programs are built from.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
@@ -39,6 +46,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) weighted: bool,
     /// The loss, when it is a graph of its own.
     pub(crate) loss: Option<LossGraph>,
+    /// Which inputs come with each batch.
+    pub(crate) fed: Fed,
 }
 
 /// The program of a training step for one batch size.
@@ -266,21 +275,31 @@ impl Recipe<'_> {
         });
     }
 
-    /// Puts the gathering of a batch in front of the model.
+    /// Puts the gathering of a batch in front of the model, or the batch itself where it is fed.
     fn gather(&self, graph: &mut Graph, data: &str, batch: usize, rows: usize) {
-        let mut shape = vec![rows];
+        let fed = if data == TRAIN_INPUTS {
+            self.fed.train
+        } else {
+            self.fed.validation
+        };
+        let mut shape = vec![if fed { batch } else { rows }];
         shape.extend_from_slice(&self.row_shape);
         graph.inputs = vec![
             (ROWS.to_owned(), TensorType::new(ElementType::I64, [batch])),
             (data.to_owned(), TensorType::new(ElementType::F32, shape)),
         ];
-        let node = Node {
+        let mut node = Node {
             name: "gather".into(),
             operator: "Gather".into(),
             inputs: vec![data.to_owned(), ROWS.to_owned()],
             outputs: vec![self.imported.input.clone()],
             attributes: vec![attribute::int("axis", 0)],
         };
+        if fed {
+            node.operator = "Identity".into();
+            node.inputs.truncate(1);
+            node.attributes.clear();
+        }
         graph.nodes.insert(0, node);
     }
 

@@ -4,7 +4,7 @@ fn samples(targets: Targets) -> Samples {
     let rows = targets.rows();
     Samples {
         row_shape: vec![1],
-        inputs: vec![0.0; rows],
+        inputs: vec![0.0; rows].into(),
         targets,
         weights: None,
     }
