@@ -9,7 +9,8 @@ use super::column::{Column, Source, Table};
 use super::description::{Inputs, Selector};
 use super::error::{DatasetError, listed};
 use super::fetch::{self, FetchOptions, Remote};
-use super::read::{self, Reader, TextOptions};
+use super::read::{self, Chunks, Extent, Reader, TextOptions};
+use super::store::Segment;
 
 /// Turns each name into a local file: URLs are fetched, relative paths start at `base`, sums are checked.
 pub(crate) fn locate(
@@ -80,9 +81,15 @@ pub(crate) struct Needed {
 }
 
 impl Needed {
-    /// All names, inputs first, then targets, then the group.
+    /// All names once, inputs first, then targets, then the group.
     pub(crate) fn all(&self) -> Vec<String> {
-        [&self.inputs[..], &self.targets[..], self.group.as_slice()].concat()
+        let mut all: Vec<String> = Vec::new();
+        for name in self.inputs.iter().chain(&self.targets).chain(&self.group) {
+            if !all.contains(name) {
+                all.push(name.clone());
+            }
+        }
+        all
     }
 }
 
@@ -137,10 +144,40 @@ impl Reader for Joined {
         &self.names
     }
 
-    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
-        let mut columns = Vec::with_capacity(wanted.len());
+    fn extents(&mut self, wanted: &[usize]) -> Result<Option<Vec<Extent>>, DatasetError> {
+        let mut extents = Vec::with_capacity(wanted.len());
         for &index in wanted {
-            columns.append(&mut self.readers[index].read(&[0])?);
+            match self.readers[index].extents(&[0])? {
+                Some(extent) => extents.extend(extent),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(extents))
+    }
+
+    fn chunks<'a>(&'a mut self, wanted: &[usize]) -> Result<Box<dyn Chunks + 'a>, DatasetError> {
+        // A column that is wanted twice would need its reader twice.
+        let mut readers: Vec<Option<&'a mut Box<dyn Reader>>> = self.readers.iter_mut().map(Some).collect();
+        let mut parts = Vec::with_capacity(wanted.len());
+        for &index in wanted {
+            let reader = readers[index].take().expect("no column is wanted twice");
+            parts.push(reader.chunks(&[0])?);
+        }
+        Ok(Box::new(SideBySide(parts)))
+    }
+
+    fn plain(&self, index: usize) -> Result<Option<Segment>, DatasetError> {
+        self.readers[index].plain(0)
+    }
+}
+
+struct SideBySide<'a>(Vec<Box<dyn Chunks + 'a>>);
+
+impl Chunks for SideBySide<'_> {
+    fn next(&mut self, rows: usize) -> Result<Vec<Column>, DatasetError> {
+        let mut columns = Vec::with_capacity(self.0.len());
+        for part in &mut self.0 {
+            columns.append(&mut part.next(rows)?);
         }
         Ok(columns)
     }

@@ -14,6 +14,7 @@ mod prepare;
 mod read;
 mod scaling;
 mod split;
+mod store;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -84,6 +85,17 @@ pub struct ColumnSummary {
     pub missing: usize,
 }
 
+impl ColumnSummary {
+    fn of(column: &column::Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            content: column.describe(),
+            rows: column.rows(),
+            missing: column.missing(),
+        }
+    }
+}
+
 /// Where files are looked for and how they are fetched.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -146,14 +158,28 @@ pub fn inspect(path: &Path, delimiter: Option<u8>, header: Option<bool>) -> Resu
     let mut reader = read::open(path, read::TextOptions { delimiter, header })?;
     // All at once: a text table would be parsed anew for every column.
     let all: Vec<usize> = (0..reader.names().len()).collect();
-    let columns = reader.read(&all)?;
-    Ok(columns
-        .into_iter()
-        .map(|column| ColumnSummary {
-            content: column.describe(),
-            rows: column.rows(),
-            missing: column.missing(),
-            name: column.name,
-        })
-        .collect())
+    if let Ok(columns) = reader.read(&all) {
+        return Ok(columns.iter().map(ColumnSummary::of).collect());
+    }
+    // One column that cannot be read hides none of the others.
+    let mut summaries = Vec::with_capacity(all.len());
+    let mut first_error = None;
+    for index in all {
+        match reader.read(&[index]) {
+            Ok(columns) => summaries.extend(columns.iter().map(ColumnSummary::of)),
+            Err(error) => {
+                summaries.push(ColumnSummary {
+                    name: reader.names()[index].clone(),
+                    content: format!("unreadable values: {error}"),
+                    rows: 0,
+                    missing: 0,
+                });
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if summaries.iter().all(|summary| summary.rows == 0) => Err(error),
+        _ => Ok(summaries),
+    }
 }
