@@ -103,11 +103,6 @@ impl Values {
         }
     }
 
-    /// Whether no value can be missing or infinite.
-    pub(crate) fn is_always_finite(&self) -> bool {
-        matches!(self, Self::Bytes(_) | Self::Integers(_))
-    }
-
     /// Keeps the first `count` values.
     pub(crate) fn truncate(&mut self, count: usize) {
         match self {
@@ -244,6 +239,16 @@ impl Table {
         self.columns = columns;
         self.sources.extend(other.sources);
         Ok(())
+    }
+
+    /// Makes one source of the last two where both are the same file.
+    pub(crate) fn merge_last_sources(&mut self) {
+        if let [.., before, last] = &mut self.sources[..]
+            && before.path == last.path
+        {
+            before.rows += last.rows;
+            self.sources.pop();
+        }
     }
 
     /// Keeps the first `count` rows.

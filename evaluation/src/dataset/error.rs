@@ -153,6 +153,10 @@ pub enum DatasetError {
     #[error("training data: {0}")]
     Split(String),
 
+    /// Rows that were to be read a second time cannot be read.
+    #[error("training data: {0}")]
+    Reading(String),
+
     /// The scratch file that holds rows beyond the memory limit cannot be written.
     #[error(
         "training data: cannot write a scratch file in `{folder}`: {source}; name another folder with `--scratch`, or let \
@@ -175,7 +179,7 @@ impl DatasetError {
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Scratch { .. } => true,
+            Self::Io { .. } | Self::Scratch { .. } | Self::Reading(_) => true,
             Self::Fetch(error) => error.is_infrastructure(),
             _ => false,
         }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use protocol::error::did_you_mean;
 use protocol::training_data::TrainingFile;
 
-use super::column::{Column, Source, Table};
-use super::description::{Inputs, Selector};
+use super::column::{Column, Source, Table, Values};
+use super::description::{DataDescription, Inputs, Selector};
 use super::error::{DatasetError, listed};
 use super::fetch::{self, FetchOptions, Remote};
+use super::prepare::Origin;
 use super::read::{self, Chunks, Extent, Reader, TextOptions};
-use super::store::Segment;
+use super::store::{Segment, Store};
+use super::survey::Survey;
 
 /// Turns each name into a local file: URLs are fetched, relative paths start at `base`, sums are checked.
 pub(crate) fn locate(
@@ -253,6 +255,116 @@ fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, Da
     }
 }
 
+/// What an input column is like, without its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InputColumn {
+    pub(crate) name: String,
+    pub(crate) row_shape: Vec<usize>,
+    pub(crate) is_text: bool,
+}
+
+impl InputColumn {
+    pub(crate) fn of(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            row_shape: column.row_shape.clone(),
+            is_text: matches!(column.values, Values::Texts(_)),
+        }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.row_shape.iter().product()
+    }
+}
+
+/// Everything that was read.
+pub(crate) struct Loaded {
+    /// All columns, or those that are no inputs where the inputs are in a store.
+    pub(crate) table: Table,
+    pub(crate) columns: Vec<InputColumn>,
+    pub(crate) store: Option<Store>,
+    pub(crate) survey: Survey,
+    pub(crate) origin: Origin,
+}
+
+/// Position of each wanted name in a file.
+pub(crate) fn positions(path: &Path, names: &[String], wanted: &[String]) -> Result<Vec<usize>, DatasetError> {
+    wanted
+        .iter()
+        .map(|name| {
+            names
+                .iter()
+                .position(|other| other == name)
+                .ok_or_else(|| DatasetError::UnknownColumn {
+                    path: path.to_owned(),
+                    wanted: name.clone(),
+                    nearest: did_you_mean(name, names.iter().map(String::as_str)),
+                    known: listed(names),
+                })
+        })
+        .collect()
+}
+
+/// Bytes that the inputs of all files take as numbers for training, from what the files say, or their size.
+pub(crate) fn estimate(readers: &mut [Opened], inputs: &[String]) -> Result<u64, DatasetError> {
+    let mut bytes = 0;
+    for (path, reader) in readers {
+        let indices = positions(path, reader.names(), inputs)?;
+        bytes += match reader.extents(&indices)? {
+            Some(extents) => extents
+                .iter()
+                .map(|extent| {
+                    (extent.rows as u64)
+                        .saturating_mul(extent.width as u64)
+                        .saturating_mul(4)
+                })
+                .sum::<u64>(),
+            None => {
+                let size = std::fs::metadata(&*path).map_or(0, |metadata| metadata.len());
+                let share = inputs.len() as f64 / reader.names().len().max(1) as f64;
+                // Text is about as long as the numbers in it; compressed files are a few times smaller.
+                let is_text = path.extension().is_some_and(|extension| extension != "gz");
+                (size as f64 * share * if is_text { 2.0 } else { 8.0 }) as u64
+            }
+        };
+    }
+    Ok(bytes)
+}
+
+/// Reads everything into memory.
+pub(crate) fn load(
+    needed: &Needed,
+    description: &DataDescription,
+    training: Vec<Opened>,
+    validation: Option<Vec<Opened>>,
+) -> Result<Loaded, DatasetError> {
+    let wanted = needed.all();
+    let mut table = read_table(training, &wanted, description.max_rows)?;
+    let origin = match validation {
+        None => Origin::Divide,
+        Some(files) => {
+            let rows = table.rows();
+            table.append(read_table(files, &wanted, None)?)?;
+            Origin::From(rows)
+        }
+    };
+    let find = |name: &String| {
+        let column = table.columns.iter().find(|column| column.name == *name);
+        column.expect("every needed column was read")
+    };
+    let inputs: Vec<&Column> = needed.inputs.iter().map(find).collect();
+    let targets: Vec<&Column> = needed.targets.iter().map(find).collect();
+    let mut survey = Survey::new(description.missing);
+    survey.look(&inputs, &targets);
+    Ok(Loaded {
+        columns: inputs.into_iter().map(InputColumn::of).collect(),
+        table,
+        store: None,
+        survey,
+        origin,
+    })
+}
+
 /// Reads the named columns of all files and puts the files below one another.
 pub(crate) fn read_table(
     readers: Vec<Opened>,
@@ -266,21 +378,7 @@ pub(crate) fn read_table(
         {
             break;
         }
-        let indices = wanted
-            .iter()
-            .map(|name| {
-                let names = reader.names();
-                names
-                    .iter()
-                    .position(|other| other == name)
-                    .ok_or_else(|| DatasetError::UnknownColumn {
-                        path: path.clone(),
-                        wanted: name.clone(),
-                        nearest: did_you_mean(name, names.iter().map(String::as_str)),
-                        known: listed(names),
-                    })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let indices = positions(&path, reader.names(), wanted)?;
         let columns = reader.read(&indices)?;
         let table = checked(path, columns)?;
         match &mut whole {

@@ -78,6 +78,12 @@ impl Segment {
         })
     }
 
+    /// Only the first rows.
+    pub(crate) fn truncated(mut self, rows: usize) -> Self {
+        self.rows = self.rows.min(rows);
+        self
+    }
+
     fn read(&self, row: usize, record: &mut [u8]) -> Result<(), String> {
         let at = row * self.record;
         match &self.place {
@@ -102,6 +108,12 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn rows(&self) -> usize {
         self.starts.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.segments
+            .iter()
+            .all(|segment| matches!(segment.place, Place::Memory(_)))
     }
 
     /// SHA-256 of the content.
