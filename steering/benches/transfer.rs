@@ -256,7 +256,7 @@ fn search(family: Family, seed: u64, budget: usize, transfer: bool) -> Vec<f64> 
         ..Request::new(1, seed)
     };
     let mut noise = generator(seed, "noise", usize::from(transfer));
-    let mut best = vec![f64::INFINITY; SEGMENTS];
+    let mut best = [f64::INFINITY; SEGMENTS];
     let (mut points, mut curve) = (Vec::new(), Vec::new());
     for _ in 0..budget {
         let input = json!({ "points": points });

@@ -146,7 +146,7 @@ pub(super) fn join(
         *start = libm::log(*length);
     }
     start[layout.features] = APART;
-    let mut theta = fit.climb(&values, start, CLIMB).theta;
+    let mut theta = fit.climb(&values, &start, CLIMB).theta;
     let together = Fit::left_out(&fit.inverse(&theta)?, &values);
     let before = {
         let fit = Fit::new(own.rows, layout.distances, layout.features, PRIOR);
