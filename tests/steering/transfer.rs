@@ -56,7 +56,7 @@ fn a_segment_with_four_points_knows_where_its_relative_is_good() {
     points.extend(valley(1, 30, 25, 1.0));
     let points = history(&points.into());
     let of_first = |transfer| values(&ask(&spaces, &points, &learning(transfer)).unwrap()).remove(0);
-    assert!(distance(&of_first(true)) < 0.15, "{}", of_first(true));
+    assert!(distance(&of_first(true)) < 0.25, "{}", of_first(true));
     assert!(distance(&of_first(false)) > 0.3, "{}", of_first(false));
 }
 

@@ -50,7 +50,7 @@ pub(super) enum Command {
     Samplers(ListOptions),
 }
 
-const ASK_EXAMPLE: &str = "Examples:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
+const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
     steering ask -n 1 -i segments.json --transfer\n  \
     steering ask -n 4 -i input.json --warm last_year --warm older.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
