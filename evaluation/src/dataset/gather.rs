@@ -310,22 +310,21 @@ pub(crate) fn estimate(readers: &mut [Opened], inputs: &[String]) -> Result<u64,
     let mut bytes = 0;
     for (path, reader) in readers {
         let indices = positions(path, reader.names(), inputs)?;
-        bytes += match reader.extents(&indices)? {
-            Some(extents) => extents
+        bytes += if let Some(extents) = reader.extents(&indices)? {
+            extents
                 .iter()
                 .map(|extent| {
                     (extent.rows as u64)
                         .saturating_mul(extent.width as u64)
                         .saturating_mul(4)
                 })
-                .sum::<u64>(),
-            None => {
-                let size = std::fs::metadata(&*path).map_or(0, |metadata| metadata.len());
-                let share = inputs.len() as f64 / reader.names().len().max(1) as f64;
-                // Text is about as long as the numbers in it; compressed files are a few times smaller.
-                let is_text = path.extension().is_some_and(|extension| extension != "gz");
-                (size as f64 * share * if is_text { 2.0 } else { 8.0 }) as u64
-            }
+                .sum::<u64>()
+        } else {
+            let size = std::fs::metadata(&*path).map_or(0, |metadata| metadata.len());
+            let share = inputs.len() as f64 / reader.names().len().max(1) as f64;
+            // Text is about as long as the numbers in it; compressed files are a few times smaller.
+            let is_text = path.extension().is_some_and(|extension| extension != "gz");
+            (size as f64 * share * if is_text { 2.0 } else { 8.0 }) as u64
         };
     }
     Ok(bytes)

@@ -7,6 +7,8 @@ use super::store::Store;
 /// Rows that are looked at together.
 const BLOCK: usize = 256;
 
+type TakeBlock<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<(), DatasetError>;
+
 /// Inputs as columns in memory, or as records of a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Numbers<'a> {
@@ -25,11 +27,7 @@ impl Numbers<'_> {
 
     /// Calls `take` with the position in `rows` of the first row of a block, and the numbers of the block, row after row.
     /// Missing ones are NaN. The order of calls does not depend on where the numbers are.
-    pub(crate) fn each_block(
-        &self,
-        rows: &[usize],
-        take: &mut dyn FnMut(usize, &[f64]) -> Result<(), DatasetError>,
-    ) -> Result<(), DatasetError> {
+    pub(crate) fn each_block(&self, rows: &[usize], take: TakeBlock<'_>) -> Result<(), DatasetError> {
         let width = self.width();
         let mut block = vec![0.0; BLOCK.min(rows.len()) * width];
         let mut record = Vec::new();

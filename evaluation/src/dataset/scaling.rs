@@ -151,7 +151,9 @@ mod tests {
 
     fn fit(method: Normalize, values: &[f64]) -> Scaling {
         Scaling::fit(method, 1.0, 1, |take| {
-            values.iter().for_each(|value| take(0, *value));
+            for value in values {
+                take(0, *value);
+            }
             Ok::<(), ()>(())
         })
         .unwrap()

@@ -283,10 +283,10 @@ fn encode(columns: &[Column], layout: &Layout, out: &mut Vec<u8>) {
                 .for_each(|(part, values)| part.copy_from_slice(values)),
             Values::Singles(values) => parts
                 .zip(values.chunks_exact((*width).max(1)))
-                .for_each(|(part, values)| put(part, values, |value| value.to_le_bytes())),
+                .for_each(|(part, values)| put(part, values, f32::to_le_bytes)),
             Values::Doubles(values) => parts
                 .zip(values.chunks_exact((*width).max(1)))
-                .for_each(|(part, values)| put(part, values, |value| value.to_le_bytes())),
+                .for_each(|(part, values)| put(part, values, f64::to_le_bytes)),
             Values::Integers(values) => parts
                 .zip(values.chunks_exact((*width).max(1)))
                 .for_each(|(part, values)| put(part, values, |value| (value as f64).to_le_bytes())),
@@ -364,7 +364,7 @@ mod tests {
         writer.append(Path::new("b"), &wide).unwrap();
         let store = writer.finish();
         assert_eq!(store.segments.len(), 2);
-        assert_eq!(all(&store)[2][0], 0.5);
+        assert_eq!(all(&store)[2][..1], [0.5]);
     }
 
     #[test]

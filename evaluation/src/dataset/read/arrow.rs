@@ -34,12 +34,11 @@ impl ArrowReader {
             names: Vec::new(),
             is_stream: false,
         };
-        let schema = match reader.file(None) {
-            Ok(file) => file.schema(),
-            Err(_) => {
-                reader.is_stream = true;
-                reader.stream(None).map_err(|error| reader.bad(&error))?.schema()
-            }
+        let schema = if let Ok(file) = reader.file(None) {
+            file.schema()
+        } else {
+            reader.is_stream = true;
+            reader.stream(None).map_err(|error| reader.bad(&error))?.schema()
         };
         reader.names = schema.fields().iter().map(|field| field.name().clone()).collect();
         Ok(reader)
@@ -245,11 +244,7 @@ fn convert(array: &ArrayRef) -> Result<(Vec<usize>, Values), String> {
             let list = array.as_fixed_size_list();
             no_missing_lists(array)?;
             let length = *length as usize;
-            let (mut shape, values) = convert(
-                &list
-                    .values()
-                    .slice(list.value_offset_at(0) as usize, array.len() * length),
-            )?;
+            let (mut shape, values) = convert(&list.values().slice(list.value_offset_at(0), array.len() * length))?;
             shape.insert(0, length);
             Ok((shape, values))
         }

@@ -57,7 +57,7 @@ impl Hdf5Reader {
         Ok(reader)
     }
 
-    /// Whether the NetCDF library wrote the file.
+    /// Whether the `NetCDF` library wrote the file.
     pub(crate) fn is_netcdf(&self) -> bool {
         self.is_netcdf
     }

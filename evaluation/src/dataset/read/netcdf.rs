@@ -1,4 +1,4 @@
-//! NetCDF, classic and 4: every variable with at least one dimension is a column, in groups by its path.
+//! `NetCDF`, classic and 4: every variable with at least one dimension is a column, in groups by its path.
 //!
 //! Values that the attributes of the CF conventions mark as missing (`_FillValue`, `missing_value`, `valid_range` and its
 //! kin) are missing, and packed ones (`scale_factor`, `add_offset`) are unpacked.
@@ -24,7 +24,7 @@ const CONVENTIONS: [&str; 8] = [
     "_Unsigned",
 ];
 
-/// An open NetCDF file.
+/// An open `NetCDF` file.
 pub(crate) struct NetcdfReader {
     path: PathBuf,
     file: NcFile,

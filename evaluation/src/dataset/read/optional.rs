@@ -21,7 +21,7 @@ pub(super) fn netcdf(path: &Path) -> Opened {
 #[cfg(feature = "hdf5")]
 pub(super) fn hdf5(path: &Path, extension: &str) -> Opened {
     let reader = super::hdf5::Hdf5Reader::open(path)?;
-    // In files that the NetCDF library wrote, missing and packed values are marked by its conventions.
+    // In files that the `NetCDF` library wrote, missing and packed values are marked by its conventions.
     if reader.is_netcdf() || matches!(extension, "nc" | "nc4") {
         return netcdf(path);
     }

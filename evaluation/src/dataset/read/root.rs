@@ -159,17 +159,13 @@ fn values(branch: &Branch) -> Result<(Option<usize>, Values), String> {
     match element {
         "float" | "Float_t" => numbers::<f32>(branch, array, 4).map(|(width, all)| (width, Values::Singles(all))),
         "double" | "Double_t" => numbers::<f64>(branch, array, 8).map(|(width, all)| (width, Values::Doubles(all))),
-        "int8_t" | "char" => converted::<i8, _>(branch, array, 1, |value| f32::from(value), Values::Singles),
+        "int8_t" | "char" => converted::<i8, _>(branch, array, 1, f32::from, Values::Singles),
         "uint8_t" | "unsigned char" => converted::<u8, _>(branch, array, 1, |value| value, Values::Bytes),
         "bool" => converted::<u8, _>(branch, array, 1, |value| u8::from(value != 0), Values::Bytes),
-        "int16_t" | "short" => converted::<i16, _>(branch, array, 2, |value| f32::from(value), Values::Singles),
-        "uint16_t" | "unsigned short" => {
-            converted::<u16, _>(branch, array, 2, |value| f32::from(value), Values::Singles)
-        }
-        "int32_t" | "int" => converted::<i32, _>(branch, array, 4, |value| i64::from(value), Values::Integers),
-        "uint32_t" | "unsigned int" => {
-            converted::<u32, _>(branch, array, 4, |value| i64::from(value), Values::Integers)
-        }
+        "int16_t" | "short" => converted::<i16, _>(branch, array, 2, f32::from, Values::Singles),
+        "uint16_t" | "unsigned short" => converted::<u16, _>(branch, array, 2, f32::from, Values::Singles),
+        "int32_t" | "int" => converted::<i32, _>(branch, array, 4, i64::from, Values::Integers),
+        "uint32_t" | "unsigned int" => converted::<u32, _>(branch, array, 4, i64::from, Values::Integers),
         "int64_t" | "long" | "Long64_t" => converted::<i64, _>(branch, array, 8, |value| value, Values::Integers),
         "uint64_t" | "unsigned long" | "ULong64_t" => {
             converted::<u64, _>(branch, array, 8, |value| value as f64, Values::Doubles)
