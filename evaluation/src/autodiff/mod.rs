@@ -32,6 +32,8 @@ mod reduction;
 mod resize;
 mod shape;
 mod softmax;
+#[cfg(test)]
+mod torch_tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -131,8 +133,9 @@ pub fn operators() -> Vec<&'static str> {
 pub enum AutodiffError {
     /// No rule for an operator.
     #[error(
-        "node `{node}`: operator `{operator}` has no gradient; replace it in the model by supported operators ({})",
-        operators().join(", ")
+        "node `{node}`: operator `{operator}` has no gradient; write it in the model by the {} operators that have one, \
+         which the README of `evaluation` lists, or freeze every weight before it",
+        operators().len()
     )]
     UnknownOperator {
         /// The node.
@@ -352,7 +355,7 @@ mod tests {
         let error = differentiate(&mut builder, &[(z.clone(), z)], &[x]).unwrap_err();
         let message = error.to_string();
         assert!(
-            message.starts_with("node `det.0`: operator `Det` has no gradient; replace it"),
+            message.starts_with("node `det.0`: operator `Det` has no gradient; write it"),
             "{message}"
         );
         assert_eq!(builder.graph().nodes.len(), 2);
@@ -370,6 +373,16 @@ mod tests {
         }
         let gradients = differentiate(&mut builder, &[(z, x)], &[w, "unused".into()]).unwrap();
         assert!(gradients[0].is_some() && gradients[1].is_none());
+    }
+
+    #[test]
+    fn the_readme_lists_every_operator() {
+        let readme = include_str!("../../README.md");
+        let missing: Vec<&str> = operators()
+            .into_iter()
+            .filter(|operator| !readme.contains(&format!("`{operator}`")))
+            .collect();
+        assert!(missing.is_empty(), "not in the README: {missing:?}");
     }
 
     #[test]
