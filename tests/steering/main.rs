@@ -7,5 +7,6 @@ mod conformance;
 mod explain_and_verify;
 mod golden;
 mod messages;
+mod schedulers;
 mod search_spaces;
 mod support;
