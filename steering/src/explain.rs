@@ -8,7 +8,7 @@ use protocol::steering::SteeringInput;
 use protocol::{Point, SegmentId};
 use serde_json::{Map, Value};
 
-use crate::ask::{AskError, Request, scheduled, turns};
+use crate::ask::{AskError, Request, sampler, scheduled, turns};
 use crate::history::{History, Mode};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
@@ -97,7 +97,7 @@ pub struct Nearest {
 /// Those of `ask`.
 pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Request) -> Result<Vec<Explained>, AskError> {
     let registry = Registry::standard();
-    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let (entry, sampler) = sampler(&registry, request)?;
     let mut answer = Vec::new();
     if let Some(schedule) = &request.schedule {
         for (mut turn, proposals) in scheduled(document, input, request, schedule)? {

@@ -10,3 +10,4 @@ mod messages;
 mod schedulers;
 mod search_spaces;
 mod support;
+mod transfer;

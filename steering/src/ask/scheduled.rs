@@ -3,7 +3,7 @@
 use protocol::search_space::SpaceDocument;
 use protocol::steering::SteeringInput;
 
-use super::{AskError, Request, Turn, allowance, key, searches};
+use super::{AskError, Request, Turn, allowance, key, related, searches};
 use crate::samplers::Registry;
 use crate::schedulers::{self, Deciders, Proposal, Refusal, Schedule, Search, suggest};
 
@@ -15,7 +15,7 @@ pub(crate) fn scheduled(
     schedule: &Schedule,
 ) -> Result<Vec<(Turn, Vec<Proposal>)>, AskError> {
     let registry = Registry::standard();
-    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let (entry, sampler) = super::sampler(&registry, request)?;
     let scheduler = schedulers::Registry::standard().build(schedule)?;
     let deciders = Deciders {
         scheduler: scheduler.as_ref(),
@@ -25,7 +25,7 @@ pub(crate) fn scheduled(
     let searches = searches(document, input)?;
     let total = searches.len();
     let mut turns = Vec::with_capacity(total);
-    for (rank, search) in searches.into_iter().enumerate() {
+    for (rank, search) in searches.iter().enumerate() {
         let segment = search.segment;
         let (count, left) = allowance(request, &search.entries, rank, total);
         let key = key(request, segment, entry.name);
@@ -36,6 +36,9 @@ pub(crate) fn scheduled(
                 mode: request.mode,
                 key,
                 left,
+                related: related(search, &searches, rank, request, |entry| {
+                    schedule.fidelity.of(entry.input.point()) == Some(schedule.fidelity.full())
+                }),
             };
             suggest(deciders, search, count).map_err(|refusal| match refusal {
                 Refusal::History(problems) => AskError::History(problems),
@@ -44,7 +47,7 @@ pub(crate) fn scheduled(
         };
         let turn = Turn {
             segment,
-            space: search.space,
+            space: search.space.clone(),
             history,
             count,
             key,

@@ -6,7 +6,7 @@ use protocol::{Point, Problem};
 
 use super::{Budget, Fidelity, Ledger, Scheduler, Situation, Subject, view};
 use crate::explain::Explanation;
-use crate::history::{History, Mode};
+use crate::history::{History, Mode, Related};
 use crate::rng::Key;
 use crate::samplers::{Sampler, SuggestError};
 use crate::space::Space;
@@ -20,7 +20,7 @@ pub(crate) struct Deciders<'a> {
 }
 
 /// The search of one segment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Search<'a> {
     pub(crate) space: &'a Space,
     /// Its points, each with its place in the steering input.
@@ -29,6 +29,8 @@ pub(crate) struct Search<'a> {
     pub(crate) key: Key,
     /// Points that it has left; `None`: no limit.
     pub(crate) left: Option<usize>,
+    /// Other searches to learn from.
+    pub(crate) related: Vec<Related>,
 }
 
 /// Why there are no points.
@@ -69,7 +71,8 @@ pub(crate) fn suggest(
         configurations: &configurations,
         key: search.key,
     };
-    let history = view::history(search.space, &configurations);
+    let mut history = view::history(search.space, &configurations);
+    history.relate(search.related);
     let assign = |new| {
         let budget = Budget { left: search.left, new };
         scheduler.assign(&situation, count, budget)

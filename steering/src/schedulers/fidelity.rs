@@ -95,24 +95,25 @@ impl Fidelity {
         self.full
     }
 
-    /// How often `eta` goes into the ratio of the ends: the largest K with least · etaᴷ ≤ full.
+    /// How many steps by the factor `eta` come nearest to the ratio of the ends: the largest K with least · etaᴷ ≤ full · √eta.
     #[must_use]
     pub fn halvings(&self, eta: u64) -> u32 {
-        let mut reached = u128::from(self.least);
+        let eta = u128::from(eta);
+        let (mut reached, full) = (u128::from(self.least), u128::from(self.full));
         let mut count = 0;
-        while reached * u128::from(eta) <= u128::from(self.full) {
-            reached *= u128::from(eta);
+        // Both sides squared: (least · etaᴷ)² ≤ full² · eta, of which one eta is divided out on the way to K.
+        while reached * reached * eta <= full * full {
+            reached *= eta;
             count += 1;
         }
         count
     }
 
-    /// The rungs full / etaᴷ, …, full / eta, full, rounded to integers, of which equal ones count once; the lowest `skipped` of
-    /// them are left out.
+    /// The rungs full / etaᴷ, …, full / eta, full, rounded to integers not below the least, of which equal ones count once.
     #[must_use]
-    pub fn rungs(&self, eta: u64, skipped: u32) -> Vec<u64> {
+    pub fn rungs(&self, eta: u64) -> Vec<u64> {
         let halvings = self.halvings(eta);
-        let mut rungs: Vec<u64> = (0..=halvings - skipped.min(halvings))
+        let mut rungs: Vec<u64> = (0..=halvings)
             .rev()
             .map(|times| {
                 let divisor = u128::from(eta).pow(times);
@@ -183,13 +184,14 @@ mod tests {
 
     #[test]
     fn rungs_divide_full_training_by_powers() {
-        assert_eq!(epochs(1, 81).rungs(3, 0), [1, 3, 9, 27, 81]);
-        assert_eq!(epochs(1, 81).rungs(3, 2), [9, 27, 81]);
-        assert_eq!(epochs(1, 16).rungs(4, 0), [1, 4, 16]);
-        assert_eq!(epochs(1, 100).rungs(3, 0), [1, 4, 11, 33, 100]);
-        assert_eq!(epochs(5, 5).rungs(3, 0), [5]);
-        assert_eq!(epochs(2, 3).rungs(2, 9), [3]);
-        assert_eq!(epochs(3, 17).rungs(2, 0), [4, 9, 17]);
+        assert_eq!(epochs(1, 81).rungs(3), [1, 3, 9, 27, 81]);
+        assert_eq!(epochs(1, 16).rungs(4), [1, 4, 16]);
+        assert_eq!(epochs(1, 100).rungs(3), [1, 4, 11, 33, 100]);
+        assert_eq!(epochs(5, 5).rungs(3), [5]);
+        assert_eq!(epochs(2, 3).rungs(2), [2, 3]);
+        assert_eq!(epochs(3, 17).rungs(2), [3, 4, 9, 17]);
+        assert_eq!(epochs(1, 52).rungs(3), [1, 2, 6, 17, 52]);
+        assert_eq!(epochs(1, 12).rungs(3), [1, 4, 12]);
     }
 
     #[test]
@@ -198,20 +200,25 @@ mod tests {
             for power in powers {
                 let full = u64::pow(eta, power);
                 assert_eq!(epochs(1, full).halvings(eta), power, "{eta}^{power}");
-                assert_eq!(epochs(1, full).rungs(eta, 0).len(), power as usize + 1);
-                assert_eq!(epochs(1, full - 1).halvings(eta), power - 1, "{eta}^{power} - 1");
+                assert_eq!(epochs(1, full).rungs(eta).len(), power as usize + 1);
+                assert_eq!(epochs(1, full - 1).halvings(eta), power, "{eta}^{power} - 1");
             }
         }
     }
 
     #[test]
+    fn the_lowest_rung_is_the_one_nearest_to_the_least_training() {
+        assert_eq!((epochs(1, 31).halvings(10), epochs(1, 32).halvings(10)), (1, 2));
+        assert_eq!(
+            (epochs(1, 31).rungs(10), epochs(1, 32).rungs(10)),
+            (vec![3, 31], vec![1, 3, 32])
+        );
+    }
+
+    #[test]
     fn fractions_are_counted_in_millionths() {
         let fidelity = Fidelity::fraction(1.0 / 27.0).unwrap();
-        let values: Vec<Value> = fidelity
-            .rungs(3, 0)
-            .into_iter()
-            .map(|rung| fidelity.value(rung))
-            .collect();
+        let values: Vec<Value> = fidelity.rungs(3).into_iter().map(|rung| fidelity.value(rung)).collect();
         assert_eq!(values, [0.037_037, 0.111_111, 0.333_333, 1.0]);
         let point = |value: f64| Point(serde_json::json!({"hpo.frac": value}).as_object().unwrap().clone());
         assert_eq!(fidelity.of(&point(0.111_111)), Some(111_111));

@@ -44,7 +44,7 @@ impl Brackets {
         let eta = eta(settings)?;
         let limit = settings.get("brackets", "an integer from 0", |_: &usize| true)?;
         // Rounding can make two rungs one; brackets are counted by the rungs that there are.
-        let last = fidelity.rungs(eta, 0).len() as u64 - 1;
+        let last = fidelity.rungs(eta).len() as u64 - 1;
         let size = |bracket: u64| {
             let all = u128::from(last + 1) * u128::from(eta).pow((last - bracket) as u32);
             all.div_ceil(u128::from(last - bracket + 1)) as u64
@@ -59,7 +59,7 @@ impl Brackets {
 
     /// The rungs of the bracket that leaves out the `skipped` lowest.
     pub(super) fn rungs(&self, skipped: usize) -> Vec<u64> {
-        self.fidelity.rungs(self.eta, 0).split_off(skipped)
+        self.fidelity.rungs(self.eta).split_off(skipped)
     }
 }
 

@@ -44,7 +44,7 @@ impl Rule for Pasha {
     }
 
     fn rungs(&self, _bracket: u64) -> Vec<u64> {
-        self.fidelity.rungs(self.eta, 0)
+        self.fidelity.rungs(self.eta)
     }
 
     fn bracket(&self, _rank: u64) -> u64 {

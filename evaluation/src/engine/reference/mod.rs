@@ -6,9 +6,11 @@
 //! To add an operator: write its function into a file here and list it in that file's `operator`.
 
 mod elementwise;
+mod indexing;
 mod linear;
 mod movement;
 mod statistics;
+mod window;
 
 use std::collections::HashMap;
 
@@ -33,9 +35,11 @@ type Operator = fn(&Node, &Inputs<'_>) -> Result<Vec<Value>, String>;
 /// The function of an operator.
 fn operator(name: &str) -> Option<Operator> {
     elementwise::operator(name)
+        .or_else(|| indexing::operator(name))
         .or_else(|| linear::operator(name))
         .or_else(|| movement::operator(name))
         .or_else(|| statistics::operator(name))
+        .or_else(|| window::operator(name))
 }
 
 impl Value {
