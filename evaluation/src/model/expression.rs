@@ -12,8 +12,11 @@
 
 use serde_json::{Number, Value};
 
-/// Longer ones are surely no formula; the parser's recursion is bounded with them.
+/// Longer ones are surely no formula.
 const LONGEST: usize = 500;
+
+/// Bounds the parser's recursion.
+const DEEPEST: usize = 32;
 
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +74,7 @@ impl Expression {
         if text.chars().count() > LONGEST {
             return Err(format!("is an expression of more than {LONGEST} characters"));
         }
-        let mut parser = Parser { text, at: 0 };
+        let mut parser = Parser { text, at: 0, depth: 0 };
         let node = parser.choice()?;
         parser.space();
         if parser.at < text.len() {
@@ -197,19 +200,32 @@ fn truth(value: &Value) -> Result<bool, String> {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    depth: usize,
 }
 
 impl Parser<'_> {
     fn choice(&mut self) -> Result<Node, String> {
-        let yes = self.level(0)?;
-        if !self.word("if") {
-            return Ok(yes);
+        self.deeper(|parser| {
+            let yes = parser.level(0)?;
+            if !parser.word("if") {
+                return Ok(yes);
+            }
+            let condition = parser.level(0)?;
+            if !parser.word("else") {
+                return Err(parser.expected("`else`"));
+            }
+            Ok(Node::Choice(Box::new([yes, condition, parser.choice()?])))
+        })
+    }
+
+    fn deeper(&mut self, parse: impl FnOnce(&mut Self) -> Result<Node, String>) -> Result<Node, String> {
+        if self.depth == DEEPEST {
+            return Err(format!("is nested more than {DEEPEST} levels deep"));
         }
-        let condition = self.level(0)?;
-        if !self.word("else") {
-            return Err(self.expected("`else`"));
-        }
-        Ok(Node::Choice(Box::new([yes, condition, self.choice()?])))
+        self.depth += 1;
+        let node = parse(self);
+        self.depth -= 1;
+        node
     }
 
     fn level(&mut self, level: usize) -> Result<Node, String> {
@@ -217,7 +233,8 @@ impl Parser<'_> {
             return self.sign();
         };
         if level == NOT && self.word("not") {
-            return Ok(Node::Unary('!', Box::new(self.level(NOT)?)));
+            let negated = self.deeper(|parser| parser.level(NOT))?;
+            return Ok(Node::Unary('!', Box::new(negated)));
         }
         let mut left = self.level(level + 1)?;
         while let Some(operator) = self.operator(operators) {
@@ -229,11 +246,13 @@ impl Parser<'_> {
 
     fn sign(&mut self) -> Result<Node, String> {
         if self.symbol("-") {
-            return Ok(Node::Unary('-', Box::new(self.sign()?)));
+            let opposite = self.deeper(Self::sign)?;
+            return Ok(Node::Unary('-', Box::new(opposite)));
         }
         let base = self.atom()?;
         if self.symbol("^") {
-            return Ok(Node::Binary("^", Box::new(base), Box::new(self.sign()?)));
+            let power = self.deeper(Self::sign)?;
+            return Ok(Node::Binary("^", Box::new(base), Box::new(power)));
         }
         Ok(base)
     }
@@ -469,7 +488,10 @@ mod tests {
             assert_eq!(value(text), Err(expected.to_owned()), "{text}");
         }
         assert!(value(&"(".repeat(501)).unwrap_err().contains("more than 500"));
-        assert!(value(&"(".repeat(500)).is_err());
+        for deep in ["(", "-", "not ", "2^", "1 if true else "] {
+            let error = value(&deep.repeat(33)).unwrap_err();
+            assert_eq!(error, "is nested more than 32 levels deep", "{deep}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Filled {
         // The longest known beginning of the pointer.
         let ends = pointer.match_indices('/').map(|(at, _)| at).chain([pointer.len()]);
         let known = ends.filter_map(|end| self.places.get(&pointer[..end]).map(|place| (end, place)));
-        let pointer = match known.last() {
+        let pointer = match known.max_by_key(|(end, _)| *end) {
             Some((end, place)) => format!("{place}{}", &pointer[end..]),
             None => pointer,
         };
@@ -86,17 +86,15 @@ impl Names for Filler<'_> {
     fn hyperparameter(&self, name: &str) -> Result<Value, String> {
         self.hyperparameters.get(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = self.hyperparameters.keys().map(String::as_str).collect();
-            match &names[..] {
-                [] => format!("refers to the hyperparameter `{name}`, the point has none"),
-                _ => {
-                    let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                    let hint = nearest(name, &names);
-                    format!(
-                        "refers to the hyperparameter `{name}`, the point has {}{hint}",
-                        listed.join(", ")
-                    )
-                }
+            if names.is_empty() {
+                return format!("refers to the hyperparameter `{name}`, the point has none");
             }
+            let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let hint = nearest(name, &names);
+            format!(
+                "refers to the hyperparameter `{name}`, the point has {}{hint}",
+                listed.join(", ")
+            )
         })
     }
 
@@ -123,18 +121,18 @@ impl Filler<'_> {
                 }
                 Ok(Value::Array(filled))
             }
-            Value::Object(map) => match map.get(CHOOSE) {
-                Some(choice) => self.chosen(map, choice, pointer, place),
-                None => {
-                    let mut filled = Map::new();
-                    for (key, item) in map {
-                        let part = key.replace('~', "~0").replace('/', "~1");
-                        let value = self.value(item, &format!("{pointer}/{part}"), &format!("{place}/{part}"))?;
-                        filled.insert(key.clone(), value);
-                    }
-                    Ok(Value::Object(filled))
+            Value::Object(map) => {
+                if let Some(choice) = map.get(CHOOSE) {
+                    return self.chosen(map, choice, pointer, place);
                 }
-            },
+                let mut filled = Map::new();
+                for (key, item) in map {
+                    let part = key.replace('~', "~0").replace('/', "~1");
+                    let value = self.value(item, &format!("{pointer}/{part}"), &format!("{place}/{part}"))?;
+                    filled.insert(key.clone(), value);
+                }
+                Ok(Value::Object(filled))
+            }
             _ => Ok(value.clone()),
         }
     }
@@ -176,16 +174,15 @@ impl Filler<'_> {
             let name = name.strip_prefix('$').unwrap_or(name);
             self.used.insert(name.to_owned());
             filled.push_str(before);
-            filled.push_str(&match self.hyperparameter(name)? {
-                Value::String(text) => text,
-                value => match value
-                    .as_f64()
-                    .filter(|number| number.fract() == 0.0 && number.abs() < 9e15)
-                {
-                    Some(number) => format!("{}", number as i64),
-                    None => value.to_string(),
-                },
-            });
+            let value = self.hyperparameter(name)?;
+            let whole = value
+                .as_f64()
+                .filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
+            filled += &match (value, whole) {
+                (Value::String(text), _) => text,
+                (_, Some(number)) => (number as i64).to_string(),
+                (value, None) => value.to_string(),
+            };
             rest = after;
         }
         Ok(filled + rest)

@@ -320,7 +320,7 @@ fn a_choice_takes_one_branch_and_uses_the_names_in_all() {
     assert!(resolve(document.clone(), json!({"optimizer": "sgd", "momentum": 0.5})).is_ok());
     assert_eq!(
         message(document.clone(), json!({"optimizer": "lion"})),
-        "model file: `/optimizer/$choose` must be one of `adam`, `sgd`, found `lion`"
+        "model file: `/optimizer/$choose` must be one of `sgd`, `adam`, found `lion`"
     );
     assert_eq!(
         message(document, json!({"optimizer": "sgd", "momentum": 2})),

@@ -8,7 +8,7 @@ impl Writer {
     /// `softmax(Q Kᵀ/√d) V` for each head, with `Q`, `K` and `V` from one product with the input.
     pub(super) fn attention(&mut self, name: &str, heads: usize, dropout: f64, causal: bool) -> Written {
         let [length, features] = self.sequence()?;
-        if features % heads != 0 {
+        if !features.is_multiple_of(heads) {
             return Err(format!("`heads` ({heads}) must divide the features ({features})"));
         }
         let size = features / heads;

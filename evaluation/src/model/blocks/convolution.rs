@@ -10,7 +10,7 @@ impl Writer {
         let axes = self.space()?;
         let channels = self.shape[0];
         let groups = conv.groups.unwrap_or(channels);
-        if channels % groups != 0 || conv.filters % groups != 0 {
+        if !channels.is_multiple_of(groups) || !conv.filters.is_multiple_of(groups) {
             return Err(format!(
                 "`groups` ({groups}) must divide the channels ({channels}) and `filters` ({})",
                 conv.filters

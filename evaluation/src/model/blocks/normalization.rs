@@ -44,7 +44,7 @@ impl Writer {
         let shape = self.shape.clone();
         let channels = shape[0];
         let groups = groups.unwrap_or(channels);
-        if channels % groups != 0 {
+        if !channels.is_multiple_of(groups) {
             return Err(format!("`groups` ({groups}) must divide the channels ({channels})"));
         }
         let size = shape.iter().product::<usize>() / groups;
