@@ -1,5 +1,8 @@
 //! One whole call of steering: from search space and history to new points, for one search or for all segments of a task.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use protocol::error::pointer;
 use protocol::search_space::{SearchSpace, SpaceDocument};
 use protocol::steering::{HistoryEntry, SteeringInput};
@@ -7,13 +10,16 @@ use protocol::{EvaluationInput, Problem, SegmentId, json};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::history::{History, Mode};
+use crate::history::{History, Mode, Related};
 use crate::rng::Key;
-use crate::samplers::{Registry, SetupError, SuggestError};
+use crate::samplers::{Entry, Registry, Sampler, SetupError, SuggestError};
 use crate::space::Space;
 
 /// The sampler when none is named.
 pub const DEFAULT_SAMPLER: &str = "auto";
+
+/// Other segments that a segment learns from, at most.
+const NEIGHBOURS: usize = 40;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -36,6 +42,10 @@ pub struct Request {
     pub subtract_pending: bool,
     /// Give every point its ordinal as `hpo.n`, from the first on.
     pub number_points: bool,
+    /// Let every segment learn from the others.
+    pub transfer: bool,
+    /// Histories of earlier tasks to learn from, each maybe of several segments.
+    pub earlier: Vec<SteeringInput>,
 }
 
 impl Request {
@@ -52,6 +62,8 @@ impl Request {
             mode: Mode::Min,
             subtract_pending: false,
             number_points: false,
+            transfer: false,
+            earlier: Vec::new(),
         }
     }
 }
@@ -62,6 +74,16 @@ pub enum AskError {
     /// The sampler could not be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The sampler learns nothing from other searches.
+    #[error(
+        "the sampler `{sampler}` learns from its own search alone; leave `--transfer` and `--warm` out, or choose one of {able}"
+    )]
+    Unteachable {
+        /// The sampler.
+        sampler: &'static str,
+        /// The samplers that do.
+        able: String,
+    },
     /// The search space has faults; the pointers are those of the search-space document.
     #[error("the search space cannot be laid out: {}", list(.0))]
     Space(Vec<Problem>),
@@ -105,7 +127,7 @@ pub fn ask(
     request: &Request,
 ) -> Result<Vec<EvaluationInput>, AskError> {
     let registry = Registry::standard();
-    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let (entry, sampler) = sampler(&registry, request)?;
     let mut answer = Vec::new();
     for turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
@@ -121,6 +143,25 @@ pub fn ask(
         }
     }
     Ok(answer)
+}
+
+/// The sampler of a request, which it must be able to do.
+pub(crate) fn sampler<'a>(
+    registry: &'a Registry,
+    request: &Request,
+) -> Result<(&'a Entry, Box<dyn Sampler>), AskError> {
+    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    if (request.transfer || !request.earlier.is_empty()) && !sampler.learns_from_others() {
+        let able = registry.entries().filter(|entry| {
+            let built = registry.build(entry.name, &[]);
+            built.is_ok_and(|(_, sampler)| sampler.learns_from_others())
+        });
+        return Err(AskError::Unteachable {
+            sampler: entry.name,
+            able: able.map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+        });
+    }
+    Ok((entry, sampler))
 }
 
 /// What a sampler is given, for one segment.
@@ -142,20 +183,50 @@ pub(crate) fn turns(
 ) -> Result<Vec<Turn>, AskError> {
     let searches = searches(document, input)?;
     let total = searches.len();
-    let turn = |(rank, search): (usize, Search<'_>)| {
-        let mut history = History::new(&search.space, search.entries, request.mode);
+    let turn = |(rank, search): (usize, &Search<'_>)| {
+        let mut history = History::new(&search.space, search.entries.iter().copied(), request.mode);
         if request.number_points {
             history.number_points();
         }
+        history.relate(related(search, &searches, rank, request));
         Turn {
             segment: search.segment,
             count: allowance(request, &history, rank, total),
             key: Key::new(request.seed, &request.task, search.segment.map(|id| id.0), algorithm),
-            space: search.space,
+            space: search.space.clone(),
             history,
         }
     };
-    Ok(searches.into_iter().enumerate().map(turn).collect())
+    Ok(searches.iter().enumerate().map(turn).collect())
+}
+
+/// What the search number `rank` may learn from.
+fn related(search: &Search<'_>, searches: &[Search<'_>], rank: usize, request: &Request) -> Vec<Related> {
+    let mut related: Vec<Related> = (request.earlier.iter())
+        .flat_map(by_segment)
+        .map(|entries| Related::new(&search.space, entries, request.mode))
+        .collect();
+    if request.transfer {
+        // Of very many segments, those with most points; of equals those that follow in the circle, so that all serve alike.
+        let mut others: Vec<usize> = (1..searches.len()).map(|step| (rank + step) % searches.len()).collect();
+        others.sort_by_key(|other| Reverse(searches[*other].entries.len()));
+        others.truncate(NEIGHBOURS);
+        related.extend(
+            others
+                .into_iter()
+                .map(|other| Related::new(&search.space, searches[other].entries.iter().copied(), request.mode)),
+        );
+    }
+    related
+}
+
+/// The entries of an earlier task, apart by segment.
+pub(crate) fn by_segment(input: &SteeringInput) -> Vec<Vec<&HistoryEntry>> {
+    let mut segments: BTreeMap<Option<SegmentId>, Vec<&HistoryEntry>> = BTreeMap::new();
+    for entry in &input.points {
+        segments.entry(entry.input.segment()).or_default().push(entry);
+    }
+    segments.into_values().collect()
 }
 
 /// The seed of a search whose user gave none: a hash of its search space. Not zero for everybody, and the same in every call.

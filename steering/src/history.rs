@@ -4,6 +4,8 @@
 //! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
 //! of the points: a permuted history is the same history.
 
+mod related;
+
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
@@ -12,6 +14,8 @@ use protocol::steering::{FailureKind, HistoryEntry};
 use protocol::{Loss, Outcome, Point};
 
 use crate::space::{Coordinate, Space};
+
+pub use related::Related;
 
 /// Which end of the losses is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +55,7 @@ pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
     taken: HashSet<Vec<u64>>,
+    related: Vec<Related>,
 }
 
 impl History {
@@ -75,7 +80,20 @@ impl History {
             observations,
             numbered,
             taken,
+            related: Vec::new(),
         }
+    }
+
+    /// Lets the search learn from others, of which those that taught nothing are left out.
+    pub fn relate(&mut self, others: impl IntoIterator<Item = Related>) {
+        self.related
+            .extend(others.into_iter().filter(|other| !other.is_empty()));
+    }
+
+    /// The searches to learn from.
+    #[must_use]
+    pub fn related(&self) -> &[Related] {
+        &self.related
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.

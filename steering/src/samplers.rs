@@ -44,6 +44,11 @@ pub trait Sampler: fmt::Debug {
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
 
+    /// Whether [`History::related`] counts for the suggestions.
+    fn learns_from_others(&self) -> bool {
+        false
+    }
+
     /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
     /// nearest known point above all, is added by the caller.
     fn explain(&self, _space: &Space, history: &History, _point: &Point, _key: Key) -> Explanation {

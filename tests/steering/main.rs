@@ -9,3 +9,4 @@ mod golden;
 mod messages;
 mod search_spaces;
 mod support;
+mod transfer;

@@ -50,7 +50,9 @@ pub(super) enum Command {
     Samplers(ListOptions),
 }
 
-const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json";
+const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
+    steering ask -n 1 -i segments.json --transfer\n  \
+    steering ask -n 4 -i input.json --warm last_year --warm older.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
 const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
 const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
@@ -130,6 +132,12 @@ pub(super) struct AskOptions {
     /// Give every point its number as `hpo.n`, from the first on
     #[arg(long)]
     pub(super) number_points: bool,
+    /// Let every segment learn from the others
+    #[arg(long)]
+    pub(super) transfer: bool,
+    /// Learn from an earlier task: its directory, its `results.json`, or a steering input of its; may be repeated
+    #[arg(long, value_name = "FILE | TASK")]
+    pub(super) warm: Vec<PathBuf>,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
