@@ -11,9 +11,6 @@ use crate::graph::read_model;
 use crate::model::import::Imported;
 use crate::model::{Architecture, blocks};
 
-/// An ONNX file holds at most 2 GiB, so half a billion weights.
-const MOST_WEIGHTS: f64 = 5e8;
-
 /// Reads or writes the forward model, and fits it to the data.
 pub(crate) fn import(
     plan: &TrainingPlan,
@@ -25,15 +22,14 @@ pub(crate) fn import(
         check_metric(metric, plan, targets)?;
     }
     let mut imported = match &plan.architecture {
-        Architecture::Blocks { blocks, initialization } => {
-            let weights = blocks::count(blocks, row_shape, outputs);
-            if weights > MOST_WEIGHTS {
-                return Err(TrainingError::Mismatch(format!(
-                    "the model would have {weights:.1e} weights, more than {MOST_WEIGHTS:.0e}; make its layers smaller"
-                )));
-            }
+        Architecture::Blocks {
+            blocks,
+            head,
+            initialization,
+        } => {
+            let model = blocks::build(blocks, *head, *initialization, row_shape, outputs, plan.seed);
             Imported::new(
-                blocks::build(blocks, *initialization, row_shape, outputs, plan.seed),
+                model.map_err(|message| TrainingError::Mismatch(format!("model: {message}")))?,
                 &[],
             )?
         }

@@ -385,7 +385,7 @@ fn mismatches_between_plan_and_data_are_explained() {
     document["model"]["blocks"] = json!([{"dense": {"units": 1_000_000_000_000_u64}}]);
     assert_eq!(
         fail(document, &classes),
-        "the model would have 6.0e12 weights, more than 5e8; make its layers smaller"
+        "model: it would have 6.0e12 weights, more than 5e8; make its layers smaller"
     );
     let mut document = base("cross_entropy");
     document["model"]["blocks"] = json!([{"batch_norm": {}}]);

@@ -2,13 +2,15 @@
 
 mod architecture;
 mod descent;
+mod layers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, fill, list, nearest, unused, wrong};
+use super::fields::{Fields, list, nearest, wrong};
+use super::fill::{Filled, fill};
 use super::{ModelError, Resolved};
 use crate::training::{EarlyStopping, Keep, Loss, Metric, Mode, Objective, TrainingPlan, WeightAverage};
 
@@ -23,6 +25,10 @@ pub(super) fn resolve(
     hyperparameters: &Map<String, Value>,
 ) -> Result<Resolved, ModelError> {
     let filled = fill(document, hyperparameters)?;
+    read(&filled, directory, hyperparameters).map_err(|error| filled.in_file(error))
+}
+
+fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>) -> Result<Resolved, ModelError> {
     let origins = &filled.origins;
     let known = [
         "data",
@@ -92,7 +98,8 @@ pub(super) fn resolve(
         metrics: metrics(&root)?,
         loss,
     };
-    let warnings = unused(hyperparameters, origins)
+    let warnings = filled
+        .unused(hyperparameters)
         .into_iter()
         .map(|name| format!("nothing in the model file refers to the hyperparameter `{name}`"))
         .collect();
