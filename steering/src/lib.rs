@@ -11,6 +11,7 @@
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
+//! * [`two_step`]: how far part of the data can be trusted;
 //! * [`rng`]: random numbers without state;
 //! * [`cli`]: the command line, the only place with files and environment variables.
 //!
@@ -41,3 +42,4 @@ pub mod rng;
 pub mod samplers;
 pub mod schedulers;
 pub mod space;
+pub mod two_step;
