@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::history::{History, Mode};
 use crate::rng::Key;
-use crate::samplers::{Registry, SetupError, SuggestError};
+use crate::samplers::{Registry, Sampler, SetupError, SuggestError};
 use crate::space::Space;
 
 /// The sampler when none is named.
@@ -36,6 +36,8 @@ pub struct Request {
     pub subtract_pending: bool,
     /// Give every point its ordinal as `hpo.n`, from the first on.
     pub number_points: bool,
+    /// Prefer points whose evaluation is expected to be short, as `seconds` in the history tell.
+    pub cost_aware: bool,
 }
 
 impl Request {
@@ -52,6 +54,7 @@ impl Request {
             mode: Mode::Min,
             subtract_pending: false,
             number_points: false,
+            cost_aware: false,
         }
     }
 }
@@ -62,6 +65,12 @@ pub enum AskError {
     /// The sampler could not be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The sampler cannot do what is asked of it.
+    #[error("the sampler `{sampler}` takes no account of seconds: leave `--cost-aware` out, or choose `auto` or `gp`")]
+    CostBlind {
+        /// The sampler.
+        sampler: &'static str,
+    },
     /// The search space has faults; the pointers are those of the search-space document.
     #[error("the search space cannot be laid out: {}", list(.0))]
     Space(Vec<Problem>),
@@ -106,6 +115,7 @@ pub fn ask(
 ) -> Result<Vec<EvaluationInput>, AskError> {
     let registry = Registry::standard();
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let sampler = fitting(entry.name, sampler, request)?;
     let mut answer = Vec::new();
     for turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
@@ -146,6 +156,9 @@ pub(crate) fn turns(
         let mut history = History::new(&search.space, search.entries, request.mode);
         if request.number_points {
             history.number_points();
+        }
+        if request.cost_aware {
+            history.weigh_seconds(thrift(request, &history, rank, total));
         }
         Turn {
             segment: search.segment,
@@ -233,13 +246,39 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     }
 }
 
+/// The sampler, if it can do what is asked of it.
+pub(crate) fn fitting(
+    name: &'static str,
+    sampler: Box<dyn Sampler>,
+    request: &Request,
+) -> Result<Box<dyn Sampler>, AskError> {
+    if request.cost_aware && !sampler.weighs_seconds() {
+        return Err(AskError::CostBlind { sampler: name });
+    }
+    Ok(sampler)
+}
+
+/// Seconds count fully at the beginning and no more at the end, when it is quality that is still wanted; without an end, always
+/// fully.
+///
+/// E. H. Lee and others, *Cost-aware Bayesian optimization* (2020), section 3.3, with points in the place of seconds: how many
+/// seconds there are nobody says.
+fn thrift(request: &Request, history: &History, rank: usize, total: usize) -> f64 {
+    match share(request, rank, total) {
+        Some(share) => 1.0 - history.len() as f64 / share.max(1) as f64,
+        None => 1.0,
+    }
+}
+
+/// The points of the whole search that are for the segment number `rank` of `total`.
+fn share(request: &Request, rank: usize, total: usize) -> Option<usize> {
+    (request.max_points).map(|all| all / total + usize::from(rank < all % total))
+}
+
 /// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
 /// within its share of the points that the search has left.
 fn allowance(request: &Request, history: &History, rank: usize, total: usize) -> usize {
     let pending = if request.subtract_pending { history.pending() } else { 0 };
-    let left = request.max_points.map_or(usize::MAX, |all| {
-        let share = all / total + usize::from(rank < all % total);
-        share.saturating_sub(history.len())
-    });
+    let left = share(request, rank, total).map_or(usize::MAX, |share| share.saturating_sub(history.len()));
     request.count.saturating_sub(pending).min(left)
 }

@@ -8,7 +8,7 @@ use protocol::steering::SteeringInput;
 use protocol::{Point, SegmentId};
 use serde_json::{Map, Value};
 
-use crate::ask::{AskError, Request, turns};
+use crate::ask::{AskError, Request, fitting, turns};
 use crate::history::{History, Mode};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
@@ -89,6 +89,7 @@ pub struct Nearest {
 pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Request) -> Result<Vec<Explained>, AskError> {
     let registry = Registry::standard();
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let sampler = fitting(entry.name, sampler, request)?;
     let mut answer = Vec::new();
     for mut turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;

@@ -130,6 +130,9 @@ pub(super) struct AskOptions {
     /// Give every point its number as `hpo.n`, from the first on
     #[arg(long)]
     pub(super) number_points: bool,
+    /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
+    #[arg(long)]
+    pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,

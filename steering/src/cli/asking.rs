@@ -74,6 +74,7 @@ pub(super) fn with_question<T>(
         mode: options.mode.into(),
         subtract_pending: options.subtract_pending || dialect == Dialect::Hpogrid,
         number_points: options.number_points,
+        cost_aware: options.cost_aware,
     };
     answer(&document, &input, &request).map_err(|error| explain(error, &source, options.infile.as_deref()))
 }
@@ -145,7 +146,7 @@ pub(super) fn explain(error: AskError, source: &Source<'_>, infile: Option<&Path
             let path = infile.unwrap_or(Path::new("-"));
             DocumentError::invalid("steering input", path, problems).into()
         }
-        AskError::Setup(_) => Failure::input(error),
+        AskError::Setup(_) | AskError::CostBlind { .. } => Failure::input(error),
         AskError::Suggest { .. } | AskError::Point { .. } => {
             Failure::input(anyhow::Error::new(error).context(format!("{} `{}`", source.what, source.path.display())))
         }

@@ -65,6 +65,10 @@ impl Sampler for Auto {
         Ok(points)
     }
 
+    fn weighs_seconds(&self) -> bool {
+        true
+    }
+
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         let (sampler, chosen) = if share(space, history) > 0 {
             ("gp", &self.gp)

@@ -19,15 +19,15 @@
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
 //! conditioned on the best, the nearest to the best and a share of all others.
 
-mod acquisition;
-mod candidates;
+pub(super) mod acquisition;
+pub(super) mod candidates;
 mod explaining;
 mod fit;
 mod kernel;
-mod layout;
-mod model;
+pub(super) mod layout;
+pub(super) mod model;
 mod outputs;
-mod posterior;
+pub(super) mod posterior;
 mod search;
 mod startup;
 #[cfg(test)]
@@ -125,6 +125,10 @@ impl Sampler for Gp {
             }
             startup::next(space, &layout, grown, key)
         }))
+    }
+
+    fn weighs_seconds(&self) -> bool {
+        true
     }
 
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
