@@ -81,7 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // A sawtooth of irrational slope is noise enough, and no denormal number.
         let inputs = (0..rows * inputs)
             .map(|at| ((at as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0) as f32)
-            .collect();
+            .collect::<Vec<f32>>()
+            .into();
         let labels = (0..rows).map(|row| (row * 7 % outputs) as i64).collect();
         Samples {
             row_shape: vec![widths[0]],

@@ -13,8 +13,10 @@ mod arithmetic;
 #[cfg(test)]
 mod conformance;
 mod context;
+mod convolution;
 mod matmul;
 mod normalization;
+mod pooling;
 mod reduction;
 mod shape;
 mod softmax;
@@ -41,12 +43,30 @@ struct Family {
 
 macro_rules! families {
     ($($module:ident),* $(,)?) => {
-        &[$(Family { rules: $module::RULES, #[cfg(test)] cases: $module::cases }),*]
+        /// Every file of rules.
+        const FAMILIES: &[Family] = &[$(Family { rules: $module::RULES, #[cfg(test)] cases: $module::cases }),*];
+
+        #[cfg(test)]
+        mod rules_agree_with_central_differences {
+            $(#[test]
+            fn $module() {
+                super::conformance::check_all(&super::$module::cases());
+            })*
+        }
     };
 }
 
-/// Every file of rules.
-const FAMILIES: &[Family] = families![activation, arithmetic, matmul, normalization, reduction, shape, softmax];
+families![
+    activation,
+    arithmetic,
+    convolution,
+    matmul,
+    normalization,
+    pooling,
+    reduction,
+    shape,
+    softmax,
+];
 
 static REGISTRY: LazyLock<HashMap<&'static str, Rule>> =
     LazyLock::new(|| register(FAMILIES.iter().flat_map(|family| family.rules)));

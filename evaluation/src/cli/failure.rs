@@ -114,7 +114,7 @@ impl From<TrainingError> for Failure {
             TrainingError::Mismatch(_) | TrainingError::Import(_) | TrainingError::Autodiff(_) => {
                 Self::new(exit::USAGE, chain(&error))
             }
-            TrainingError::Write { .. } => Self::new(exit::INFRASTRUCTURE, chain(&error)),
+            TrainingError::Write { .. } | TrainingError::Data(_) => Self::new(exit::INFRASTRUCTURE, chain(&error)),
             TrainingError::Engine(error) => error.into(),
         }
     }

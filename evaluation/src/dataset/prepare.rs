@@ -80,7 +80,7 @@ pub(crate) fn prepare(
     let samples = |positions: &[usize], rows: &[usize]| {
         Ok::<_, DatasetError>(Samples {
             row_shape: row_shape.clone(),
-            inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?,
+            inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?.into(),
             targets: match &labels {
                 Some(labels) => Targets::Classes {
                     labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),

@@ -149,6 +149,27 @@ impl Builder {
         outputs
     }
 
+    /// The name of an output of the node that makes `first`, which is added to the node if it is not made so far.
+    ///
+    /// # Panics
+    /// When no node makes `first`.
+    pub fn also(&mut self, first: &str, output: usize) -> String {
+        let name = self.fresh(&format!("{first}.{output}"));
+        let node = self
+            .graph
+            .nodes
+            .iter_mut()
+            .find(|node| node.output(0) == Some(first))
+            .expect("a node makes the tensor");
+        if node.outputs.len() <= output {
+            node.outputs.resize(output + 1, String::new());
+        }
+        if node.outputs[output].is_empty() {
+            node.outputs[output] = name;
+        }
+        node.outputs[output].clone()
+    }
+
     /// Adds a node as it is.
     pub fn push_node(&mut self, node: Node) {
         self.names.extend(node.outputs.iter().cloned());

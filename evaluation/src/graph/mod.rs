@@ -9,6 +9,7 @@ pub mod proto;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use proto::{
     TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
 };
 pub use tensor::{ElementType, Elements, Tensor};
+pub(crate) use window::Window;
 
 /// Oldest operator set whose meaning our graphs have; newer ones are kept.
 pub const OPSET: i64 = 20;

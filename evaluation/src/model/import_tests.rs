@@ -77,7 +77,7 @@ fn run(model: &ModelProto, further: &serde_json::Value) -> Result<TrainingResult
     let values = inputs.chunks(4).map(|x| x[0] - 2.0 * x[1] + 0.5 * x[3]).collect();
     let samples = Samples {
         row_shape: vec![4],
-        inputs,
+        inputs: inputs.into(),
         targets: Targets::Values { width: 1, values },
     };
     train(testing::engine(), &plan, &samples, &samples, None, &mut Silent)
@@ -207,7 +207,7 @@ fn a_missing_file_is_named() {
         .plan;
     let samples = Samples {
         row_shape: vec![1],
-        inputs: vec![0.0],
+        inputs: vec![0.0].into(),
         targets: Targets::Values {
             width: 1,
             values: vec![0.0],

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::plan::TrainingPlan;
-use super::{EpochReport, Observer, Samples, Targets, TrainingError};
+use super::{EpochReport, Inputs, Observer, Samples, Targets, TrainingError};
 use crate::graph::{Tensor, encode_model};
 use crate::model::import::Imported;
 
@@ -82,7 +82,10 @@ pub(crate) fn fingerprint(plan: &TrainingPlan, imported: &Imported, train: &Samp
     hash.update(encode_model(&imported.model));
     for samples in [train, validation] {
         hash.update(format!("{:?}", samples.row_shape));
-        update_with(&mut hash, &samples.inputs);
+        match &samples.inputs {
+            Inputs::Resident(values) => update_with(&mut hash, values),
+            Inputs::Fed(source) => hash.update(source.digest()),
+        }
         match &samples.targets {
             Targets::Classes { labels, classes } => {
                 hash.update(format!("classes {classes}"));

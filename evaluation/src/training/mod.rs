@@ -1,6 +1,9 @@
 //! Trains a model: the whole step — forward, loss, gradients, update — is one ordinary ONNX graph.
 
 mod checkpoint;
+#[cfg(test)]
+mod fed_tests;
+mod feeding;
 mod losses;
 pub(crate) mod lowering;
 mod metrics;
@@ -24,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
 pub use prepare::summarize;
 pub use run::train;
-pub use samples::{Samples, Targets};
+pub use samples::{Inputs, RowSource, Samples, Targets};
 
 use crate::autodiff::AutodiffError;
 use crate::engine::EngineError;
@@ -193,6 +196,9 @@ pub enum TrainingError {
     /// The forward model cannot be differentiated.
     #[error(transparent)]
     Autodiff(#[from] AutodiffError),
+    /// Rows could not be read in the middle of the training.
+    #[error("training data: {0}")]
+    Data(String),
     /// A checkpoint or model file could not be written.
     #[error("cannot write `{}`", path.display())]
     Write {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::metrics::available;
-use super::step::Recipe;
-use super::{LayerSummary, Loss, Samples, Targets, TrainingError, TrainingPlan};
+use super::step::{Fed, Recipe};
+use super::{Inputs, LayerSummary, Loss, Samples, Targets, TrainingError, TrainingPlan};
 use crate::engine::Engine;
 use crate::graph::read_model;
 use crate::model::import::Imported;
@@ -89,10 +89,13 @@ pub(crate) fn check_samples(name: &str, samples: &Samples) -> Result<(), Trainin
     if rows == 0 {
         return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
     }
-    if width == 0 || samples.inputs.len() != rows * width {
+    let numbers = match &samples.inputs {
+        Inputs::Resident(values) => values.len(),
+        Inputs::Fed(source) => source.rows() * width,
+    };
+    if width == 0 || numbers != rows * width {
         return Err(TrainingError::Mismatch(format!(
-            "the {name} set has {} input numbers for {rows} rows of {width}",
-            samples.inputs.len()
+            "the {name} set has {numbers} input numbers for {rows} rows of {width}"
         )));
     }
     if let Targets::Classes { labels, classes } = &samples.targets
@@ -120,7 +123,7 @@ pub fn summarize(
     targets: &Targets,
 ) -> Result<Vec<LayerSummary>, TrainingError> {
     let (imported, outputs) = import(plan, row_shape, targets)?;
-    let recipe = recipe(engine, plan, &imported, row_shape, outputs)?;
+    let recipe = recipe(engine, plan, &imported, row_shape, outputs, Fed::default())?;
     let batch = plan.batch_size.max(2);
     let step = recipe.step(batch, batch)?;
     let states = step.parameters.iter().chain(&step.running).cloned().collect();
@@ -160,6 +163,7 @@ pub(crate) fn recipe<'a>(
     imported: &'a Imported,
     row_shape: &[usize],
     outputs: usize,
+    fed: Fed,
 ) -> Result<Recipe<'a>, TrainingError> {
     let row_shape = imported.row_shape(row_shape)?;
     Ok(Recipe {
@@ -169,5 +173,6 @@ pub(crate) fn recipe<'a>(
         row_shape,
         outputs,
         classes: plan.loss.needs_classes(),
+        fed,
     })
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Progress, Store};
+use super::feeding::Feeder;
 use super::lowering::running_statistics;
 use super::metrics::Accumulator;
 use super::optimizers;
 use super::prepare::{check_samples, import, recipe};
 use super::random::{Purpose, Stream};
 use super::schedule::Position;
-use super::step::{Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
+use super::step::{Fed, Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
 use super::{
     CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metrics, Observer, Samples, Targets, TrainedModel,
     TrainingError, TrainingPlan, TrainingResult,
@@ -41,7 +42,11 @@ pub fn train(
         ));
     }
     let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
-    let recipe = recipe(engine, plan, &imported, &train.row_shape, outputs)?;
+    let fed = Fed {
+        train: train.inputs.is_fed(),
+        validation: validation.inputs.is_fed(),
+    };
+    let recipe = recipe(engine, plan, &imported, &train.row_shape, outputs, fed)?;
     let store = checkpoints
         .map(|policy| {
             Store::open(
@@ -106,13 +111,13 @@ impl<'a> Run<'a> {
             .sum();
         let mut machine = recipe.engine.machine(3.0 * weights as f64 * batch as f64)?;
 
-        let shaped = |samples: &Samples| {
-            let mut shape = vec![samples.rows()];
-            shape.extend_from_slice(&recipe.row_shape);
-            Tensor::f32(shape, samples.inputs.clone())
-        };
-        machine.constant(TRAIN_INPUTS, shaped(train))?;
-        machine.constant(VALIDATION_INPUTS, shaped(validation))?;
+        for (name, samples) in [(TRAIN_INPUTS, train), (VALIDATION_INPUTS, validation)] {
+            if let Some(values) = samples.inputs.resident() {
+                let mut shape = vec![samples.rows()];
+                shape.extend_from_slice(&recipe.row_shape);
+                machine.constant(name, Tensor::f32(shape, values.to_vec()))?;
+            }
+        }
         machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.classes))?;
 
         let mut slots = Vec::new();
@@ -221,6 +226,8 @@ impl<'a> Run<'a> {
         } else {
             rows.div_ceil(self.batch)
         };
+        let left = &order[rows.min(self.progress.step * self.batch)..];
+        let feeder = Feeder::start(&self.train.inputs, self.train.row_len(), left, self.batch, epoch as u64)?;
         while self.progress.step < steps {
             let decision = observer.poll();
             if decision != Decision::Continue {
@@ -231,7 +238,7 @@ impl<'a> Run<'a> {
             let rate = plan
                 .schedule
                 .rate(plan.optimizer.learning_rate, Position { epoch, step, steps });
-            let loss = self.step(chosen, rate)?;
+            let loss = self.step(chosen, rate, feeder.as_ref())?;
             if !loss.is_finite() {
                 return Err(TrainingError::NotFinite {
                     value: loss,
@@ -248,7 +255,7 @@ impl<'a> Run<'a> {
         Ok(Decision::Continue)
     }
 
-    fn step(&mut self, chosen: &[i64], rate: f64) -> Result<f32, TrainingError> {
+    fn step(&mut self, chosen: &[i64], rate: f64, feeder: Option<&Feeder>) -> Result<f32, TrainingError> {
         let plan = self.recipe.plan;
         if !self.steps.contains_key(&chosen.len()) {
             let step = self.recipe.step(chosen.len(), self.train.rows())?;
@@ -267,10 +274,15 @@ impl<'a> Run<'a> {
             })
             .collect();
         let scalars = optimizers::scalars(&plan.optimizer, rate, self.progress.total_steps);
+        let batch = feeder.map(Feeder::next).transpose()?;
         let mut feeds = vec![Feed::I64(chosen)];
+        feeds.extend(batch.iter().map(|inputs| Feed::F32(inputs)));
         feeds.extend(masks.iter().map(|mask| Feed::F32(mask)));
         feeds.extend(scalars.iter().map(|scalar| Feed::F32(std::slice::from_ref(scalar))));
         self.machine.run(*program, &feeds)?;
+        if let (Some(feeder), Some(batch)) = (feeder, batch) {
+            feeder.give_back(batch);
+        }
         Ok(self.machine.result(*program, 0)?[0])
     }
 
@@ -325,6 +337,8 @@ impl<'a> Run<'a> {
         let states: BTreeSet<String> = self.model_states.iter().cloned().collect();
         let mut sums = Accumulator::new(&self.recipe.plan.loss, &self.validation.targets, self.recipe.outputs);
         let all: Vec<i64> = (0..rows as i64).collect();
+        let (inputs, row_len) = (&self.validation.inputs, self.validation.row_len());
+        let feeder = Feeder::start(inputs, row_len, &all, EVALUATION_ROWS, 0)?;
         for chosen in all.chunks(EVALUATION_ROWS) {
             let program = if let Some(program) = self.evaluations.get(&chosen.len()) {
                 *program
@@ -335,7 +349,13 @@ impl<'a> Run<'a> {
                 self.evaluations.insert(chosen.len(), program);
                 program
             };
-            self.machine.run(program, &[Feed::I64(chosen)])?;
+            let batch = feeder.as_ref().map(Feeder::next).transpose()?;
+            let mut feeds = vec![Feed::I64(chosen)];
+            feeds.extend(batch.iter().map(|inputs| Feed::F32(inputs)));
+            self.machine.run(program, &feeds)?;
+            if let (Some(feeder), Some(batch)) = (&feeder, batch) {
+                feeder.give_back(batch);
+            }
             sums.add(self.machine.result(program, 0)?);
         }
         Ok(sums.finish())

@@ -1,16 +1,76 @@
-//! Rows of data in the form that training takes: everything in memory, inputs as `f32`.
+//! Rows of data in the form that training takes.
+
+use std::fmt::Debug;
+use std::sync::Arc;
 
 /// A set of rows: the training set or the validation set.
-///
-/// The inputs lie row after row, each row in C order of `row_shape`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
     /// Shape of one row, without the row axis: `[64]` for 64 columns, `[1, 8, 8]` for a one-channel image.
     pub row_shape: Vec<usize>,
-    /// All inputs, `rows() × product(row_shape)` numbers.
-    pub inputs: Vec<f32>,
+    /// What the model sees.
+    pub inputs: Inputs,
     /// What the model shall predict, one entry per row.
     pub targets: Targets,
+}
+
+/// The inputs of a set of rows; a row has as many numbers as its shape, in C order.
+#[derive(Debug, Clone)]
+pub enum Inputs {
+    /// All rows, one after the other; they go to the device once and batches are gathered there.
+    Resident(Vec<f32>),
+    /// Batches are made while the device works on those before them: what does not fit into memory, or differs from one
+    /// pass over the data to the next.
+    Fed(Arc<dyn RowSource>),
+}
+
+/// Makes batches of inputs.
+pub trait RowSource: Debug + Send + Sync {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+
+    /// Writes the inputs of `rows`, in that order, to `out`, which has room for exactly these. `pass` counts passes over
+    /// the data from 0. Equal arguments give equal numbers, in whatever order calls are made.
+    ///
+    /// # Errors
+    /// When rows cannot be read; the message names the file.
+    fn fill(&self, rows: &[i64], pass: u64, out: &mut [f32]) -> Result<(), String>;
+
+    /// Differs between sources that give different numbers.
+    fn digest(&self) -> [u8; 32];
+}
+
+impl Inputs {
+    /// All numbers where they are in memory.
+    #[must_use]
+    pub fn resident(&self) -> Option<&[f32]> {
+        match self {
+            Self::Resident(values) => Some(values),
+            Self::Fed(_) => None,
+        }
+    }
+
+    /// Whether batches are made while training.
+    #[must_use]
+    pub fn is_fed(&self) -> bool {
+        matches!(self, Self::Fed(_))
+    }
+}
+
+impl From<Vec<f32>> for Inputs {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Resident(values)
+    }
+}
+
+impl PartialEq for Inputs {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Resident(ours), Self::Resident(theirs)) => ours == theirs,
+            (Self::Fed(ours), Self::Fed(theirs)) => ours.digest() == theirs.digest(),
+            _ => false,
+        }
+    }
 }
 
 /// What a model learns to predict.

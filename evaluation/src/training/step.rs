@@ -18,6 +18,13 @@ pub(crate) const TRAIN_TARGETS: &str = "data/train/targets";
 pub(crate) const VALIDATION_INPUTS: &str = "data/validation/inputs";
 const ROWS: &str = "feed/rows";
 
+/// Which inputs come with each batch, instead of being gathered from a constant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fed {
+    pub(crate) train: bool,
+    pub(crate) validation: bool,
+}
+
 /// What the programs are built from.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
@@ -30,6 +37,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) outputs: usize,
     /// Type of the targets of one row: a class or `outputs` numbers.
     pub(crate) classes: bool,
+    pub(crate) fed: Fed,
 }
 
 /// The program of a training step for one batch size.
@@ -166,21 +174,31 @@ impl Recipe<'_> {
         Ok(builder.finish())
     }
 
-    /// Puts the gathering of a batch in front of the model.
+    /// Puts the gathering of a batch in front of the model, or the batch itself where it is fed.
     fn gather(&self, graph: &mut Graph, data: &str, batch: usize, rows: usize) {
-        let mut shape = vec![rows];
+        let fed = if data == TRAIN_INPUTS {
+            self.fed.train
+        } else {
+            self.fed.validation
+        };
+        let mut shape = vec![if fed { batch } else { rows }];
         shape.extend_from_slice(&self.row_shape);
         graph.inputs = vec![
             (ROWS.to_owned(), TensorType::new(ElementType::I64, [batch])),
             (data.to_owned(), TensorType::new(ElementType::F32, shape)),
         ];
-        let node = Node {
+        let mut node = Node {
             name: "gather".into(),
             operator: "Gather".into(),
             inputs: vec![data.to_owned(), ROWS.to_owned()],
             outputs: vec![self.imported.input.clone()],
             attributes: vec![attribute::int("axis", 0)],
         };
+        if fed {
+            node.operator = "Identity".into();
+            node.inputs.truncate(1);
+            node.attributes.clear();
+        }
         graph.nodes.insert(0, node);
     }
 

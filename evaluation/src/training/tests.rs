@@ -60,7 +60,7 @@ fn clusters(rows: usize, seed: u64) -> Samples {
     }
     Samples {
         row_shape: vec![2],
-        inputs,
+        inputs: inputs.into(),
         targets: Targets::Classes { labels, classes: 3 },
     }
 }
@@ -72,7 +72,7 @@ fn surface(rows: usize) -> Samples {
     let values = inputs.chunks(2).flat_map(|x| [x[0] * x[1], x[0] + x[1]]).collect();
     Samples {
         row_shape: vec![2],
-        inputs,
+        inputs: inputs.into(),
         targets: Targets::Values { width: 2, values },
     }
 }
@@ -359,7 +359,7 @@ fn mismatches_between_plan_and_data_are_explained() {
         "the training set has the label 7 in row 4, expected 0 to 2"
     );
     let empty = Samples {
-        inputs: vec![],
+        inputs: vec![].into(),
         targets: Targets::Values {
             width: 1,
             values: vec![],

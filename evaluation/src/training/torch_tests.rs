@@ -69,7 +69,7 @@ fn samples(document: &Value, loss: &str, shaped: bool) -> Samples {
     };
     Samples {
         row_shape: if shaped { vec![2, 3] } else { vec![6] },
-        inputs: singles(&document["inputs"]),
+        inputs: singles(&document["inputs"]).into(),
         targets,
     }
 }

@@ -9,6 +9,7 @@ mod elementwise;
 mod linear;
 mod movement;
 mod statistics;
+mod window;
 
 use std::collections::HashMap;
 
@@ -36,6 +37,7 @@ fn operator(name: &str) -> Option<Operator> {
         .or_else(|| linear::operator(name))
         .or_else(|| movement::operator(name))
         .or_else(|| statistics::operator(name))
+        .or_else(|| window::operator(name))
 }
 
 impl Value {

@@ -14,7 +14,7 @@
 use std::cell::RefCell;
 use std::f64::consts::TAU;
 
-use argmin::core::{CostFunction, Error, Executor, Gradient};
+use argmin::core::{CostFunction, Error, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 
@@ -28,6 +28,10 @@ use crate::rng::Generator;
 const MEMORY: usize = 8;
 /// Gradient at which the fit is good enough; more digits say nothing about the data.
 const TOLERANCE: f64 = 1e-2;
+/// Gain of logarithmic density that is not worth another search.
+const LITTLE: f64 = 1e-4;
+/// Searches from where the last one ended, at most.
+const RESTARTS: usize = 5;
 
 /// Shrinkings after which a step of the sampler stays where it is.
 const SHRINKS: usize = 30;
@@ -130,34 +134,51 @@ impl Fit {
     }
 
     /// Climbs from `start`, at most `iterations` steps.
-    pub(super) fn climb(&self, values: &[f64], start: Vec<f64>, iterations: u64) -> Optimum {
-        let objective = Objective {
+    ///
+    /// The first step of L-BFGS is as long as the gradient, which far from the maximum leads out of the region where K can be
+    /// factored, and the line search gives up there. So the objective is divided by the length of its gradient, and after a
+    /// search that ended early another begins where it got to.
+    pub(super) fn climb(&self, values: &[f64], start: &[f64], iterations: u64) -> Optimum {
+        let mut objective = Objective {
             fit: self,
             values,
+            scale: 1.0,
             last: RefCell::new(None),
             best: RefCell::new(None),
         };
-        let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
-            .with_tolerance_grad(TOLERANCE)
-            .and_then(|solver| solver.with_tolerance_cost(1e-6))
-            .expect("the tolerances are positive");
-        objective.at(&start);
-        // A line search that finds no further step ends with an error; the best point so far is a result all the same.
-        let _ = Executor::new(&objective, solver)
-            .configure(|state| state.param(start.clone()).max_iters(iterations))
-            .timer(false)
-            .run();
-        let best = objective.best.into_inner();
-        best.map_or(
-            Optimum {
-                theta: start,
-                log_density: f64::NEG_INFINITY,
-            },
-            |(theta, cost)| Optimum {
-                theta,
-                log_density: -cost,
-            },
-        )
+        let mut place = start.to_vec();
+        let (mut cost, mut gradient) = objective.at(start);
+        let mut left = iterations;
+        for _ in 0..RESTARTS {
+            let steepness = dot(&gradient, &gradient).sqrt();
+            if left == 0 || !(cost.is_finite() && steepness > TOLERANCE) {
+                break;
+            }
+            objective.scale = 1.0 / steepness.max(1.0);
+            let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
+                .with_tolerance_grad(TOLERANCE * objective.scale)
+                .and_then(|solver| solver.with_tolerance_cost(LITTLE * objective.scale))
+                .expect("the tolerances are positive");
+            // A line search that finds no further step ends with an error; the best point so far is a result all the same.
+            let ended = Executor::new(&objective, solver)
+                .configure(|state| state.param(place.clone()).max_iters(left))
+                .timer(false)
+                .run();
+            left = left.saturating_sub(ended.map_or(0, |result| result.state.get_iter()).max(1));
+            let Some((theta, found)) = objective.best.borrow().clone() else {
+                break;
+            };
+            let gained = cost - found;
+            (place, cost) = (theta, found);
+            if gained < LITTLE {
+                break;
+            }
+            gradient = objective.at(&place).1;
+        }
+        Optimum {
+            theta: place,
+            log_density: -cost,
+        }
     }
 
     /// A draw from the posterior distribution of θ, after `steps` steps from `theta`.
@@ -322,6 +343,8 @@ impl Fit {
 struct Objective<'a> {
     fit: &'a Fit,
     values: &'a [f64],
+    /// What argmin sees is multiplied by it.
+    scale: f64,
     last: RefCell<Option<Evaluation>>,
     best: RefCell<Option<(Vec<f64>, f64)>>,
 }
@@ -356,7 +379,7 @@ impl CostFunction for &Objective<'_> {
     type Output = f64;
 
     fn cost(&self, theta: &Vec<f64>) -> Result<f64, Error> {
-        Ok(self.at(theta).0)
+        Ok(self.at(theta).0 * self.scale)
     }
 }
 
@@ -365,7 +388,7 @@ impl Gradient for &Objective<'_> {
     type Gradient = Vec<f64>;
 
     fn gradient(&self, theta: &Vec<f64>) -> Result<Vec<f64>, Error> {
-        Ok(self.at(theta).1)
+        Ok(self.at(theta).1.iter().map(|slope| slope * self.scale).collect())
     }
 }
 
@@ -457,11 +480,36 @@ mod tests {
             mean_variance: 1.0,
         };
         let (fit, values) = toy(prior);
-        let optimum = fit.climb(&values, fit.prior_median(), 50);
+        let optimum = fit.climb(&values, &fit.prior_median(), 50);
         let (cost, gradient) = fit.evaluate(&values, &optimum.theta);
         assert!((cost + optimum.log_density).abs() < 1e-12);
         assert!(gradient.iter().all(|slope| slope.abs() < 0.05), "{gradient:?}");
         assert!(cost < fit.evaluate(&values, &fit.prior_median()).0);
+    }
+
+    #[test]
+    fn climbing_begins_even_where_the_slope_is_steep() {
+        // Two hundred values that are noise alone, all at nearly the same place: at the prior's little noise they are a
+        // sensation, and the first step that the slope suggests leads out of the world.
+        let mut generator = crate::rng::Key::new(7, "", None, "gp").generator(0, crate::rng::Stream::Parameters);
+        let rows: Vec<Vec<f64>> = (0..200).map(|_| vec![0.01 * generator.uniform()]).collect();
+        let values: Vec<f64> = (0..200).map(|_| quantile(generator.uniform())).collect();
+        let prior = Prior {
+            length: (0.0, 1.0),
+            signal: (0.0, 1.0),
+            noise: (-4.0, 1.0),
+            floor: 1e-6,
+            mean_variance: 1.0,
+        };
+        let fit = Fit::new(&rows, 1, 1, prior);
+        let start = fit.prior_median();
+        let (_, steep) = fit.evaluate(&values, &start);
+        assert!(steep.iter().any(|slope| slope.abs() > 1_000.0), "{steep:?}");
+        let optimum = fit.climb(&values, &start, 25);
+        let (_, gradient) = fit.evaluate(&values, &optimum.theta);
+        assert!(gradient.iter().all(|slope| slope.abs() < 0.5), "{gradient:?}");
+        let noise = fit.parameters(&optimum.theta).noise;
+        assert!((0.7..1.3).contains(&noise), "{noise}");
     }
 
     #[test]

@@ -367,7 +367,7 @@ fn fit(
     let mut candidates = outputs::all(losses);
     let first = pick(&candidates.first()?.values);
     let starts = [fit.prior_median(), fit.data_driven(&first)];
-    let optima = starts.map(|start| fit.climb(&first, start, CLIMB));
+    let optima = starts.map(|start| fit.climb(&first, &start, CLIMB));
     let [prior_driven, data_driven] = optima;
     let shared = if data_driven.log_density > prior_driven.log_density {
         data_driven
@@ -384,7 +384,7 @@ fn fit(
     let best = (1..scores.len()).fold(0, |best, index| if scores[index] > scores[best] { index } else { best });
     let chosen: Scaled = candidates.swap_remove(best);
     let values = pick(&chosen.values);
-    let mut theta = fit.climb(&values, shared.theta, REFINE).theta;
+    let mut theta = fit.climb(&values, &shared.theta, REFINE).theta;
     let mut parameters = vec![fit.parameters(&theta)];
     let draws = if positions.len() > MANY {
         draws.min(1)
@@ -440,7 +440,7 @@ pub(in crate::samplers) fn success(layout: &Layout, history: &History) -> Option
         ..PRIOR
     };
     let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
-    let optimum = fit.climb(&some_values, fit.data_driven(&some_values), 20);
+    let optimum = fit.climb(&some_values, &fit.data_driven(&some_values), 20);
     let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
     let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
     // An optimum at the border would draw every second point across it: when failures are frequent, the border is left alone.
