@@ -27,13 +27,18 @@ struct Problem {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let argument = |index: usize, default: &str| arguments.get(index).cloned().unwrap_or_else(|| default.to_owned());
     let number = |index, default| argument(index, default).parse::<usize>().expect("a whole number");
     let samplers = argument(0, "random,turbo");
     let (seeds, evaluations, batch) = (number(1, "3"), number(2, "200"), number(3, "10"));
     let wanted = argument(4, "");
-    println!("| problem | sampler | share of the way from random to the least loss | best loss | s for each ask |\n|---|---|---|---|---|");
+    println!(
+        "| problem | sampler | share of the way from random to the least loss | best loss | s for each ask |\n|---|---|---|---|---|"
+    );
     for problem in problems() {
         if !wanted.is_empty() && !wanted.split(',').any(|name| name == problem.name) {
             continue;
@@ -96,37 +101,37 @@ fn problems() -> Vec<Problem> {
         Problem {
             name: "ackley_60",
             space: reals(60),
-            loss: |point| ackley(&scaled(point, -5.0, 10.0)),
+            loss: |point| ackley(&scaled(point, 15.0)),
             least: 0.0,
         },
         Problem {
             name: "ackley_150",
             space: reals(150),
-            loss: |point| ackley(&scaled(point, -5.0, 10.0)),
+            loss: |point| ackley(&scaled(point, 15.0)),
             least: 0.0,
         },
         Problem {
             name: "rosenbrock_30",
             space: reals(30),
-            loss: |point| rosenbrock(&scaled(point, -5.0, 10.0)),
+            loss: |point| rosenbrock(&scaled(point, 15.0)),
             least: 0.0,
         },
         Problem {
             name: "rastrigin_40",
             space: reals(40),
-            loss: |point| rastrigin(&scaled(point, -4.0, 6.0)),
+            loss: |point| rastrigin(&scaled(point, 10.0)),
             least: 0.0,
         },
         Problem {
             name: "hidden_six_of_100",
             space: reals(100),
-            loss: |point| hartmann(&scaled(point, 0.0, 1.0)[..6]),
+            loss: |point| hartmann(&numbers(point).collect::<Vec<_>>()[..6]),
             least: -3.322_368,
         },
         Problem {
             name: "route_60",
             space: reals(60),
-            loss: |point| route(&scaled(point, 0.0, 1.0)),
+            loss: |point| route(&numbers(point).collect::<Vec<_>>()),
             least: 0.0,
         },
         Problem {
@@ -147,10 +152,21 @@ fn reals(dimensions: usize) -> Value {
     Value::Object(keys.collect())
 }
 
-/// The reals of a point, from low to high, shifted so that neither the middle nor the border of the space is anything special.
-fn scaled(point: &Value, low: f64, high: f64) -> Vec<f64> {
-    let values = point.as_object().into_iter().flat_map(|map| map.values()).filter_map(Value::as_f64);
-    values.map(|u| low + (high - low) * u).collect()
+/// The numbers of a point.
+fn numbers(point: &Value) -> impl Iterator<Item = f64> {
+    point
+        .as_object()
+        .into_iter()
+        .flat_map(|map| map.values())
+        .filter_map(Value::as_f64)
+}
+
+/// Numbers over a range of this width, each with its zero elsewhere: neither the middle nor the border of the space is special.
+fn scaled(point: &Value, width: f64) -> Vec<f64> {
+    let zero = |index: usize| 0.15 + 0.7 * (0.618_034 * (index + 1) as f64).fract();
+    (numbers(point).enumerate())
+        .map(|(index, u)| width * (u - zero(index)))
+        .collect()
 }
 
 /// D. H. Ackley (1987); least at 0.
@@ -189,10 +205,17 @@ fn hartmann(x: &[f64]) -> f64 {
         [0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650],
         [0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381],
     ];
-    let terms = [1.0, 1.2, 3.0, 3.2].iter().zip(A.iter().zip(&P)).map(|(weight, (a, p))| {
-        let square: f64 = x.iter().zip(a.iter().zip(p)).map(|(x, (a, p))| a * (x - p) * (x - p)).sum();
-        weight * libm::exp(-square)
-    });
+    let terms = [1.0, 1.2, 3.0, 3.2]
+        .iter()
+        .zip(A.iter().zip(&P))
+        .map(|(weight, (a, p))| {
+            let square: f64 = x
+                .iter()
+                .zip(a.iter().zip(p))
+                .map(|(x, (a, p))| a * (x - p) * (x - p))
+                .sum();
+            weight * libm::exp(-square)
+        });
     -terms.sum::<f64>()
 }
 

@@ -16,8 +16,8 @@ pub(super) fn strict(text: &str) -> Result<Value, String> {
         depth: 0,
         sizes: &sizes,
     }
-        .deserialize(&mut deserializer)
-        .map_err(|error| error.to_string())?;
+    .deserialize(&mut deserializer)
+    .map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(value)
 }

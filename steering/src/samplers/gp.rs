@@ -29,7 +29,7 @@ pub(super) mod model;
 mod outputs;
 pub(super) mod posterior;
 mod search;
-mod startup;
+pub(super) mod startup;
 #[cfg(test)]
 mod tests;
 

@@ -94,7 +94,13 @@ impl<'a> Source<'a> {
     }
 
     /// A neighbour of `base`: some of its values are changed, at least one of them, numbers by a step around `reach`.
-    pub(in crate::samplers) fn neighbour(&self, base: &Candidate, reach: f64, share: f64, generator: &mut Generator) -> Candidate {
+    pub(in crate::samplers) fn neighbour(
+        &self,
+        base: &Candidate,
+        reach: f64,
+        share: f64,
+        generator: &mut Generator,
+    ) -> Candidate {
         let mut genes = base.genes.clone();
         let varying: Vec<usize> = (0..genes.len())
             .filter(|position| base.coordinates[*position].is_some_and(|c| c != Coordinate::Fixed))

@@ -109,7 +109,9 @@ impl Layout {
         let mut raise = |position: usize, feature: usize| largest[position] = largest[position].max(values[feature]);
         for source in &self.sources {
             match source {
-                Source::Number { position, feature } | Source::Activity { position, feature } => raise(*position, *feature),
+                Source::Number { position, feature } | Source::Activity { position, feature } => {
+                    raise(*position, *feature)
+                }
                 Source::Category { position, code, place } => {
                     raise(*position, *code);
                     if let Some((feature, _)) = place {

@@ -386,11 +386,7 @@ fn fit(
     let values = pick(&chosen.values);
     let mut theta = fit.climb(&values, &shared.theta, REFINE).theta;
     let mut parameters = vec![fit.parameters(&theta)];
-    let draws = if positions.len() > MANY {
-        draws.min(1)
-    } else {
-        draws
-    };
+    let draws = if positions.len() > MANY { draws.min(1) } else { draws };
     for _ in 0..draws {
         theta = fit.draw(&values, theta, THIN, generator);
         parameters.push(fit.parameters(&theta));

@@ -59,7 +59,12 @@ pub(in crate::samplers) struct Prediction {
 
 impl Posterior {
     /// Conditions on `values` at `rows`; nothing if the matrix cannot be factored even with some more noise.
-    pub(in crate::samplers) fn new(parameters: Parameters, distances: usize, rows: &[Vec<f64>], values: &[f64]) -> Option<Self> {
+    pub(in crate::samplers) fn new(
+        parameters: Parameters,
+        distances: usize,
+        rows: &[Vec<f64>],
+        values: &[f64],
+    ) -> Option<Self> {
         let scales: Vec<f64> = (parameters.lengths.iter().enumerate())
             .map(|(feature, length)| {
                 if feature < distances {

@@ -16,7 +16,7 @@ use crate::space::Space;
 const CANDIDATES: usize = 24;
 
 /// The next point, unless all are taken.
-pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
+pub(in crate::samplers) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
     let ordinal = history.next_ordinal();
     let source = Source::new(space, layout);
     let mut generator = key.generator(ordinal, Stream::Startup);

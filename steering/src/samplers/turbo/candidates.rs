@@ -33,12 +33,23 @@ pub(super) fn inside(source: &Source<'_>, history: &History, local: &Local, coun
         .map(|index| {
             let mut genes = centre.genes.clone();
             let share = |position: usize| {
-                if index % 2 == 0 { even } else { (CHANGED * local.relevance[position] / total).max(0.1 * even) }
+                if index % 2 == 0 {
+                    even
+                } else {
+                    (CHANGED * local.relevance[position] / total).max(0.1 * even)
+                }
             };
             let forced = varying[generator.below(varying.len())];
             for &position in &varying {
                 if generator.uniform() < share(position) || position == forced {
-                    genes[position] = moved(source, position, genes[position], local.length, position == forced, &mut generator);
+                    genes[position] = moved(
+                        source,
+                        position,
+                        genes[position],
+                        local.length,
+                        position == forced,
+                        &mut generator,
+                    );
                 }
             }
             source.express(genes)

@@ -1,4 +1,4 @@
-//! The point of highest expected improvement inside the trust region.
+//! The point of highest expected improvement, times the chance of success, inside the trust region.
 //!
 //! The candidates that promise most climb: numbers along the slope, inside the box; categories and numbers of few values one after
 //! the other, to their best value. Both alternate until nothing changes.
@@ -45,7 +45,11 @@ impl Goal<'_> {
 
     fn score(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
         let found = self.posterior.predict(row, scratch);
-        log_improvement(found.mean, found.variance.sqrt(), self.local.incumbent).value
+        let chance = self
+            .local
+            .chance(row, scratch)
+            .map_or(0.0, |chance| libm::log(chance.max(1e-300)));
+        chance + log_improvement(found.mean, found.variance.sqrt(), self.local.incumbent).value
     }
 
     fn climb(&self, mut candidate: Candidate, scratch: &mut Scratch) -> Candidate {
@@ -110,18 +114,23 @@ impl Goal<'_> {
         }
         let mut climbed = self.source.express(genes);
         climbed.score = self.score(&climbed.row, scratch);
-        if climbed.score > candidate.score { climbed } else { candidate }
+        if climbed.score > candidate.score {
+            climbed
+        } else {
+            candidate
+        }
     }
 
     fn slopes(&self, row: &[f64], scratch: &mut Scratch) -> (f64, Vec<f64>) {
         let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
-        let found = self.posterior.predict_with_slopes(row, scratch, &mut by_mean, &mut by_variance);
+        let found = self
+            .posterior
+            .predict_with_slopes(row, scratch, &mut by_mean, &mut by_variance);
         let deviation = found.variance.sqrt();
         let improvement = log_improvement(found.mean, deviation, self.local.incumbent);
         let slopes = by_mean.iter().zip(&by_variance);
-        let slopes = slopes.map(|(mean, variance)| {
-            improvement.by_mean * mean + improvement.by_deviation * 0.5 / deviation * variance
-        });
+        let slopes = slopes
+            .map(|(mean, variance)| improvement.by_mean * mean + improvement.by_deviation * 0.5 / deviation * variance);
         (improvement.value, slopes.collect())
     }
 

@@ -48,13 +48,20 @@ impl Region {
             .filter(|position| tells(&observations[*position]))
             .collect();
         for given_up in 0..=GIVEN_UP {
-            let evaluated = || (alive.iter()).filter_map(|position| Some((observations[*position].outcome.loss()?, *position)));
+            let evaluated =
+                || (alive.iter()).filter_map(|position| Some((observations[*position].outcome.loss()?, *position)));
             if evaluated().count() < least {
                 return None;
             }
             let (_, centre) = evaluated().min_by(|a, b| a.0.total_cmp(&b.0))?;
             let sides: Vec<f64> = (alive.iter())
-                .map(|position| side(space, &observations[*position].coordinates, &observations[centre].coordinates))
+                .map(|position| {
+                    side(
+                        space,
+                        &observations[*position].coordinates,
+                        &observations[centre].coordinates,
+                    )
+                })
                 .collect();
             for level in 0..LEVELS {
                 let length = LARGEST * 0.5_f64.powi(level);
@@ -118,5 +125,85 @@ pub(super) fn grain(numeric: &Numeric, of: Coordinate) -> f64 {
             1.5 * (high - low)
         }
         _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "sides are powers of two times a constant")]
+mod tests {
+    use protocol::search_space::SearchSpace;
+    use protocol::steering::SteeringInput;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::history::Mode;
+
+    fn plane() -> Space {
+        let axis = json!({"method": "uniform", "dimension": {"low": 0, "high": 1}});
+        Space::new(&SearchSpace::from_value(&json!({"x": axis, "y": axis})).unwrap()).unwrap()
+    }
+
+    fn region(points: &[(f64, f64, f64)]) -> Option<Region> {
+        let points: Vec<Value> = (points.iter())
+            .map(|(x, y, loss)| json!([{"x": x, "y": y}, loss]))
+            .collect();
+        let input = SteeringInput::from_value(json!({"points": points}), Some(1e5)).unwrap();
+        let space = plane();
+        Region::find(&space, &History::new(&space, &input.points, Mode::Min), 4, 2)
+    }
+
+    /// `count` points on a small ring round a place.
+    fn ring(x: f64, y: f64, radius: f64, count: usize, loss: f64) -> Vec<(f64, f64, f64)> {
+        (0..count)
+            .map(|index| {
+                let (sine, cosine) = libm::sincos(index as f64);
+                (x + radius * cosine, y + radius * sine, loss)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_region_halves_with_every_fill_of_failures_and_starts_anew_where_the_centre_goes() {
+        let mut points = vec![(0.5, 0.5, 0.0), (0.05, 0.95, 1.0)];
+        assert_eq!(region(&points).unwrap().length, 0.8);
+        points.extend(ring(0.5, 0.5, 0.19, 3, 1.0));
+        assert_eq!(region(&points).unwrap().length, 0.8);
+        points.extend(ring(0.5, 0.5, 0.18, 1, 100_000.0));
+        let found = region(&points).unwrap();
+        assert_eq!(
+            (found.length, found.inside),
+            (0.2, 0),
+            "failed points count, and boxes of 0.4 hold all"
+        );
+        points.push((0.95, 0.05, -1.0));
+        let found = region(&points).unwrap();
+        assert_eq!((found.length, found.given_up), (0.8, 0));
+    }
+
+    #[test]
+    fn a_centre_with_nothing_left_round_it_is_put_aside() {
+        let mut points = vec![(0.2, 0.2, 0.0), (0.9, 0.9, 0.5), (0.8, 0.95, 0.7)];
+        points.extend(ring(0.2, 0.2, 0.005, 4, 1.0));
+        let found = region(&points).unwrap();
+        assert_eq!((found.given_up, found.length), (1, 0.8));
+        points.truncate(2);
+        points.extend(ring(0.2, 0.2, 0.005, 4, 1.0));
+        assert_eq!(region(&points), None, "too few are left");
+    }
+
+    #[test]
+    fn the_neighbour_of_a_discrete_value_and_one_other_category_are_always_inside() {
+        let document = json!({
+            "n": {"method": "uniformint", "dimension": {"low": 1, "high": 4}},
+            "a": {"method": "categorical", "dimension": {"categories": [1, 2]}},
+            "b": {"method": "categorical", "dimension": {"categories": [1, 2]}}
+        });
+        let space = Space::new(&SearchSpace::from_value(&document).unwrap()).unwrap();
+        let encoded = |value: Value| space.encode(&serde_json::from_value(value).unwrap());
+        let centre = encoded(json!({"n": 2, "a": 1, "b": 1}));
+        let from = |value: Value| side(&space, &encoded(value), &centre);
+        assert!(from(json!({"n": 3, "a": 1, "b": 2})) <= 0.0);
+        assert!(from(json!({"n": 4, "a": 1, "b": 1})) > 0.1);
+        assert!((from(json!({"n": 2, "a": 2, "b": 2})) - LARGEST).abs() < 1e-15);
     }
 }
