@@ -19,7 +19,7 @@
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
 //! conditioned on the best, the nearest to the best and a share of all others.
 
-pub(super) mod acquisition;
+mod acquisition;
 pub(super) mod candidates;
 mod explaining;
 mod fit;

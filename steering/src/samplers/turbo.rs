@@ -15,19 +15,16 @@
 //! 1. [`region`]: the trust region, a box round the best point, read off the history.
 //! 2. [`local`]: a Gaussian process, the kernel and the fit of `gp`, from the points nearest to the centre and the best ones.
 //! 3. [`candidates`]: points of the box that differ from its centre in twenty dimensions or so.
-//! 4. Every other point is the candidate with the lowest loss in one draw from the process: Thompson sampling, so that points
-//!    asked for at once differ as much as the model is unsure. The others are those of highest expected improvement, [`climb`],
-//!    with points on their way believed to have the predicted loss. Where points have failed, candidates below a drawn chance of
-//!    success are left out.
+//! 4. The candidate with the lowest loss in one draw from the process is the next point: Thompson sampling, so that points asked
+//!    for at once differ as much as the model is unsure. Where points have failed, candidates below a drawn chance of success are
+//!    left out.
 //!
 //! Differences from the paper: the side is a function of the set of points and not of the order in which they came, see
-//! [`region`]; the box is a cube, and the length scales say instead which dimensions change most; every other point maximises the
-//! expected improvement, which ends nearer to the optimum when there are few evaluations; the starting design has up to twenty
-//! points and not 2d, since the prior of the length scales grows with the dimension; the draw is made among the candidates that
-//! could be the best, not among all.
+//! [`region`]; the box is a cube, and the length scales say instead which dimensions change most; the starting design has up to
+//! twenty points and not 2d, since the prior of the length scales grows with the dimension; losses are put on the scale that `gp`
+//! chooses; the draw is made among the candidates that could be the best, not among all.
 
 mod candidates;
-mod climb;
 mod local;
 mod region;
 
@@ -35,14 +32,12 @@ use protocol::Point;
 
 use super::gp::candidates::Source;
 use super::gp::layout::Layout;
-use super::gp::posterior::Scratch;
 use super::gp::startup;
 use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point};
 use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::{Key, Stream};
 use crate::space::{Domain, Space};
-use climb::Goal;
 use local::Local;
 use region::Region;
 
@@ -115,13 +110,9 @@ impl Sampler for Turbo {
         };
         let row = layout.row(&space.encode(point));
         let forecast = local.forecast(&row);
-        let why = match purpose(history.next_ordinal()) {
-            Purpose::Climb => "the highest expected improvement",
-            Purpose::Draw => "the lowest loss in one draw from the local model",
-        };
         let text = format!(
-            "{why}, inside a trust region with sides of {} round the best point, where {} of {} points that are put up with brought no \
-             improvement",
+            "the lowest loss in one draw from the local model, inside a trust region with sides of {} round the best point, where {} \
+             of {} points that are put up with brought no improvement",
             region.length, region.inside, region.tolerance
         );
         Explanation::new("trust-region", text)
@@ -131,7 +122,7 @@ impl Sampler for Turbo {
             .with("regions_given_up", region.given_up)
             .with("above_centre", forecast.mean - local.centre_mean())
             .with("deviation", forecast.variance.sqrt())
-            .with("chance_of_success", local.chance(&row, &mut Scratch::default()))
+            .with("chance_of_success", local.chance(&row))
     }
 }
 
@@ -161,42 +152,11 @@ impl Turbo {
         let source = Source::new(space, layout);
         let candidates = candidates::inside(&source, history, local, self.candidates, key);
         let ordinal = history.next_ordinal();
-        let best = if purpose(ordinal) == Purpose::Climb {
-            let posterior = local.with_pending(layout, history);
-            let goal = Goal {
-                source: &source,
-                local,
-                posterior: &posterior,
-            };
-            let safe = local.safe(&candidates, key, ordinal).into_iter();
-            let starts = safe.map(|position| candidates[position].clone()).collect();
-            let mut climbed = goal.climbed(starts).into_iter();
-            climbed.find(|candidate| !history.is_taken(space, &candidate.coordinates))
-        } else {
-            let drawn = local.choose(&candidates, key, ordinal);
-            drawn.map(|position| candidates[position].clone())
-        };
-        if let Some(candidate) = best {
-            return Some(space.point(source.assignment(&candidate)));
+        if let Some(best) = local.choose(&candidates, key, ordinal) {
+            return Some(space.point(source.assignment(&candidates[best])));
         }
         let mut generator = key.generator(ordinal, Stream::Startup);
         first_unused(space, history, key, |_| prior_point(space, || generator.uniform()))
-    }
-}
-
-/// How a point is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Purpose {
-    Climb,
-    Draw,
-}
-
-/// How the point `ordinal` is chosen.
-fn purpose(ordinal: u64) -> Purpose {
-    if ordinal.is_multiple_of(2) {
-        Purpose::Climb
-    } else {
-        Purpose::Draw
     }
 }
 

@@ -19,14 +19,14 @@ const SQRT_HALF_PI: f64 = 1.253_314_137_315_500_3;
 
 /// ln EI with its derivatives by μ and by s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::samplers) struct LogImprovement {
-    pub(in crate::samplers) value: f64,
-    pub(in crate::samplers) by_mean: f64,
-    pub(in crate::samplers) by_deviation: f64,
+pub(super) struct LogImprovement {
+    pub(super) value: f64,
+    pub(super) by_mean: f64,
+    pub(super) by_deviation: f64,
 }
 
 /// The logarithm of the expected improvement upon `incumbent`, for minimisation; `deviation` must be above 0.
-pub(in crate::samplers) fn log_improvement(mean: f64, deviation: f64, incumbent: f64) -> LogImprovement {
+pub(super) fn log_improvement(mean: f64, deviation: f64, incumbent: f64) -> LogImprovement {
     let z = (incumbent - mean) / deviation;
     let log_h = log_h(z);
     // d ln(s h)/dμ = −Φ/(s h); d ln(s h)/ds = φ/(s h).
@@ -45,7 +45,7 @@ pub(in crate::samplers) fn log_improvement(mean: f64, deviation: f64, incumbent:
 }
 
 /// ln h(z), finite for all z that doubles hold.
-pub(in crate::samplers) fn log_h(z: f64) -> f64 {
+pub(super) fn log_h(z: f64) -> f64 {
     if z > -1.0 {
         let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
         return libm::log(density + z * distribution(z));

@@ -115,7 +115,7 @@ impl Posterior {
     /// Adds a point that is still being evaluated, with its predicted value for its loss: the mean stays, the variance shrinks.
     ///
     /// D. Ginsbourger, R. Le Riche, L. Carraro, *Kriging is well-suited to parallelize optimization* (2010), the kriging believer.
-    pub(in crate::samplers) fn believe(&mut self, row: &[f64]) {
+    pub(super) fn believe(&mut self, row: &[f64]) {
         let mut scratch = Scratch::default();
         self.covary(row, self.factor.len(), false, &mut scratch);
         let parameters = &self.parameters;
@@ -146,7 +146,7 @@ impl Posterior {
     }
 
     /// The prediction with the derivatives of mean and variance by the features that are compared by distance.
-    pub(in crate::samplers) fn predict_with_slopes(
+    pub(super) fn predict_with_slopes(
         &self,
         row: &[f64],
         scratch: &mut Scratch,

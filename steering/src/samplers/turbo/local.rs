@@ -5,8 +5,6 @@
 //! | μ, s | mean and standard deviation of the process at a candidate |
 //! | P | chance of success |
 
-use protocol::Outcome;
-
 use super::super::gp::candidates::Candidate;
 use super::super::gp::layout::Layout;
 use super::super::gp::model::{Success, most_probable, success};
@@ -22,8 +20,6 @@ use crate::space::Coordinate;
 const POINTS: usize = 400;
 /// Share of them that are the best ones instead of the nearest.
 const BEST: f64 = 0.25;
-/// Points on their way that are taken into account, at most.
-const PENDING: usize = 128;
 /// Candidates among which a joint draw is made: those with the lowest μ − 3 s.
 const DRAWN: usize = 200;
 /// Width of that bound, in standard deviations.
@@ -41,8 +37,6 @@ pub(super) struct Local {
     /// How much the losses depend on each dimension, relative to the one on which they depend most.
     pub(super) relevance: Vec<f64>,
     posterior: Posterior,
-    /// Lowest predicted loss among the evaluated points.
-    pub(super) incumbent: f64,
     success: Option<Success>,
     centre_mean: f64,
 }
@@ -73,16 +67,12 @@ impl Local {
         let (values, parameters) = most_probable(&rows, &losses, layout, &mut generator)?;
         let relevance = layout.by_dimension(&relevance(&parameters), centre.len());
         let posterior = Posterior::new(parameters, layout.distances, &rows, &values)?;
-        let mut scratch = Scratch::default();
-        let centre_mean = posterior.mean(&middle, &mut scratch);
-        let means = rows.iter().map(|row| posterior.mean(row, &mut scratch));
-        let incumbent = means.fold(f64::INFINITY, f64::min);
+        let centre_mean = posterior.mean(&middle, &mut Scratch::default());
         Some(Self {
             centre,
             length: region.length,
             relevance,
             posterior,
-            incumbent,
             success: success(layout, history),
             centre_mean,
         })
@@ -97,20 +87,9 @@ impl Local {
         self.posterior.predict(row, &mut Scratch::default())
     }
 
-    /// The process when points that are on their way are believed to have the loss that it predicts.
-    pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Posterior {
-        let mut posterior = self.posterior.clone();
-        let pending = (history.observations().iter())
-            .filter(|observation| observation.outcome == Outcome::Pending && observation.key().is_some());
-        for observation in pending.take(PENDING) {
-            posterior.believe(&layout.row(&observation.coordinates));
-        }
-        posterior
-    }
-
     /// P; nothing while no point has failed.
-    pub(super) fn chance(&self, row: &[f64], scratch: &mut Scratch) -> Option<f64> {
-        (self.success.as_ref()).map(|success| success.chance(row, scratch))
+    pub(super) fn chance(&self, row: &[f64]) -> Option<f64> {
+        (self.success.as_ref()).map(|success| success.chance(row, &mut Scratch::default()))
     }
 
     /// The position of the candidate that has the lowest loss in one draw from the process.
@@ -143,7 +122,7 @@ impl Local {
     }
 
     /// Positions of the candidates with P of at least a drawn chance, or of the safest ones if those are few.
-    pub(super) fn safe(&self, candidates: &[Candidate], key: Key, ordinal: u64) -> Vec<usize> {
+    fn safe(&self, candidates: &[Candidate], key: Key, ordinal: u64) -> Vec<usize> {
         let wanted = SAFE + (1.0 - SAFE) * key.generator(ordinal, Stream::Tie).uniform();
         let Some(success) = &self.success else {
             return (0..candidates.len()).collect();
