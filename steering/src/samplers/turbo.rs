@@ -1,6 +1,7 @@
 //! Local Bayesian optimisation in a trust region, for spaces of tens to hundreds of dimensions.
 //!
-//! D. Eriksson and others, *Scalable global optimization via local Bayesian optimization*, NeurIPS 32 (2019), called TuRBO-1 there.
+//! D. Eriksson and others, *Scalable global optimization via local Bayesian optimization*, Advances in Neural Information
+//! Processing Systems 32 (2019), where it is called `TuRBO-1`.
 //! For categories: X. Wan and others, *Think global and act local: Bayesian optimisation over high-dimensional categorical and
 //! mixed search spaces*, ICML (2021), section 4. For failures: D. Eriksson, M. Poloczek, *Scalable constrained Bayesian
 //! optimization*, AISTATS (2021), section 3.

@@ -110,7 +110,7 @@ impl Layout {
         for source in &self.sources {
             match source {
                 Source::Number { position, feature } | Source::Activity { position, feature } => {
-                    raise(*position, *feature)
+                    raise(*position, *feature);
                 }
                 Source::Category { position, code, place } => {
                     raise(*position, *code);

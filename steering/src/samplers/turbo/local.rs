@@ -112,7 +112,7 @@ impl Local {
         let normals: Vec<f64> = (means.iter())
             .map(|_| quantile(generator.uniform().clamp(1e-12, 1.0 - 1e-12)))
             .collect();
-        let factor = factor(covariances, means.len());
+        let factor = factor(&covariances, means.len());
         let draws = means.iter().enumerate().map(|(i, mean)| match &factor {
             Some(factor) => mean + dot(factor.row(i), &normals),
             None => *mean,
@@ -139,9 +139,9 @@ impl Local {
 }
 
 /// The factor of covariances of points so near to each other that rounding may leave the matrix indefinite.
-fn factor(covariances: Vec<f64>, n: usize) -> Option<Cholesky> {
+fn factor(covariances: &[f64], n: usize) -> Option<Cholesky> {
     [1e-10, 1e-8, 1e-6, 1e-4].into_iter().find_map(|jitter| {
-        let mut raised = covariances.clone();
+        let mut raised = covariances.to_vec();
         for i in 0..n {
             raised[row_start(i) + i] += jitter;
         }

@@ -6,7 +6,8 @@
 //! | a | thrift: how much they count |
 //!
 //! The worth of a point, a logarithm, loses a ln c: the expected improvement is divided by cᵃ. J. Snoek, H. Larochelle, R. P. Adams,
-//! *Practical Bayesian optimization of machine learning algorithms*, NeurIPS 25 (2012), section 3.2, has a = 1.
+//! *Practical Bayesian optimization of machine learning algorithms*, Advances in Neural Information
+//! Processing Systems 25 (2012), section 3.2, has a = 1.
 
 use super::{FITTED, Fit, PRIOR, Posterior, Scratch, Workspace, mix};
 use crate::history::History;
@@ -145,7 +146,9 @@ mod tests {
     #[test]
     fn explanations_say_the_seconds() {
         let document = SpaceDocument::from_value(&json!({"x": [0, 1]})).unwrap();
-        let points: Vec<Value> = (0..12).map(|index| json!([{"x": index as f64 / 12.0}, 0.1])).collect();
+        let points: Vec<Value> = (0..12)
+            .map(|index| json!([{"x": f64::from(index) / 12.0}, 0.1]))
+            .collect();
         let meta: Vec<Value> = (0..12).map(|index| json!({"seconds": 10 + index})).collect();
         let input = SteeringInput::from_value(json!({"points": points, "meta": meta}), None).unwrap();
         let request = Request {
