@@ -187,11 +187,11 @@ mod tests {
         });
         let document = SpaceDocument::from_value(&Value::Object(keys.collect())).unwrap();
         let mut points: Vec<Value> = Vec::new();
-        while points.len() < 120 {
+        while points.len() < 80 {
             let input = SteeringInput::from_value(json!({"points": points}), Some(1e5)).unwrap();
             let request = Request {
                 sampler: sampler.into(),
-                ..Request::new(12, 5)
+                ..Request::new(20, 5)
             };
             for one in ask(&document, &input, &request).unwrap() {
                 let point = json!(one.point());
@@ -206,7 +206,7 @@ mod tests {
         let failed = losses[40..].iter().filter(|loss| **loss > 1e4).count();
         (
             losses.iter().copied().fold(f64::INFINITY, f64::min),
-            failed as f64 / 80.0,
+            failed as f64 / 40.0,
         )
     }
 
