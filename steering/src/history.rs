@@ -4,6 +4,8 @@
 //! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
 //! of the points: a permuted history is the same history.
 
+mod related;
+
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
@@ -12,6 +14,8 @@ use protocol::steering::{FailureKind, HistoryEntry};
 use protocol::{Loss, Outcome, Point};
 
 use crate::space::{Coordinate, Space};
+
+pub use related::Related;
 
 /// Which end of the losses is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +58,7 @@ pub struct History {
     numbered: bool,
     taken: HashSet<Vec<u64>>,
     thrift: f64,
+    related: Vec<Related>,
 }
 
 impl History {
@@ -63,9 +68,8 @@ impl History {
         let mut observations: Vec<Observation> = entries
             .into_iter()
             .map(|entry| Observation {
-                blamed: blamed(entry),
                 seconds: seconds(entry),
-                ..observation(space, entry.input.point(), outcome(entry, mode))
+                ..observation(space, entry.input.point(), outcome(entry, mode), blamed(entry))
             })
             .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
@@ -77,11 +81,29 @@ impl History {
             }
         }
         observations.sort_by(order);
+        Self::of(observations, numbered)
+    }
+
+    /// Points in the order of their numbers, which are those of their places.
+    pub(crate) fn numbered<'a>(space: &Space, points: impl IntoIterator<Item = (&'a Point, Outcome, bool)>) -> Self {
+        let observations: Vec<Observation> = points
+            .into_iter()
+            .zip(0..)
+            .map(|((point, outcome, blamed), number)| Observation {
+                number: Some(number),
+                ..observation(space, point, outcome, blamed)
+            })
+            .collect();
+        Self::of(observations, true)
+    }
+
+    fn of(observations: Vec<Observation>, numbered: bool) -> Self {
         let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
             observations,
             numbered,
             taken,
+            related: Vec::new(),
             thrift: 0.0,
         }
     }
@@ -95,6 +117,18 @@ impl History {
     /// From now on the length of evaluations counts, by `thrift` between 0 and 1.
     pub fn weigh_seconds(&mut self, thrift: f64) {
         self.thrift = thrift.clamp(0.0, 1.0);
+    }
+
+    /// Lets the search learn from others, of which those that taught nothing are left out.
+    pub fn relate(&mut self, others: impl IntoIterator<Item = Related>) {
+        self.related
+            .extend(others.into_iter().filter(|other| !other.is_empty()));
+    }
+
+    /// The searches to learn from.
+    #[must_use]
+    pub fn related(&self) -> &[Related] {
+        &self.related
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.
@@ -163,7 +197,7 @@ impl History {
 
     /// Adds a point that was just suggested, and numbered.
     pub fn push(&mut self, space: &Space, point: &Point) {
-        let mut new = observation(space, point, Outcome::Pending);
+        let mut new = observation(space, point, Outcome::Pending, false);
         if !self.numbered {
             new.number = None;
         }
@@ -185,7 +219,7 @@ impl Observation {
     }
 }
 
-fn observation(space: &Space, point: &Point, outcome: Outcome) -> Observation {
+fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> Observation {
     let number = point
         .reserved("n")
         .and_then(serde_json::Value::as_u64)
@@ -197,14 +231,15 @@ fn observation(space: &Space, point: &Point, outcome: Outcome) -> Observation {
     Observation {
         coordinates,
         outcome,
-        blamed: false,
+        blamed,
         seconds: None,
         number,
         identity,
     }
 }
 
-fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
+/// The outcome of an entry, small losses being good ones.
+pub(crate) fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
@@ -216,7 +251,7 @@ fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
 }
 
 /// A lost node says nothing about the point that it was evaluating.
-fn blamed(entry: &HistoryEntry) -> bool {
+pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
 }
 

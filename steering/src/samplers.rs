@@ -45,8 +45,13 @@ pub trait Sampler: fmt::Debug {
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
 
-    /// Whether [`History::thrift`] makes a difference to the suggestions.
+    /// Whether [`History::thrift`] counts for the suggestions.
     fn weighs_seconds(&self) -> bool {
+        false
+    }
+
+    /// Whether [`History::related`] counts for the suggestions.
+    fn learns_from_others(&self) -> bool {
         false
     }
 
@@ -75,12 +80,14 @@ pub enum SuggestError {
     },
 }
 
-/// Why a sampler could not be made.
+/// Why a sampler or a scheduler could not be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
-    /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint} (known are {known})")]
-    UnknownSampler {
+    /// None has this name.
+    #[error("no {kind} is called `{name}`{hint} (known are {known})")]
+    Unknown {
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
         /// The name asked for.
         name: String,
         /// The nearest name, if any is near.
@@ -88,21 +95,25 @@ pub enum SetupError {
         /// All names.
         known: String,
     },
-    /// The sampler has no such setting.
-    #[error("the sampler `{sampler}` has no setting `{name}`{hint}")]
+    /// There is no such setting.
+    #[error("the {kind} `{owner}` has no setting `{name}`{hint}")]
     UnknownSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting asked for.
         name: String,
         /// The nearest name, if any is near.
         hint: String,
     },
     /// The value of a setting is not acceptable.
-    #[error("the setting `{name}` of the sampler `{sampler}` must be {expected}, found `{found}`")]
+    #[error("the setting `{name}` of the {kind} `{owner}` must be {expected}, found `{found}`")]
     BadSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting.
         name: &'static str,
         /// What is acceptable.
@@ -174,7 +185,8 @@ impl Registry {
             .0
             .iter()
             .find(|entry| entry.name == name)
-            .ok_or_else(|| SetupError::UnknownSampler {
+            .ok_or_else(|| SetupError::Unknown {
+                kind: "sampler",
                 name: name.to_owned(),
                 hint: did_you_mean(name, names()),
                 known: names()

@@ -82,6 +82,10 @@ impl Sampler for Auto {
         true
     }
 
+    fn learns_from_others(&self) -> bool {
+        true
+    }
+
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         let (sampler, chosen) = if share(space, history) > 0 {
             ("gp", self.gp.as_ref())

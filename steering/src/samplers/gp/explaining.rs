@@ -13,7 +13,7 @@ use crate::space::Space;
 impl Gp {
     /// The reason for `point`, which was chosen right after `history`.
     pub(super) fn reason(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
-        let layout = Layout::new(space);
+        let layout = Layout::new(space).shared(!history.related().is_empty());
         let model = if self.is_starting(space, &layout, history) {
             None
         } else {

@@ -25,6 +25,8 @@ pub(in crate::samplers) struct Layout {
     /// Features compared by distance come first, then those compared for equality.
     pub(in crate::samplers) distances: usize,
     pub(in crate::samplers) features: usize,
+    /// Rows end with the code of the search that a point belongs to, 0 for this one.
+    shared: bool,
 }
 
 /// The features of one dimension or condition.
@@ -92,7 +94,14 @@ impl Layout {
             sources,
             distances,
             features: distances + codes,
+            shared: false,
         }
+    }
+
+    /// The same with one more code, not counted in `features`, at the end of each row: which search the point belongs to.
+    pub(super) fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// Position and feature of every numeric dimension.
@@ -125,7 +134,7 @@ impl Layout {
 
     /// The row of a point.
     pub(in crate::samplers) fn row(&self, coordinates: &[Option<Coordinate>]) -> Vec<f64> {
-        let mut row = vec![0.0; self.features];
+        let mut row = vec![0.0; self.features + usize::from(self.shared)];
         for source in &self.sources {
             Self::fill(source, coordinates, &mut row);
         }

@@ -12,6 +12,7 @@ use super::fit::{Fit, Prior};
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
 use super::posterior::{Parameters, Posterior, Scratch, mix};
+use super::transfer::{self, Own};
 use crate::history::History;
 use crate::numerics::log_sum_exp;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
@@ -20,7 +21,7 @@ use crate::space::Coordinate;
 
 /// What is believed about the parameters before there are data: a length scale of the root of the dimension in a cube of unit
 /// length, noise of an eighth of the standard deviation of the losses, both within a factor of e or so.
-const PRIOR: Prior = Prior {
+pub(super) const PRIOR: Prior = Prior {
     length: (0.0, 1.0),
     signal: (0.0, 1.0),
     noise: (-4.0, 1.0),
@@ -62,6 +63,8 @@ pub(super) struct Model {
     pub(super) rows: Vec<Vec<f64>>,
     /// Coordinates of the best evaluated points, by predicted loss, the best first.
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
+    /// The best point of every other search that was learnt from.
+    pub(super) elsewhere: Vec<Vec<Option<Coordinate>>>,
 }
 
 /// What decides whether a point will fail.
@@ -111,10 +114,20 @@ impl Model {
             return None;
         }
         let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
-        let (values, parameters) = fit(&rows, &losses, layout, options.draws, &mut generator)?;
+        let (scaled, mut parameters) = fit(&rows, &losses, layout, options.draws, &mut generator)?;
+        let own = Own {
+            rows: &rows,
+            scaled: &scaled,
+            parameters: &parameters[0],
+        };
+        let joint = transfer::join(layout, history.related(), &own, options.draws, &mut generator);
+        let (mut data, mut values, mut elsewhere) = (rows.clone(), scaled.values, Vec::new());
+        if let Some(joint) = joint {
+            (data, values, parameters, elsewhere) = (joint.rows, joint.values, joint.parameters, joint.elsewhere);
+        }
         let mut members = Vec::new();
         for parameters in parameters {
-            if let Some(posterior) = Posterior::new(parameters, layout.distances, &rows, &values) {
+            if let Some(posterior) = Posterior::new(parameters, layout.distances, &data, &values) {
                 let mut scratch = Scratch::default();
                 let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
                 let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
@@ -141,8 +154,9 @@ impl Model {
             members,
             success: success(layout, history),
             cost: Cost::new(layout, history),
-            rows,
+            rows: data,
             best,
+            elsewhere,
         })
     }
 
@@ -359,7 +373,7 @@ fn fit(
     layout: &Layout,
     draws: usize,
     generator: &mut Generator,
-) -> Option<(Vec<f64>, Vec<Parameters>)> {
+) -> Option<(Scaled, Vec<Parameters>)> {
     let positions = fitted(rows.len(), layout.features);
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
     let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
@@ -391,7 +405,7 @@ fn fit(
         theta = fit.draw(&values, theta, THIN, generator);
         parameters.push(fit.parameters(&theta));
     }
-    Some((chosen.values, parameters))
+    Some((chosen, parameters))
 }
 
 /// The losses on their scale and the most probable parameters, for samplers with a single process.
@@ -401,8 +415,8 @@ pub(in crate::samplers) fn most_probable(
     layout: &Layout,
     generator: &mut Generator,
 ) -> Option<(Vec<f64>, Parameters)> {
-    let (values, parameters) = fit(rows, losses, layout, 0, generator)?;
-    Some((values, parameters.into_iter().next()?))
+    let (scaled, parameters) = fit(rows, losses, layout, 0, generator)?;
+    Some((scaled.values, parameters.into_iter().next()?))
 }
 
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
