@@ -143,7 +143,7 @@ pub(super) struct AskOptions {
     #[arg(long, value_name = "FILE | TASK")]
     pub(super) warm: Vec<PathBuf>,
     /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scheduler")]
     pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
