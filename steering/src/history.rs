@@ -75,6 +75,23 @@ impl History {
             }
         }
         observations.sort_by(order);
+        Self::of(observations, numbered)
+    }
+
+    /// Points in the order of their numbers, which are those of their places.
+    pub(crate) fn numbered<'a>(space: &Space, points: impl IntoIterator<Item = (&'a Point, Outcome, bool)>) -> Self {
+        let observations: Vec<Observation> = points
+            .into_iter()
+            .zip(0..)
+            .map(|((point, outcome, blamed), number)| Observation {
+                number: Some(number),
+                ..observation(space, point, outcome, blamed)
+            })
+            .collect();
+        Self::of(observations, true)
+    }
+
+    fn of(observations: Vec<Observation>, numbered: bool) -> Self {
         let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
             observations,
@@ -202,7 +219,8 @@ fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> 
     }
 }
 
-fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
+/// The outcome of an entry, small losses being good ones.
+pub(crate) fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
@@ -214,7 +232,7 @@ fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
 }
 
 /// A lost node says nothing about the point that it was evaluating.
-fn blamed(entry: &HistoryEntry) -> bool {
+pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
 }
 

@@ -68,6 +68,7 @@ pub(super) fn with_question<T>(
     let request = Request {
         sampler: resolve(&options.lib, options.method.as_deref()),
         settings: options.settings.clone(),
+        schedule: options.schedule.schedule()?,
         count: options.n_point,
         max_points: options.max_point,
         seed: options.seed.unwrap_or_else(|| seed_of(&source.value)),
