@@ -28,6 +28,7 @@ const NEIGHBOURS: usize = 40;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Request {
     /// Name of the sampler.
     pub sampler: String,

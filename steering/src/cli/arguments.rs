@@ -81,6 +81,7 @@ const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sob
 
 /// Options of `ask` and `generate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct AskOptions {
     /// Sampler, or library of hpogrid, in any case of letters
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
