@@ -76,7 +76,7 @@ class Digits(Curves):
 class ClimSim(Curves):
     def __init__(self, path):
         with gzip.open(path, "rt") as lines:
-            self.curves = [np.array(json.loads(line)["curve"]) for line in lines]
+            self.curves = [np.array(json.loads(line)["curve"], float) for line in lines]
         space = {"trial": {"method": "uniformint", "dimension": {"low": 0, "high": len(self.curves) - 1}}}
         super().__init__("climsim", space, 12)
 

@@ -94,13 +94,16 @@ struct Standing<'a> {
     busy: bool,
 }
 
+/// Loss, number and newest stage of a member.
+type Ranked<'a> = (f64, u64, &'a Record<'a>);
+
 /// The population, as it changes while points are assigned.
 struct Population<'a> {
     pbt: &'a Pbt,
     situation: &'a Situation<'a>,
     members: BTreeMap<u64, Standing<'a>>,
     /// Members with a finite loss by generation, best first; and how many finished it, failures included.
-    ranking: BTreeMap<u64, (Vec<(f64, u64, &'a Record<'a>)>, usize)>,
+    ranking: BTreeMap<u64, (Vec<Ranked<'a>>, usize)>,
     by_ordinal: HashMap<u64, &'a Record<'a>>,
     /// Number of the next new member, and how many have just joined.
     next: u64,
@@ -321,7 +324,7 @@ impl<'a> Population<'a> {
     }
 
     /// The best of a generation.
-    fn donors(&self, generation: u64) -> Option<&[(f64, u64, &'a Record<'a>)]> {
+    fn donors(&self, generation: u64) -> Option<&[Ranked<'a>]> {
         let (ranking, finished) = self.ranking.get(&generation)?;
         let count = share(self.pbt.exploit, *finished).min(ranking.len());
         (count > 0).then(|| &ranking[..count])
@@ -335,22 +338,19 @@ impl<'a> Population<'a> {
         let donor = self.donor(member, standing, &mut generator);
         let generation = generation.unwrap_or(standing.generation + 1);
         let granted = self.pbt.fidelity.words(self.pbt.granted(generation));
-        let (subject, from, explanation) = match donor {
-            Some((donor, record)) => {
-                let point = self.pbt.explore(self.situation.space, record.point, &mut generator);
-                let text = format!(
-                    "member {member} is among the worst of generation {} and goes on from member {donor} with changed values, \
-                     up to {granted}",
-                    standing.generation
-                );
-                let explanation = Explanation::new("exploit", text).with("donor", donor);
-                (Subject::Variant(point), record.ordinal, explanation)
-            }
-            None => {
-                let text = format!("member {member} goes on as it is, up to {granted}");
-                let known = Subject::Known(bare(standing.record.point), standing.record.configuration);
-                (known, standing.record.ordinal, Explanation::new("continue", text))
-            }
+        let (subject, from, explanation) = if let Some((donor, record)) = donor {
+            let point = self.pbt.explore(self.situation.space, record.point, &mut generator);
+            let text = format!(
+                "member {member} is among the worst of generation {} and goes on from member {donor} with changed values, up to \
+                 {granted}",
+                standing.generation
+            );
+            let explanation = Explanation::new("exploit", text).with("donor", donor);
+            (Subject::Variant(point), record.ordinal, explanation)
+        } else {
+            let text = format!("member {member} goes on as it is, up to {granted}");
+            let known = Subject::Known(bare(standing.record.point), standing.record.configuration);
+            (known, standing.record.ordinal, Explanation::new("continue", text))
         };
         let point = match &subject {
             Subject::Known(point, _) | Subject::Variant(point) => point.clone(),
