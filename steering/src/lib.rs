@@ -8,6 +8,7 @@
 //! * [`history`]: points and outcomes, in an order of their own;
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
+//! * [`objectives`]: several losses at once, and the front of those that no other beats;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
 //! * [`rng`]: random numbers without state;
@@ -36,6 +37,7 @@ pub mod explain;
 pub mod history;
 pub mod importance;
 mod numerics;
+pub mod objectives;
 pub mod rng;
 pub mod samplers;
 pub mod space;

@@ -7,6 +7,7 @@ mod conformance;
 mod explain_and_verify;
 mod golden;
 mod messages;
+mod objectives;
 mod search_spaces;
 mod support;
 mod transfer;
