@@ -1,12 +1,14 @@
 //! One whole call of steering: from search space and history to new points, for one search or for all segments of a task.
 
+mod scheduled;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use protocol::error::pointer;
 use protocol::search_space::{SearchSpace, SpaceDocument};
 use protocol::steering::{HistoryEntry, SteeringInput};
-use protocol::{EvaluationInput, Point, Problem, SegmentId, json};
+use protocol::{EvaluationInput, Outcome, Point, Problem, SegmentId, json};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -14,7 +16,10 @@ use crate::history::{Goal, History, Mode, Related};
 use crate::objectives::{Objectives, ObjectivesError, for_next_point};
 use crate::rng::Key;
 use crate::samplers::{Entry, Registry, Sampler, SetupError, SuggestError};
+use crate::schedulers::Schedule;
 use crate::space::Space;
+
+pub(crate) use scheduled::scheduled;
 
 /// The sampler when none is named.
 pub const DEFAULT_SAMPLER: &str = "auto";
@@ -29,6 +34,8 @@ pub struct Request {
     pub sampler: String,
     /// Settings of the sampler, as `(name, value)`.
     pub settings: Vec<(String, String)>,
+    /// Who decides how far points are trained; `None`: all in full.
+    pub schedule: Option<Schedule>,
     /// Most new points, for each segment.
     pub count: usize,
     /// Points of the whole search; all segments together, as phpo counts. `None`: no limit.
@@ -58,6 +65,7 @@ impl Request {
         Self {
             sampler: DEFAULT_SAMPLER.into(),
             settings: Vec::new(),
+            schedule: None,
             count,
             max_points: None,
             seed,
@@ -105,6 +113,9 @@ pub enum AskError {
         /// The samplers that can.
         able: String,
     },
+    /// A scheduler compares points by one loss.
+    #[error("a scheduler compares points by their loss alone; leave `--objectives` or `--scheduler` out")]
+    ScheduledObjectives,
     /// The history does not have the losses that are asked for.
     #[error(transparent)]
     Objectives(#[from] ObjectivesError),
@@ -153,18 +164,32 @@ pub fn ask(
     let registry = Registry::standard();
     let (entry, sampler) = sampler(&registry, request)?;
     let mut answer = Vec::new();
+    if let Some(schedule) = &request.schedule {
+        for (turn, proposals) in scheduled(document, input, request, schedule)? {
+            for proposal in proposals {
+                answer.push(acceptable(turn.segment, proposal.point)?);
+            }
+        }
+        return Ok(answer);
+    }
     for turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
         let points = (turn.suggest(sampler.as_ref())).map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
-            let problems = point.problems();
-            if !problems.is_empty() {
-                return Err(AskError::Point { segment, problems });
-            }
-            answer.push(EvaluationInput::new(segment, point));
+            answer.push(acceptable(segment, point)?);
         }
     }
     Ok(answer)
+}
+
+/// A new point in its segment, if it can travel.
+fn acceptable(segment: Option<SegmentId>, point: Point) -> Result<EvaluationInput, AskError> {
+    let problems = point.problems();
+    if problems.is_empty() {
+        Ok(EvaluationInput::new(segment, point))
+    } else {
+        Err(AskError::Point { segment, problems })
+    }
 }
 
 /// The sampler of a request, which it must be able to do.
@@ -245,15 +270,16 @@ pub(crate) fn turns(
     let searches = searches(document, input)?;
     let total = searches.len();
     let turn = |(rank, search): (usize, &Search<'_>)| {
-        let mut history = History::towards(&search.space, search.entries.iter().copied(), &goal);
+        let (count, _) = allowance(request, &search.entries, rank, total);
+        let mut history = History::towards(&search.space, search.entries(), &goal);
         if request.number_points {
             history.number_points();
         }
-        history.relate(related(search, &searches, rank, request, &goal));
+        history.relate(related(search, &searches, rank, request, &goal, |_| true));
         Turn {
             segment: search.segment,
-            count: allowance(request, &history, rank, total),
-            key: Key::new(request.seed, &request.task, search.segment.map(|id| id.0), algorithm),
+            count,
+            key: key(request, search.segment, algorithm),
             space: search.space.clone(),
             history,
         }
@@ -261,8 +287,15 @@ pub(crate) fn turns(
     Ok(searches.iter().enumerate().map(turn).collect())
 }
 
-/// What the search number `rank` may learn from.
-fn related(search: &Search<'_>, searches: &[Search<'_>], rank: usize, request: &Request, goal: &Goal) -> Vec<Related> {
+/// What the search number `rank` may learn from; of the other segments, the entries that satisfy `keep`.
+fn related(
+    search: &Search<'_>,
+    searches: &[Search<'_>],
+    rank: usize,
+    request: &Request,
+    goal: &Goal,
+    keep: impl Fn(&HistoryEntry) -> bool,
+) -> Vec<Related> {
     let mut related: Vec<Related> = (request.earlier.iter())
         .flat_map(by_segment)
         .map(|entries| Related::new(&search.space, entries, goal))
@@ -272,11 +305,10 @@ fn related(search: &Search<'_>, searches: &[Search<'_>], rank: usize, request: &
         let mut others: Vec<usize> = (1..searches.len()).map(|step| (rank + step) % searches.len()).collect();
         others.sort_by_key(|other| Reverse(searches[*other].entries.len()));
         others.truncate(NEIGHBOURS);
-        related.extend(
-            others
-                .into_iter()
-                .map(|other| Related::new(&search.space, searches[other].entries.iter().copied(), goal)),
-        );
+        related.extend(others.into_iter().map(|other| {
+            let entries = searches[other].entries().filter(|entry| keep(entry));
+            Related::new(&search.space, entries, goal)
+        }));
     }
     related
 }
@@ -288,6 +320,10 @@ pub(crate) fn by_segment(input: &SteeringInput) -> Vec<Vec<&HistoryEntry>> {
         segments.entry(entry.input.segment()).or_default().push(entry);
     }
     segments.into_values().collect()
+}
+
+fn key(request: &Request, segment: Option<SegmentId>, algorithm: &str) -> Key {
+    Key::new(request.seed, &request.task, segment.map(|id| id.0), algorithm)
 }
 
 /// The seed of a search whose user gave none: a hash of its search space. Not zero for everybody, and the same in every call.
@@ -328,7 +364,8 @@ pub fn spaces(document: &SpaceDocument) -> Result<Vec<(Option<SegmentId>, Space)
 struct Search<'a> {
     segment: Option<SegmentId>,
     space: Space,
-    entries: Vec<&'a HistoryEntry>,
+    /// The points, each with its place in the steering input.
+    entries: Vec<(usize, &'a HistoryEntry)>,
 }
 
 fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Vec<Search<'a>>, AskError> {
@@ -345,7 +382,7 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     for (index, entry) in input.points.iter().enumerate() {
         let segment = entry.input.segment();
         if let Some(search) = searches.iter_mut().find(|search| search.segment == segment) {
-            search.entries.push(entry);
+            search.entries.push((index, entry));
         } else if problems.len() < 20 {
             let message = match segment {
                 None => "expected the pair [model_id, point], since the search space has segments, found a point alone"
@@ -365,13 +402,30 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     }
 }
 
+impl<'a> Search<'a> {
+    fn entries(&self) -> impl Iterator<Item = &'a HistoryEntry> {
+        self.entries.iter().map(|(_, entry)| *entry)
+    }
+}
+
 /// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
-/// within its share of the points that the search has left.
-fn allowance(request: &Request, history: &History, rank: usize, total: usize) -> usize {
-    let pending = if request.subtract_pending { history.pending() } else { 0 };
-    let left = request.max_points.map_or(usize::MAX, |all| {
+/// within its share of the points that the search has left. And that share, if the search has an end.
+fn allowance(
+    request: &Request,
+    entries: &[(usize, &HistoryEntry)],
+    rank: usize,
+    total: usize,
+) -> (usize, Option<usize>) {
+    let is_pending = |(_, entry): &&(usize, &HistoryEntry)| entry.outcome == Outcome::Pending;
+    let pending = if request.subtract_pending {
+        entries.iter().filter(is_pending).count()
+    } else {
+        0
+    };
+    let left = request.max_points.map(|all| {
         let share = all / total + usize::from(rank < all % total);
-        share.saturating_sub(history.len())
+        share.saturating_sub(entries.len())
     });
-    request.count.saturating_sub(pending).min(left)
+    let count = request.count.saturating_sub(pending).min(left.unwrap_or(usize::MAX));
+    (count, left)
 }

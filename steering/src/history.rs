@@ -104,13 +104,33 @@ impl History {
             }
         }
         observations.sort_by(order);
+        Self {
+            objectives: goal.objectives(),
+            ..Self::of(observations, numbered)
+        }
+    }
+
+    /// Points in the order of their numbers, which are those of their places.
+    pub(crate) fn numbered<'a>(space: &Space, points: impl IntoIterator<Item = (&'a Point, Outcome, bool)>) -> Self {
+        let observations: Vec<Observation> = points
+            .into_iter()
+            .zip(0..)
+            .map(|((point, outcome, blamed), number)| Observation {
+                number: Some(number),
+                ..observation(space, point, outcome, blamed)
+            })
+            .collect();
+        Self::of(observations, true)
+    }
+
+    fn of(observations: Vec<Observation>, numbered: bool) -> Self {
         let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
             observations,
             numbered,
             taken,
             related: Vec::new(),
-            objectives: goal.objectives(),
+            objectives: 1,
         }
     }
 
@@ -317,7 +337,8 @@ fn outcome_of(number: f64) -> Outcome {
     Loss::new(number).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
 }
 
-fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
+/// The outcome of an entry, small losses being good ones.
+pub(crate) fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
@@ -329,7 +350,7 @@ fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
 }
 
 /// A lost node says nothing about the point that it was evaluating.
-fn blamed(entry: &HistoryEntry) -> bool {
+pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
 }
 

@@ -79,12 +79,14 @@ pub enum SuggestError {
     },
 }
 
-/// Why a sampler could not be made.
+/// Why a sampler or a scheduler could not be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
-    /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint} (known are {known})")]
-    UnknownSampler {
+    /// None has this name.
+    #[error("no {kind} is called `{name}`{hint} (known are {known})")]
+    Unknown {
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
         /// The name asked for.
         name: String,
         /// The nearest name, if any is near.
@@ -92,21 +94,25 @@ pub enum SetupError {
         /// All names.
         known: String,
     },
-    /// The sampler has no such setting.
-    #[error("the sampler `{sampler}` has no setting `{name}`{hint}")]
+    /// There is no such setting.
+    #[error("the {kind} `{owner}` has no setting `{name}`{hint}")]
     UnknownSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting asked for.
         name: String,
         /// The nearest name, if any is near.
         hint: String,
     },
     /// The value of a setting is not acceptable.
-    #[error("the setting `{name}` of the sampler `{sampler}` must be {expected}, found `{found}`")]
+    #[error("the setting `{name}` of the {kind} `{owner}` must be {expected}, found `{found}`")]
     BadSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting.
         name: &'static str,
         /// What is acceptable.
@@ -177,7 +183,8 @@ impl Registry {
             .0
             .iter()
             .find(|entry| entry.name == name)
-            .ok_or_else(|| SetupError::UnknownSampler {
+            .ok_or_else(|| SetupError::Unknown {
+                kind: "sampler",
                 name: name.to_owned(),
                 hint: did_you_mean(name, names()),
                 known: names()

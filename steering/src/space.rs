@@ -26,6 +26,7 @@ pub use numeric::{Numeric, Spread};
 pub(crate) use walk::Walk;
 
 use condition::Condition;
+pub(crate) use condition::same;
 
 /// A search space, ready for sampling.
 #[derive(Debug, Clone)]

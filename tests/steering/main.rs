@@ -8,6 +8,7 @@ mod explain_and_verify;
 mod golden;
 mod messages;
 mod objectives;
+mod schedulers;
 mod search_spaces;
 mod support;
 mod transfer;

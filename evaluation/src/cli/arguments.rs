@@ -69,6 +69,12 @@ pub(crate) struct Subject {
     /// Refuse downloads larger than this
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_download: Option<u64>,
+    /// Most memory for inputs, such as `2GB`; more than that is streamed from files [default: half of what is available]
+    #[arg(long, value_name = "SIZE", value_parser = crate::dataset::parse_size)]
+    pub(crate) data_memory: Option<u64>,
+    /// Folder for the file that inputs are streamed from [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
     /// Passes over the training data, in place of the model file's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) epochs: Option<u64>,

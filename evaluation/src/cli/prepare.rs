@@ -122,6 +122,8 @@ pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -
     let places = Places {
         base: subject.base_dir.clone(),
         fetching,
+        memory: subject.data_memory,
+        scratch: subject.scratch.clone(),
     };
     Ok(dataset::load(&description, &files, &places, kind, work.share, note)?)
 }

@@ -7,6 +7,7 @@ use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::{environment, limits};
 
+use super::scheduling::ScheduleOptions;
 use crate::history::Mode;
 use crate::objectives::Objectives;
 
@@ -52,6 +53,9 @@ pub(super) enum Command {
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
+    /// List the schedulers and their settings
+    #[command(before_help = "Example:\n  steering schedulers --json")]
+    Schedulers(ListOptions),
 }
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
@@ -153,6 +157,8 @@ pub(super) struct AskOptions {
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) schedule: ScheduleOptions,
 }
 
 /// Options of `validate`.
@@ -242,7 +248,7 @@ pub(super) struct FrontOptions {
     pub(super) json: bool,
 }
 
-/// Options of `samplers`.
+/// Options of `samplers` and `schedulers`.
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
     /// Print JSON
@@ -292,7 +298,7 @@ fn quantile(text: &str) -> Result<f64, String> {
     }
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".into()),

@@ -68,6 +68,7 @@ pub(super) fn with_question<T>(
     let request = Request {
         sampler: resolve(&options.lib, options.method.as_deref()),
         settings: options.settings.clone(),
+        schedule: options.schedule.schedule()?,
         count: options.n_point,
         max_points: options.max_point,
         seed: options.seed.unwrap_or_else(|| seed_of(&source.value)),
@@ -196,7 +197,10 @@ pub(super) fn explain(error: AskError, source: &Source<'_>, infile: Option<&Path
             let path = infile.unwrap_or(Path::new("-"));
             DocumentError::invalid("steering input", path, problems).into()
         }
-        AskError::Setup(_) | AskError::Unteachable { .. } | AskError::OneObjective { .. } => Failure::input(error),
+        AskError::Setup(_)
+        | AskError::Unteachable { .. }
+        | AskError::OneObjective { .. }
+        | AskError::ScheduledObjectives => Failure::input(error),
         AskError::Objectives(error) => {
             let path = infile.unwrap_or(Path::new("-"));
             Failure::input(anyhow!("steering input `{}`: {error}", path.display()))
