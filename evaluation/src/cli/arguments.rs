@@ -44,6 +44,24 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Say which ONNX Runtime is used, and fetch it where there is none
     Library(LibraryOptions),
+    /// Say what is there to train with: ONNX Runtime, providers, CUDA libraries, GPUs, threads, memory, cache
+    ///
+    /// Ends with 0 when the device asked for works, else with 3. Downloads nothing.
+    ///
+    /// Example:
+    ///
+    ///   evaluation doctor --device cuda
+    #[command(verbatim_doc_comment)]
+    Doctor(LibraryOptions),
+    /// Fetch ONNX Runtime into the cache, with `--gpu` the one for CUDA and its libraries
+    ///
+    /// The versions are fixed and their sums checked. A set-up that was cut off goes on where it ended.
+    ///
+    /// Example:
+    ///
+    ///   evaluation setup --gpu
+    #[command(verbatim_doc_comment)]
+    Setup(SetupOptions),
     /// List the columns of data files
     Data(DataOptions),
 }
@@ -150,6 +168,16 @@ pub(crate) struct LibraryOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SetupOptions {
+    /// The GPU build, and the CUDA and cuDNN libraries that it needs
+    #[arg(long)]
+    pub(crate) gpu: bool,
+    /// The cache folder [default: the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

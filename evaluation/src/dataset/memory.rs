@@ -4,7 +4,8 @@
 use std::path::Path;
 
 /// Bytes that are available, as far as the system tells.
-pub(crate) fn available() -> Option<u64> {
+#[must_use]
+pub fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let machine = of_machine(&read("/proc/meminfo"));
     let group = of_group(&read("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
@@ -53,7 +54,8 @@ fn of_group(groups: &str, mount: &Path) -> Option<u64> {
 }
 
 /// `3.2 GB`, for messages.
-pub(crate) fn readable(bytes: u64) -> String {
+#[must_use]
+pub fn readable(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {
         if value < 1000.0 {

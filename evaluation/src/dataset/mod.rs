@@ -33,7 +33,7 @@ use serde::Serialize;
 
 pub use description::DataDescription;
 pub use error::DatasetError;
-pub use memory::parse_size;
+pub use memory::{available as available_memory, parse_size, readable as readable_size};
 pub use scaling::Scaling;
 pub use targets::TargetKind;
 

@@ -90,6 +90,7 @@ const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sob
 
 /// Options of `ask` and `generate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct AskOptions {
     /// Sampler, or library of hpogrid, in any case of letters
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
@@ -154,6 +155,9 @@ pub(super) struct AskOptions {
     /// Losses to be made small or large at the same time, as `loss:min,accuracy:max`; names are those of `losses` in output files
     #[arg(long, value_name = "LIST", conflicts_with = "mode")]
     pub(super) objectives: Option<Objectives>,
+    /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
+    #[arg(long, conflicts_with = "scheduler")]
+    pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
