@@ -52,6 +52,8 @@ pub enum Stream {
     Scrambling,
     /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
     Parameters,
+    /// Weights of objectives against each other.
+    Weights,
 }
 
 impl Stream {
@@ -65,6 +67,7 @@ impl Stream {
             Self::Exploration => 5,
             Self::Scrambling => 6,
             Self::Parameters => 7,
+            Self::Weights => 12,
         }
     }
 }
