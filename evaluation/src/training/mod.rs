@@ -5,6 +5,8 @@ mod custom;
 #[cfg(test)]
 mod descent_tests;
 #[cfg(test)]
+mod exported_tests;
+#[cfg(test)]
 mod fed_tests;
 mod feeding;
 mod loss;

@@ -1,0 +1,96 @@
+//! Whole trainings of networks that the export scripts wrote, against the curves in their own framework.
+//!
+//! `tests/golden/evaluation/make_exported.py` made files and numbers.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::testing;
+use crate::model::ModelFile;
+
+/// Largest relative difference of a loss in the course of 100 steps in single precision.
+const HUNDRED_STEPS: f64 = 1e-4;
+
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn epoch(&mut self, _: &EpochReport) -> Decision {
+        Decision::Continue
+    }
+
+    fn step(&mut self, loss: f32) {
+        self.0.push(f64::from(loss));
+    }
+
+    fn warning(&mut self, message: &str) {
+        panic!("unexpected warning: {message}");
+    }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden/evaluation")
+        .join(name)
+}
+
+#[test]
+fn exported_networks_train_along_the_curves_of_their_framework() {
+    let text = std::fs::read_to_string(golden("exported.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let size = |key: &str| document[key].as_u64().unwrap() as usize;
+    let (rows, batch, classes) = (size("rows"), size("batch"), size("classes"));
+    for case in document["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let row_shape: Vec<usize> = case["shape"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|size| size.as_u64().unwrap() as usize)
+            .collect();
+        let expected: Vec<f64> = case["losses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|loss| loss.as_f64().unwrap())
+            .collect();
+        let count = rows * row_shape.iter().product::<usize>();
+        let samples = Samples {
+            row_shape,
+            inputs: (0..count)
+                .map(|at| ((at as f64 * 0.618_033_988_749_895).fract() * 2.0 - 1.0) as f32)
+                .collect::<Vec<f32>>()
+                .into(),
+            targets: Targets::Classes {
+                labels: (0..rows).map(|row| (row * 7 % classes) as i64).collect(),
+                classes,
+            },
+            weights: None,
+        };
+        let model = json!({
+            "model": {"onnx": format!("exported_{name}.onnx")},
+            "loss": "cross_entropy",
+            "optimizer": {
+                "name": "sgd", "learning_rate": document["learning_rate"], "momentum": document["momentum"],
+            },
+            "training": {"epochs": expected.len() * batch / rows, "batch_size": batch, "shuffle": false},
+        });
+        let plan = ModelFile::from_value(model, &golden(""))
+            .resolve(&serde_json::Map::new())
+            .unwrap()
+            .plan;
+        let mut losses = Losses::default();
+        train(testing::engine(), &plan, &samples, &samples, None, &mut losses)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(losses.0.len(), expected.len(), "{name}");
+        for (step, (found, expected)) in losses.0.iter().zip(&expected).enumerate() {
+            let error = (found - expected).abs() / expected.abs();
+            assert!(
+                error <= HUNDRED_STEPS,
+                "{name}: the loss of step {step} is {found}, expected {expected} (relative {error:.1e})"
+            );
+        }
+    }
+}
