@@ -143,13 +143,14 @@ pub(crate) fn turns(
     let searches = searches(document, input)?;
     let total = searches.len();
     let turn = |(rank, search): (usize, Search<'_>)| {
-        let mut history = History::new(&search.space, search.entries, request.mode);
+        let planned = planned(request, rank, total);
+        let mut history = History::new(&search.space, search.entries, request.mode).with_planned(planned);
         if request.number_points {
             history.number_points();
         }
         Turn {
             segment: search.segment,
-            count: allowance(request, &history, rank, total),
+            count: allowance(request, &history),
             key: Key::new(request.seed, &request.task, search.segment.map(|id| id.0), algorithm),
             space: search.space,
             history,
@@ -233,13 +234,17 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     }
 }
 
-/// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
-/// within its share of the points that the search has left.
-fn allowance(request: &Request, history: &History, rank: usize, total: usize) -> usize {
+/// How many points the segment number `rank` of `total` is to have in all.
+fn planned(request: &Request, rank: usize, total: usize) -> Option<usize> {
+    let all = request.max_points?;
+    Some(all / total + usize::from(rank < all % total))
+}
+
+/// How many points a segment gets: what was asked for, less pending ones if they are to be subtracted, within what it has left.
+fn allowance(request: &Request, history: &History) -> usize {
     let pending = if request.subtract_pending { history.pending() } else { 0 };
-    let left = request.max_points.map_or(usize::MAX, |all| {
-        let share = all / total + usize::from(rank < all % total);
-        share.saturating_sub(history.len())
-    });
+    let left = history
+        .planned()
+        .map_or(usize::MAX, |planned| planned.saturating_sub(history.len()));
     request.count.saturating_sub(pending).min(left)
 }

@@ -51,6 +51,7 @@ pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
     taken: HashSet<Vec<u64>>,
+    planned: Option<usize>,
 }
 
 impl History {
@@ -75,7 +76,21 @@ impl History {
             observations,
             numbered,
             taken,
+            planned: None,
         }
+    }
+
+    /// Says how many points the search will have in all.
+    #[must_use]
+    pub fn with_planned(mut self, planned: Option<usize>) -> Self {
+        self.planned = planned;
+        self
+    }
+
+    /// Points that the search will have in all, those of `observations` included; nothing if there is no limit.
+    #[must_use]
+    pub fn planned(&self) -> Option<usize> {
+        self.planned
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.

@@ -1,6 +1,6 @@
 //! What the model says about a point, for people.
 
-use super::{DOUBT, Model};
+use super::Model;
 use crate::numerics::normal::distribution;
 use crate::samplers::gp::posterior::Scratch;
 
@@ -31,10 +31,7 @@ impl Model {
             improvement += distribution((member.incumbent - prediction.mean) / spread);
         }
         let count = self.members.len() as f64;
-        let success = self.success.as_ref().map(|success| {
-            let prediction = success.posterior.predict(row, &mut scratch);
-            distribution(prediction.mean / (prediction.variance + DOUBT).sqrt())
-        });
+        let success = (self.success.as_ref()).map(|success| success.chance(row, &mut scratch));
         Forecast {
             above_best: above_best / count,
             deviation: deviation / count,
