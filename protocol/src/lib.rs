@@ -7,6 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | [`search_space`] | `search_space.json`, `opt_space` | users | `steering`, `hpo` |
 //! | [`steering`] | `%IN`, `%OUT` | `hpo` or iDDS; `steering` | `steering`; `hpo` or iDDS |
+//! | [`earlier`] | `results.json`, histories of earlier tasks | `hpo` | `steering`, `hpo` |
 //! | [`point`] | `input.json` | `hpo` or the PanDA job wrapper | `evaluation` |
 //! | [`training_data`] | `input_ds.json` | the same | `evaluation` |
 //! | [`loss_document`] | `output.json` | `evaluation` or any payload | `hpo` or the wrapper |
@@ -17,6 +18,7 @@
 //! All of them are read through [`json`], which is strict (duplicate keys, depth, size, UTF-8) and lenient only where real
 //! writers are known to be sloppy: the tokens `NaN` and `Infinity` in losses, and comments and trailing commas in task files.
 
+pub mod earlier;
 pub mod environment;
 pub mod error;
 pub mod exit;

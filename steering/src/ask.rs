@@ -1,27 +1,41 @@
 //! One whole call of steering: from search space and history to new points, for one search or for all segments of a task.
 
+mod scheduled;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use protocol::error::pointer;
 use protocol::search_space::{SearchSpace, SpaceDocument};
 use protocol::steering::{HistoryEntry, SteeringInput};
-use protocol::{EvaluationInput, Problem, SegmentId, json};
+use protocol::{EvaluationInput, Outcome, Point, Problem, SegmentId, json};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::history::{History, Mode};
+use crate::history::{History, Mode, Related};
 use crate::rng::Key;
-use crate::samplers::{Registry, SetupError, SuggestError};
+use crate::samplers::{Entry, Registry, Sampler, SetupError, SuggestError};
+use crate::schedulers::Schedule;
 use crate::space::Space;
+
+pub(crate) use scheduled::scheduled;
 
 /// The sampler when none is named.
 pub const DEFAULT_SAMPLER: &str = "auto";
 
+/// Other segments that a segment learns from, at most.
+const NEIGHBOURS: usize = 40;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Request {
     /// Name of the sampler.
     pub sampler: String,
     /// Settings of the sampler, as `(name, value)`.
     pub settings: Vec<(String, String)>,
+    /// Who decides how far points are trained; `None`: all in full.
+    pub schedule: Option<Schedule>,
     /// Most new points, for each segment.
     pub count: usize,
     /// Points of the whole search; all segments together, as phpo counts. `None`: no limit.
@@ -36,6 +50,12 @@ pub struct Request {
     pub subtract_pending: bool,
     /// Give every point its ordinal as `hpo.n`, from the first on.
     pub number_points: bool,
+    /// Let every segment learn from the others.
+    pub transfer: bool,
+    /// Histories of earlier tasks to learn from, each maybe of several segments.
+    pub earlier: Vec<SteeringInput>,
+    /// Prefer points whose evaluation is expected to be short, as `seconds` in the history tell.
+    pub cost_aware: bool,
 }
 
 impl Request {
@@ -45,6 +65,7 @@ impl Request {
         Self {
             sampler: DEFAULT_SAMPLER.into(),
             settings: Vec::new(),
+            schedule: None,
             count,
             max_points: None,
             seed,
@@ -52,6 +73,9 @@ impl Request {
             mode: Mode::Min,
             subtract_pending: false,
             number_points: false,
+            transfer: false,
+            earlier: Vec::new(),
+            cost_aware: false,
         }
     }
 }
@@ -62,6 +86,22 @@ pub enum AskError {
     /// The sampler could not be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The sampler takes no account of how long evaluations are.
+    #[error("the sampler `{sampler}` takes no account of seconds: leave `--cost-aware` out, or choose `auto` or `gp`")]
+    CostBlind {
+        /// The sampler.
+        sampler: &'static str,
+    },
+    /// The sampler learns nothing from other searches.
+    #[error(
+        "the sampler `{sampler}` learns from its own search alone; leave `--transfer` and `--warm` out, or choose one of {able}"
+    )]
+    Unteachable {
+        /// The sampler.
+        sampler: &'static str,
+        /// The samplers that do.
+        able: String,
+    },
     /// The search space has faults; the pointers are those of the search-space document.
     #[error("the search space cannot be laid out: {}", list(.0))]
     Space(Vec<Problem>),
@@ -105,22 +145,58 @@ pub fn ask(
     request: &Request,
 ) -> Result<Vec<EvaluationInput>, AskError> {
     let registry = Registry::standard();
-    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let (entry, sampler) = sampler(&registry, request)?;
     let mut answer = Vec::new();
+    if let Some(schedule) = &request.schedule {
+        for (turn, proposals) in scheduled(document, input, request, schedule)? {
+            for proposal in proposals {
+                answer.push(acceptable(turn.segment, proposal.point)?);
+            }
+        }
+        return Ok(answer);
+    }
     for turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
         let points = sampler
             .suggest(&turn.space, &turn.history, turn.count, turn.key)
             .map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
-            let problems = point.problems();
-            if !problems.is_empty() {
-                return Err(AskError::Point { segment, problems });
-            }
-            answer.push(EvaluationInput::new(segment, point));
+            answer.push(acceptable(segment, point)?);
         }
     }
     Ok(answer)
+}
+
+/// A new point in its segment, if it can travel.
+fn acceptable(segment: Option<SegmentId>, point: Point) -> Result<EvaluationInput, AskError> {
+    let problems = point.problems();
+    if problems.is_empty() {
+        Ok(EvaluationInput::new(segment, point))
+    } else {
+        Err(AskError::Point { segment, problems })
+    }
+}
+
+/// The sampler of a request, which it must be able to do.
+pub(crate) fn sampler<'a>(
+    registry: &'a Registry,
+    request: &Request,
+) -> Result<(&'a Entry, Box<dyn Sampler>), AskError> {
+    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    if request.cost_aware && !sampler.weighs_seconds() {
+        return Err(AskError::CostBlind { sampler: entry.name });
+    }
+    if (request.transfer || !request.earlier.is_empty()) && !sampler.learns_from_others() {
+        let able = registry.entries().filter(|entry| {
+            let built = registry.build(entry.name, &[]);
+            built.is_ok_and(|(_, sampler)| sampler.learns_from_others())
+        });
+        return Err(AskError::Unteachable {
+            sampler: entry.name,
+            able: able.map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+        });
+    }
+    Ok((entry, sampler))
 }
 
 /// What a sampler is given, for one segment.
@@ -142,21 +218,64 @@ pub(crate) fn turns(
 ) -> Result<Vec<Turn>, AskError> {
     let searches = searches(document, input)?;
     let total = searches.len();
-    let turn = |(rank, search): (usize, Search<'_>)| {
-        let planned = planned(request, rank, total);
-        let mut history = History::new(&search.space, search.entries, request.mode).with_planned(planned);
+    let turn = |(rank, search): (usize, &Search<'_>)| {
+        let (count, _) = allowance(request, &search.entries, rank, total);
+        let planned = share(request, rank, total);
+        let mut history = History::new(&search.space, search.entries(), request.mode).with_planned(planned);
         if request.number_points {
             history.number_points();
         }
+        if request.cost_aware {
+            history.weigh_seconds(thrift(request, &history, rank, total));
+        }
+        history.relate(related(search, &searches, rank, request, |_| true));
         Turn {
             segment: search.segment,
-            count: allowance(request, &history),
-            key: Key::new(request.seed, &request.task, search.segment.map(|id| id.0), algorithm),
-            space: search.space,
+            count,
+            key: key(request, search.segment, algorithm),
+            space: search.space.clone(),
             history,
         }
     };
-    Ok(searches.into_iter().enumerate().map(turn).collect())
+    Ok(searches.iter().enumerate().map(turn).collect())
+}
+
+/// What the search number `rank` may learn from; of the other segments, the entries that satisfy `keep`.
+fn related(
+    search: &Search<'_>,
+    searches: &[Search<'_>],
+    rank: usize,
+    request: &Request,
+    keep: impl Fn(&HistoryEntry) -> bool,
+) -> Vec<Related> {
+    let mut related: Vec<Related> = (request.earlier.iter())
+        .flat_map(by_segment)
+        .map(|entries| Related::new(&search.space, entries, request.mode))
+        .collect();
+    if request.transfer {
+        // Of very many segments, those with most points; of equals those that follow in the circle, so that all serve alike.
+        let mut others: Vec<usize> = (1..searches.len()).map(|step| (rank + step) % searches.len()).collect();
+        others.sort_by_key(|other| Reverse(searches[*other].entries.len()));
+        others.truncate(NEIGHBOURS);
+        related.extend(others.into_iter().map(|other| {
+            let entries = searches[other].entries().filter(|entry| keep(entry));
+            Related::new(&search.space, entries, request.mode)
+        }));
+    }
+    related
+}
+
+/// The entries of an earlier task, apart by segment.
+pub(crate) fn by_segment(input: &SteeringInput) -> Vec<Vec<&HistoryEntry>> {
+    let mut segments: BTreeMap<Option<SegmentId>, Vec<&HistoryEntry>> = BTreeMap::new();
+    for entry in &input.points {
+        segments.entry(entry.input.segment()).or_default().push(entry);
+    }
+    segments.into_values().collect()
+}
+
+fn key(request: &Request, segment: Option<SegmentId>, algorithm: &str) -> Key {
+    Key::new(request.seed, &request.task, segment.map(|id| id.0), algorithm)
 }
 
 /// The seed of a search whose user gave none: a hash of its search space. Not zero for everybody, and the same in every call.
@@ -197,7 +316,8 @@ pub fn spaces(document: &SpaceDocument) -> Result<Vec<(Option<SegmentId>, Space)
 struct Search<'a> {
     segment: Option<SegmentId>,
     space: Space,
-    entries: Vec<&'a HistoryEntry>,
+    /// The points, each with its place in the steering input.
+    entries: Vec<(usize, &'a HistoryEntry)>,
 }
 
 fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Vec<Search<'a>>, AskError> {
@@ -214,7 +334,7 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     for (index, entry) in input.points.iter().enumerate() {
         let segment = entry.input.segment();
         if let Some(search) = searches.iter_mut().find(|search| search.segment == segment) {
-            search.entries.push(entry);
+            search.entries.push((index, entry));
         } else if problems.len() < 20 {
             let message = match segment {
                 None => "expected the pair [model_id, point], since the search space has segments, found a point alone"
@@ -234,17 +354,44 @@ fn searches<'a>(document: &SpaceDocument, input: &'a SteeringInput) -> Result<Ve
     }
 }
 
-/// How many points the segment number `rank` of `total` is to have in all.
-fn planned(request: &Request, rank: usize, total: usize) -> Option<usize> {
-    let all = request.max_points?;
-    Some(all / total + usize::from(rank < all % total))
+impl<'a> Search<'a> {
+    fn entries(&self) -> impl Iterator<Item = &'a HistoryEntry> {
+        self.entries.iter().map(|(_, entry)| *entry)
+    }
 }
 
-/// How many points a segment gets: what was asked for, less pending ones if they are to be subtracted, within what it has left.
-fn allowance(request: &Request, history: &History) -> usize {
-    let pending = if request.subtract_pending { history.pending() } else { 0 };
-    let left = history
-        .planned()
-        .map_or(usize::MAX, |planned| planned.saturating_sub(history.len()));
-    request.count.saturating_sub(pending).min(left)
+/// Seconds count fully at the beginning and no more at the end, when it is quality that is still wanted; without an end, always
+/// fully.
+///
+/// E. H. Lee and others, *Cost-aware Bayesian optimization* (2020), section 3.3, with points in the place of seconds: how many
+/// seconds there are nobody says.
+fn thrift(request: &Request, history: &History, rank: usize, total: usize) -> f64 {
+    match share(request, rank, total) {
+        Some(share) => 1.0 - history.len() as f64 / share.max(1) as f64,
+        None => 1.0,
+    }
+}
+
+/// The points of the whole search that are for the segment number `rank` of `total`.
+fn share(request: &Request, rank: usize, total: usize) -> Option<usize> {
+    (request.max_points).map(|all| all / total + usize::from(rank < all % total))
+}
+
+/// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
+/// within its share of the points that the search has left. And that share, if the search has an end.
+fn allowance(
+    request: &Request,
+    entries: &[(usize, &HistoryEntry)],
+    rank: usize,
+    total: usize,
+) -> (usize, Option<usize>) {
+    let is_pending = |(_, entry): &&(usize, &HistoryEntry)| entry.outcome == Outcome::Pending;
+    let pending = if request.subtract_pending {
+        entries.iter().filter(is_pending).count()
+    } else {
+        0
+    };
+    let left = share(request, rank, total).map(|share| share.saturating_sub(entries.len()));
+    let count = request.count.saturating_sub(pending).min(left.unwrap_or(usize::MAX));
+    (count, left)
 }

@@ -12,6 +12,7 @@ mod explaining;
 mod importance;
 mod listing;
 mod output;
+mod scheduling;
 mod validating;
 mod verifying;
 
@@ -88,6 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Verify(options) => verifying::run(&options),
         Command::Importance(options) => importance::run(&options),
         Command::Samplers(options) => listing::run(&options),
+        Command::Schedulers(options) => scheduling::list(&options),
     };
     match done {
         Ok(code) => code,

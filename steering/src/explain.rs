@@ -8,7 +8,7 @@ use protocol::steering::SteeringInput;
 use protocol::{Point, SegmentId};
 use serde_json::{Map, Value};
 
-use crate::ask::{AskError, Request, turns};
+use crate::ask::{AskError, Request, sampler, scheduled, turns};
 use crate::history::{History, Mode};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
@@ -41,6 +41,15 @@ impl Explanation {
             "stand-in",
             format!("{wanted} is known already; this unused point stands in for it"),
         )
+    }
+
+    /// Adds what another has to say about the same point.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.text = format!("{}; {}", self.text, other.text);
+        self.facts.insert("sampler_reason".to_owned(), other.reason.into());
+        self.facts.extend(other.facts);
+        self
     }
 
     /// Adds a number or a list of numbers.
@@ -88,8 +97,29 @@ pub struct Nearest {
 /// Those of `ask`.
 pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Request) -> Result<Vec<Explained>, AskError> {
     let registry = Registry::standard();
-    let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    let (entry, sampler) = sampler(&registry, request)?;
     let mut answer = Vec::new();
+    if let Some(schedule) = &request.schedule {
+        for (mut turn, proposals) in scheduled(document, input, request, schedule)? {
+            for proposal in proposals {
+                let mut explanation = proposal.explanation;
+                let nearest = nearest(&turn.space, &turn.history, &proposal.point, request.mode);
+                if proposal.sampled {
+                    let mut shown = proposal.point.clone();
+                    turn.history.number(&mut shown);
+                    explanation = explanation.and(sampler.explain(&turn.space, &turn.history, &shown, turn.key));
+                    turn.history.push(&turn.space, &shown);
+                }
+                answer.push(Explained {
+                    segment: turn.segment,
+                    point: proposal.point,
+                    explanation,
+                    nearest,
+                });
+            }
+        }
+        return Ok(answer);
+    }
     for mut turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
         let points = sampler
@@ -97,10 +127,7 @@ pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Reques
             .map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
             let explanation = sampler.explain(&turn.space, &turn.history, &point, turn.key);
-            let mut nearest = nearest(&turn.space, &turn.history, &point);
-            if let (Some(nearest), Mode::Max) = (&mut nearest, request.mode) {
-                nearest.loss = -nearest.loss;
-            }
+            let nearest = nearest(&turn.space, &turn.history, &point, request.mode);
             turn.history.push(&turn.space, &point);
             answer.push(Explained {
                 segment,
@@ -113,7 +140,7 @@ pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Reques
     Ok(answer)
 }
 
-fn nearest(space: &Space, history: &History, point: &Point) -> Option<Nearest> {
+fn nearest(space: &Space, history: &History, point: &Point, mode: Mode) -> Option<Nearest> {
     let wanted = space.encode(point);
     let evaluated: Vec<(f64, &[Option<Coordinate>])> = history
         .observations()
@@ -130,7 +157,10 @@ fn nearest(space: &Space, history: &History, point: &Point) -> Option<Nearest> {
     let changed = changed.filter(|(_, (a, b))| a.map(Coordinate::bits) != b.map(Coordinate::bits));
     Some(Nearest {
         point: space.decode(coordinates),
-        loss,
+        loss: match mode {
+            Mode::Min => loss,
+            Mode::Max => -loss,
+        },
         rank: 1 + evaluated.iter().filter(|(other, _)| *other < loss).count(),
         of: evaluated.len(),
         distance: libm::sqrt(squares(coordinates) / wanted.len().max(1) as f64),
@@ -240,7 +270,7 @@ mod tests {
         let input = SteeringInput::from_value(json!({"points": points}), None).unwrap();
         let history = History::new(&space, &input.points, Mode::Min);
         let new: Point = serde_json::from_value(json!({"x": 0.7, "c": "b"})).unwrap();
-        let nearest = nearest(&space, &history, &new).unwrap();
+        let nearest = nearest(&space, &history, &new, Mode::Min).unwrap();
         assert_eq!(
             serde_json::to_value(&nearest.point).unwrap(),
             json!({"x": 0.5, "c": "b"})

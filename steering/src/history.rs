@@ -4,6 +4,8 @@
 //! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
 //! of the points: a permuted history is the same history.
 
+mod related;
+
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
@@ -12,6 +14,8 @@ use protocol::steering::{FailureKind, HistoryEntry};
 use protocol::{Loss, Outcome, Point};
 
 use crate::space::{Coordinate, Space};
+
+pub use related::Related;
 
 /// Which end of the losses is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +36,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// Whether the failure tells something about the point.
     pub blamed: bool,
+    /// How long the evaluation took, in seconds above 0, if that is known.
+    pub seconds: Option<f64>,
     number: Option<u64>,
     identity: Identity,
 }
@@ -52,6 +58,8 @@ pub struct History {
     numbered: bool,
     taken: HashSet<Vec<u64>>,
     planned: Option<usize>,
+    thrift: f64,
+    related: Vec<Related>,
 }
 
 impl History {
@@ -60,7 +68,10 @@ impl History {
     pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
         let mut observations: Vec<Observation> = entries
             .into_iter()
-            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .map(|entry| Observation {
+                seconds: seconds(entry),
+                ..observation(space, entry.input.point(), outcome(entry, mode), blamed(entry))
+            })
             .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
@@ -71,11 +82,30 @@ impl History {
             }
         }
         observations.sort_by(order);
+        Self::of(observations, numbered)
+    }
+
+    /// Points in the order of their numbers, which are those of their places.
+    pub(crate) fn numbered<'a>(space: &Space, points: impl IntoIterator<Item = (&'a Point, Outcome, bool)>) -> Self {
+        let observations: Vec<Observation> = points
+            .into_iter()
+            .zip(0..)
+            .map(|((point, outcome, blamed), number)| Observation {
+                number: Some(number),
+                ..observation(space, point, outcome, blamed)
+            })
+            .collect();
+        Self::of(observations, true)
+    }
+
+    fn of(observations: Vec<Observation>, numbered: bool) -> Self {
         let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
             observations,
             numbered,
             taken,
+            related: Vec::new(),
+            thrift: 0.0,
             planned: None,
         }
     }
@@ -91,6 +121,29 @@ impl History {
     #[must_use]
     pub fn planned(&self) -> Option<usize> {
         self.planned
+    }
+
+    /// How much the length of evaluations counts: 0 not at all, 1 as much as the improvement that is expected of them.
+    #[must_use]
+    pub fn thrift(&self) -> f64 {
+        self.thrift
+    }
+
+    /// From now on the length of evaluations counts, by `thrift` between 0 and 1.
+    pub fn weigh_seconds(&mut self, thrift: f64) {
+        self.thrift = thrift.clamp(0.0, 1.0);
+    }
+
+    /// Lets the search learn from others, of which those that taught nothing are left out.
+    pub fn relate(&mut self, others: impl IntoIterator<Item = Related>) {
+        self.related
+            .extend(others.into_iter().filter(|other| !other.is_empty()));
+    }
+
+    /// The searches to learn from.
+    #[must_use]
+    pub fn related(&self) -> &[Related] {
+        &self.related
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.
@@ -194,12 +247,14 @@ fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> 
         coordinates,
         outcome,
         blamed,
+        seconds: None,
         number,
         identity,
     }
 }
 
-fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
+/// The outcome of an entry, small losses being good ones.
+pub(crate) fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
     let status = entry.meta.as_ref().and_then(|meta| meta.status.as_deref());
     match (entry.outcome, status, mode) {
         (_, Some("failed"), _) => Outcome::Failed,
@@ -211,8 +266,14 @@ fn outcome(entry: &HistoryEntry, mode: Mode) -> Outcome {
 }
 
 /// A lost node says nothing about the point that it was evaluating.
-fn blamed(entry: &HistoryEntry) -> bool {
+pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
+}
+
+/// Times that are not above zero were not measured.
+fn seconds(entry: &HistoryEntry) -> Option<f64> {
+    let seconds = entry.meta.as_ref()?.seconds?;
+    (seconds > 0.0 && seconds.is_finite()).then_some(seconds)
 }
 
 /// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.
@@ -228,4 +289,5 @@ fn order(left: &Observation, right: &Observation) -> Ordering {
         .then_with(|| left_kind.cmp(&right_kind))
         .then_with(|| left_loss.total_cmp(&right_loss))
         .then_with(|| left.blamed.cmp(&right.blamed))
+        .then_with(|| left.seconds.unwrap_or(0.0).total_cmp(&right.seconds.unwrap_or(0.0)))
 }

@@ -7,6 +7,7 @@
 //! * [`space`]: what a search-space document becomes for a sampler;
 //! * [`history`]: points and outcomes, in an order of their own;
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
+//! * [`schedulers`]: the ways of deciding how far each point is trained, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
@@ -38,4 +39,5 @@ pub mod importance;
 mod numerics;
 pub mod rng;
 pub mod samplers;
+pub mod schedulers;
 pub mod space;

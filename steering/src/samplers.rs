@@ -13,6 +13,7 @@ mod random;
 mod settings;
 mod sobol;
 mod tpe;
+mod turbo;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,6 +45,16 @@ pub trait Sampler: fmt::Debug {
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
 
+    /// Whether [`History::thrift`] counts for the suggestions.
+    fn weighs_seconds(&self) -> bool {
+        false
+    }
+
+    /// Whether [`History::related`] counts for the suggestions.
+    fn learns_from_others(&self) -> bool {
+        false
+    }
+
     /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
     /// nearest known point above all, is added by the caller.
     fn explain(&self, _space: &Space, history: &History, _point: &Point, _key: Key) -> Explanation {
@@ -69,12 +80,14 @@ pub enum SuggestError {
     },
 }
 
-/// Why a sampler could not be made.
+/// Why a sampler or a scheduler could not be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SetupError {
-    /// No sampler has this name.
-    #[error("no sampler is called `{name}`{hint} (known are {known})")]
-    UnknownSampler {
+    /// None has this name.
+    #[error("no {kind} is called `{name}`{hint} (known are {known})")]
+    Unknown {
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
         /// The name asked for.
         name: String,
         /// The nearest name, if any is near.
@@ -82,21 +95,25 @@ pub enum SetupError {
         /// All names.
         known: String,
     },
-    /// The sampler has no such setting.
-    #[error("the sampler `{sampler}` has no setting `{name}`{hint}")]
+    /// There is no such setting.
+    #[error("the {kind} `{owner}` has no setting `{name}`{hint}")]
     UnknownSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting asked for.
         name: String,
         /// The nearest name, if any is near.
         hint: String,
     },
     /// The value of a setting is not acceptable.
-    #[error("the setting `{name}` of the sampler `{sampler}` must be {expected}, found `{found}`")]
+    #[error("the setting `{name}` of the {kind} `{owner}` must be {expected}, found `{found}`")]
     BadSetting {
-        /// The sampler.
-        sampler: &'static str,
+        /// `sampler` or `scheduler`.
+        kind: &'static str,
+        /// Its name.
+        owner: &'static str,
         /// The setting.
         name: &'static str,
         /// What is acceptable.
@@ -136,6 +153,7 @@ impl Registry {
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
         registry.register(tpe::ENTRY);
+        registry.register(turbo::ENTRY);
         registry
     }
 
@@ -167,7 +185,8 @@ impl Registry {
             .0
             .iter()
             .find(|entry| entry.name == name)
-            .ok_or_else(|| SetupError::UnknownSampler {
+            .ok_or_else(|| SetupError::Unknown {
+                kind: "sampler",
                 name: name.to_owned(),
                 hint: did_you_mean(name, names()),
                 known: names()
@@ -233,7 +252,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, turbo, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

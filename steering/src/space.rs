@@ -26,6 +26,7 @@ pub use numeric::{Numeric, Spread};
 pub(crate) use walk::Walk;
 
 use condition::Condition;
+pub(crate) use condition::same;
 
 /// A search space, ready for sampling.
 #[derive(Debug, Clone)]
@@ -129,6 +130,28 @@ impl Space {
     /// What a point says about each dimension: `None` where it is inactive or the point has no acceptable value for it.
     #[must_use]
     pub fn encode(&self, point: &Point) -> Vec<Option<Coordinate>> {
+        self.encode_by(point, Dimension::encode)
+    }
+
+    /// The same of a point of another space: a number that the dimension does not have counts as the nearest one that it has.
+    /// Also says whether there was any.
+    pub(crate) fn encode_nearest(&self, point: &Point) -> (Vec<Option<Coordinate>>, bool) {
+        let mut moved = false;
+        let coordinates = self.encode_by(point, |dimension, value| {
+            dimension.encode(value).or_else(|| {
+                let nearest = dimension.nearest(value);
+                moved |= nearest.is_some();
+                nearest
+            })
+        });
+        (coordinates, moved)
+    }
+
+    fn encode_by(
+        &self,
+        point: &Point,
+        mut encode: impl FnMut(&Dimension, &Value) -> Option<Coordinate>,
+    ) -> Vec<Option<Coordinate>> {
         let mut assignment = self.blank();
         let mut coordinates = vec![None; self.dimensions.len()];
         for &position in &self.order {
@@ -137,7 +160,7 @@ impl Space {
                 continue;
             };
             if self.is_active(position, &assignment)
-                && let Some(coordinate) = dimension.encode(value)
+                && let Some(coordinate) = encode(dimension, value)
             {
                 coordinates[position] = Some(coordinate);
                 if dimension.is_parent {

@@ -69,21 +69,32 @@ fn foreign_and_damaged_files_are_refused() {
         "training data `./t.csv`: line 2 has 3 fields, but the header has 5"
     );
     assert_eq!(
-        refused_text(&data, "t.h5", b"\x89HDF\r\n\x1a\n..."),
-        "training data `./t.h5`: this is an HDF5 file, save the arrays with `numpy.savez`; `.npy`, `.npz`, `.csv` \
-         (also gzipped) and `.parquet` can be read"
+        refused_text(&data, "t.xls", b"\xd0\xcf\x11\xe0..."),
+        "training data `./t.xls`: the extension `.xls` is not known; `.npy`, `.npz`, `.csv` (also gzipped), `.parquet`, \
+         `.arrow`, `.feather`, `.h5`, `.nc` and `.root` can be read"
     );
     assert_eq!(
         refused_text(&data, "t.npz", b"<html>not found</html>"),
         "training data `./t.npz`: the name says `.npz`, but the file does not begin like one; it may be cut off or be \
          a saved error page"
     );
-    for name in ["blobs.npz", "blobs.parquet", "x.npy"] {
+    for name in [
+        "blobs.npz",
+        "blobs.parquet",
+        "x.npy",
+        "blobs.feather",
+        "blobs.arrow",
+        "blobs.h5",
+        "latest.h5",
+        "classic.nc",
+        "four.nc",
+        "blobs.root",
+    ] {
         let whole = std::fs::read(fixture(name)).unwrap();
         let data = if name.contains("parquet") {
             blobs()
         } else {
-            json!({"inputs": "x", "targets": "x"})
+            json!({"inputs": if name.contains("arrow") || name.contains("feather") { "vector" } else { "x" }, "targets": "y"})
         };
         let data = if name == "x.npy" {
             json!({"inputs": "x", "targets": "y"})
@@ -103,6 +114,16 @@ fn foreign_and_damaged_files_are_refused() {
             "{message}"
         );
     }
+    assert_eq!(
+        refused(&json!({"inputs": "x", "targets": "y"}), &["filtered.h5"]),
+        "training data `filtered.h5`: dataset `x`: is packed with filter id 32001 (Blosc), which is not read; repack the \
+         file with `h5repack -f GZIP=4 OLD NEW`, or save it with `compression=\"gzip\"`"
+    );
+    assert_eq!(
+        refused(&json!({"inputs": "records", "targets": "y"}), &["blobs.h5"]),
+        "training data `blobs.h5`: dataset `records`: holds records with the fields `count`, `mass`, which are not read; \
+         save each field as a dataset of its own"
+    );
     let objects = refused(&json!({"inputs": "objects", "targets": "y"}), &["objects.npy", "y.npy"]);
     assert!(
         objects.starts_with("training data `objects.npy`: array `objects`: holds pickled"),

@@ -33,6 +33,47 @@ fn csv_npz_npy_and_parquet_train_to_the_same_loss() {
 }
 
 #[test]
+fn the_formats_of_the_sciences_train_to_the_same_loss() {
+    let split = json!({"validation": 0.3, "kind": "stratified"});
+    let data = |inputs: Value| json!({"inputs": inputs, "targets": "y", "split": split});
+    let expected = loss(&blobs(), &["blobs.csv"]);
+    for (file, inputs) in [
+        ("blobs.feather", "vector"),
+        ("blobs.arrow", "free"),
+        ("blobs.h5", "x"),
+        ("blobs.h5", "packed/gzip"),
+        ("blobs.h5", "packed/lzf"),
+        ("blobs.h5", "packed/big"),
+        ("blobs.h5", "packed/half"),
+        ("latest.h5", "x"),
+        ("classic.nc", "x"),
+        ("four.nc", "x"),
+        ("blobs.root", "x"),
+    ] {
+        assert_eq!(loss(&data(json!(inputs)), &[file]), expected, "{inputs} of {file}");
+    }
+    let labels = json!({"inputs": "vector", "targets": "kind", "split": split});
+    assert_eq!(loss(&labels, &["blobs.feather"]), expected);
+    let labels = json!({"inputs": "x", "targets": "kind", "split": split});
+    assert_eq!(loss(&labels, &["blobs.h5"]), expected);
+    // A value that the file marks as missing is missing; packed numbers are unpacked.
+    for file in ["classic.nc", "four.nc"] {
+        let data = json!({"inputs": "short", "targets": "y", "missing": "drop"});
+        let work = Work::new(&model(&data));
+        work.succeed(&[
+            "--quiet",
+            "--device",
+            "cpu",
+            "--meta",
+            "m.json",
+            "--data",
+            &fixture(file),
+        ]);
+        assert_eq!(work.json("m.json")["data"]["dropped_rows"], 1, "{file}");
+    }
+}
+
+#[test]
 fn several_files_are_put_below_one_another() {
     let work = Work::new(&model(&blobs()));
     let text = std::fs::read_to_string(fixture("blobs.csv")).unwrap();

@@ -11,4 +11,5 @@ mod formats;
 mod manager;
 mod outputs;
 mod resuming;
+mod streaming;
 mod support;

@@ -9,6 +9,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Abs", abs),
     ("Add", add),
     ("Cast", cast),
+    ("CastLike", cast),
     ("Cos", cos),
     ("Div", div),
     ("Erf", erf),
@@ -27,7 +28,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 ];
 
 /// A gradient summed to the shape of input `input`, if that is of use.
-fn to_input(c: &mut Context<'_>, input: usize, gradient: &str) -> Result<Option<String>, String> {
+pub(super) fn to_input(c: &mut Context<'_>, input: usize, gradient: &str) -> Result<Option<String>, String> {
     let from = c.shape(&c.y()?)?;
     let to = c.shape(&c.x(input)?)?;
     Ok(Some(c.reduce_to(gradient, &from, &to)))
@@ -178,7 +179,7 @@ fn identity(c: &mut Context<'_>) -> Result<Gradients, String> {
 fn cast(c: &mut Context<'_>) -> Result<Gradients, String> {
     let dy = c.dy()?;
     let from: ElementType = c.element()?;
-    Ok(vec![from.is_float().then(|| c.cast(&dy, from))])
+    Ok(vec![from.is_float().then(|| c.cast(&dy, from)), None])
 }
 
 fn choose(c: &mut Context<'_>) -> Result<Gradients, String> {
@@ -245,6 +246,11 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .input([3], -1.0..1.0)
             .attribute(attribute::int("to", 1))
             .single(),
+    );
+    cases.push(
+        Case::new("CastLike")
+            .input([3], -1.0..1.0)
+            .constant(Tensor::new([1], Elements::F64(vec![0.0]))),
     );
     let condition = Tensor::new([2, 3], Elements::Bool(vec![true, false, true, false, false, true]));
     cases.push(

@@ -196,7 +196,7 @@ impl<'a> Context<'a> {
         } else {
             self.reduce("ReduceSum", a, &axes)
         };
-        self.reshape(&sum, to)
+        if added == 0 { sum } else { self.reshape(&sum, to) }
     }
 }
 

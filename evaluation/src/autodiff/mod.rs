@@ -7,32 +7,50 @@
 //! To add an operator: write its rule and at least one test case into a file here, or into a new file, and list it in
 //! the file's `RULES`; a new file also takes one line in `FAMILIES`. The tests check every registered rule by central
 //! differences and fail for a rule without a case.
+//!
+//! Operators whose outputs are not enough for their gradients, such as recurrent layers, have an *expansion* in place
+//! of a rule: it writes a node in simpler operators, which have rules, before gradients are appended. Expansions stand
+//! in `EXPANSIONS` of their file.
 
 mod activation;
 mod arithmetic;
+mod attention;
 #[cfg(test)]
 mod conformance;
 mod context;
 mod convolution;
+mod einsum;
+mod elementary;
+mod indexing;
+mod loss;
 mod matmul;
 mod normalization;
+mod padding;
 mod pooling;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod softmax;
+#[cfg(test)]
+mod torch_tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 pub(crate) use context::Context;
 
-use crate::graph::Builder;
+use crate::graph::{Builder, Node};
 
 /// One gradient per input of a node; none for inputs without gradient.
 pub(crate) type Gradients = Vec<Option<String>>;
 
 /// Appends the nodes that compute a node's gradients; fails with the reason in words.
 pub(crate) type Rule = fn(&mut Context<'_>) -> Result<Gradients, String>;
+
+/// Appends simpler nodes in the place of a node and returns what they call its outputs; fails with the reason in
+/// words.
+pub(crate) type Expansion = fn(&mut Context<'_>) -> Result<Vec<String>, String>;
 
 /// The rules of one file, and their test cases.
 struct Family {
@@ -59,19 +77,39 @@ macro_rules! families {
 families![
     activation,
     arithmetic,
+    attention,
     convolution,
+    einsum,
+    elementary,
+    indexing,
+    loss,
     matmul,
     normalization,
+    padding,
     pooling,
+    recurrent,
     reduction,
+    resize,
     shape,
     softmax,
 ];
 
+/// Operators that are written in simpler ones before they are differentiated.
+const EXPANSIONS: &[&[(&str, Expansion)]] = &[
+    attention::EXPANSIONS,
+    einsum::EXPANSIONS,
+    loss::EXPANSIONS,
+    normalization::EXPANSIONS,
+    recurrent::EXPANSIONS,
+];
+
+static EXPANDED: LazyLock<HashMap<&'static str, Expansion>> =
+    LazyLock::new(|| register(EXPANSIONS.iter().copied().flatten()));
+
 static REGISTRY: LazyLock<HashMap<&'static str, Rule>> =
     LazyLock::new(|| register(FAMILIES.iter().flat_map(|family| family.rules)));
 
-fn register<'a>(rules: impl Iterator<Item = &'a (&'static str, Rule)>) -> HashMap<&'static str, Rule> {
+fn register<'a, T: Copy + 'a>(rules: impl Iterator<Item = &'a (&'static str, T)>) -> HashMap<&'static str, T> {
     let mut registry = HashMap::new();
     for (operator, rule) in rules {
         assert!(
@@ -82,10 +120,10 @@ fn register<'a>(rules: impl Iterator<Item = &'a (&'static str, Rule)>) -> HashMa
     registry
 }
 
-/// Names of the operators that have a rule, sorted.
+/// Names of the operators that can be differentiated, sorted.
 #[must_use]
 pub fn operators() -> Vec<&'static str> {
-    let mut names: Vec<_> = REGISTRY.keys().copied().collect();
+    let mut names: Vec<_> = REGISTRY.keys().chain(EXPANDED.keys()).copied().collect();
     names.sort_unstable();
     names
 }
@@ -95,8 +133,9 @@ pub fn operators() -> Vec<&'static str> {
 pub enum AutodiffError {
     /// No rule for an operator.
     #[error(
-        "node `{node}`: operator `{operator}` has no gradient; replace it in the model by supported operators ({})",
-        operators().join(", ")
+        "node `{node}`: operator `{operator}` has no gradient; write it in the model by the {} operators that have one, \
+         which the README of `evaluation` lists, or freeze every weight before it",
+        operators().len()
     )]
     UnknownOperator {
         /// The node.
@@ -128,11 +167,61 @@ pub fn differentiate(
     seeds: &[(String, String)],
     wanted: &[String],
 ) -> Result<Vec<Option<String>>, AutodiffError> {
+    while expand(builder, seeds, wanted)? {}
     let nodes = builder.graph().nodes.clone();
+    let (depends, path) = path(builder, &nodes, seeds, wanted)?;
 
-    // Tensors whose gradient is of use: those that depend on a wanted one …
+    let mut contributions: HashMap<String, Vec<String>> = HashMap::new();
+    let mut superseded = Vec::new();
+    for (tensor, gradient) in seeds {
+        contributions.entry(tensor.clone()).or_default().push(gradient.clone());
+    }
+    for node in path.into_iter().map(|index| &nodes[index]) {
+        let gradients: Gradients = node
+            .outputs
+            .iter()
+            .map(|name| {
+                contributions
+                    .remove(name)
+                    .map(|parts| total(builder, &parts, &mut superseded))
+            })
+            .collect();
+        if gradients.iter().all(Option::is_none) {
+            continue;
+        }
+        let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
+        let rule = REGISTRY[node.operator.as_str()];
+        let results = rule(&mut Context::new(builder, node, &gradients, &needed))
+            .map_err(|message| unsupported(node, message))?;
+        for ((input, gradient), needed) in node.inputs.iter().zip(results).zip(needed) {
+            if let (Some(gradient), true) = (gradient, needed) {
+                contributions.entry(input.clone()).or_default().push(gradient);
+            }
+        }
+    }
+    let gradients: Vec<Option<String>> = wanted
+        .iter()
+        .map(|name| {
+            contributions
+                .remove(name)
+                .map(|parts| total(builder, &parts, &mut superseded))
+        })
+        .collect();
+    superseded.retain(|name| !gradients.iter().flatten().any(|gradient| gradient == name));
+    builder.remove_unused(&superseded);
+    Ok(gradients)
+}
+
+/// The tensors whose gradient is of use, and the nodes on the way to the wanted ones, from the last to the first.
+fn path<'a>(
+    builder: &Builder,
+    nodes: &'a [Node],
+    seeds: &'a [(String, String)],
+    wanted: &'a [String],
+) -> Result<(HashSet<&'a str>, Vec<usize>), AutodiffError> {
+    // Tensors that depend on a wanted one …
     let mut depends: HashSet<&str> = wanted.iter().map(String::as_str).collect();
-    for node in &nodes {
+    for node in nodes {
         if node.inputs.iter().any(|input| depends.contains(input.as_str())) {
             depends.extend(
                 node.outputs.iter().map(String::as_str).filter(|name| {
@@ -144,13 +233,14 @@ pub fn differentiate(
     // … and on which a seed depends.
     let mut reached: HashSet<&str> = seeds.iter().map(|(tensor, _)| tensor.as_str()).collect();
     let mut path = Vec::new();
-    for node in nodes.iter().rev() {
+    for (index, node) in nodes.iter().enumerate().rev() {
         let is_on_path = node
             .outputs
             .iter()
             .any(|name| reached.contains(name.as_str()) && depends.contains(name.as_str()));
         if is_on_path {
-            if !REGISTRY.contains_key(node.operator.as_str()) {
+            let operator = node.operator.as_str();
+            if !REGISTRY.contains_key(operator) && !EXPANDED.contains_key(operator) {
                 return Err(AutodiffError::UnknownOperator {
                     node: node.label().to_owned(),
                     operator: node.operator.clone(),
@@ -162,50 +252,93 @@ pub fn differentiate(
                     .map(String::as_str)
                     .filter(|name| depends.contains(name)),
             );
-            path.push(node);
+            path.push(index);
         }
     }
+    Ok((depends, path))
+}
 
-    let mut contributions: HashMap<String, Vec<String>> = HashMap::new();
-    for (tensor, gradient) in seeds {
-        contributions.entry(tensor.clone()).or_default().push(gradient.clone());
+fn unsupported(node: &Node, message: String) -> AutodiffError {
+    AutodiffError::Unsupported {
+        node: node.label().to_owned(),
+        operator: node.operator.clone(),
+        message,
     }
-    for node in path {
-        let gradients: Gradients = node
-            .outputs
-            .iter()
-            .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
-            .collect();
-        if gradients.iter().all(Option::is_none) {
+}
+
+/// Writes the nodes on the way that have an expansion in simpler operators; says whether there were any.
+fn expand(builder: &mut Builder, seeds: &[(String, String)], wanted: &[String]) -> Result<bool, AutodiffError> {
+    let nodes = builder.graph().nodes.clone();
+    let (_, path) = path(builder, &nodes, seeds, wanted)?;
+    let complex: HashSet<usize> = path
+        .into_iter()
+        .filter(|index| EXPANDED.contains_key(nodes[*index].operator.as_str()))
+        .collect();
+    if complex.is_empty() {
+        return Ok(false);
+    }
+    builder.take_nodes();
+    for (index, node) in nodes.into_iter().enumerate() {
+        if !complex.contains(&index) {
+            builder.push_node(node);
             continue;
         }
-        let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
-        let rule = REGISTRY[node.operator.as_str()];
-        let unsupported = |message| AutodiffError::Unsupported {
-            node: node.label().to_owned(),
-            operator: node.operator.clone(),
-            message,
-        };
-        let results = rule(&mut Context::new(builder, node, &gradients, &needed)).map_err(unsupported)?;
-        for ((input, gradient), needed) in node.inputs.iter().zip(results).zip(needed) {
-            if let (Some(gradient), true) = (gradient, needed) {
-                contributions.entry(input.clone()).or_default().push(gradient);
+        let expansion = EXPANDED[node.operator.as_str()];
+        let outputs =
+            expansion(&mut Context::new(builder, &node, &[], &[])).map_err(|message| unsupported(&node, message))?;
+        for (name, tensor) in node.outputs.iter().zip(outputs) {
+            if !name.is_empty() {
+                builder.alias(&tensor, name);
             }
         }
     }
-    Ok(wanted
-        .iter()
-        .map(|name| contributions.remove(name).map(|parts| total(builder, &parts)))
-        .collect())
+    Ok(true)
 }
 
-fn total(builder: &mut Builder, parts: &[String]) -> String {
+/// The sum of the contributions to a gradient; those that it does without are added to `superseded`.
+fn total(builder: &mut Builder, parts: &[String], superseded: &mut Vec<String>) -> String {
+    if parts.len() > 2
+        && let Some(product) = joint_product(builder, parts)
+    {
+        superseded.extend_from_slice(parts);
+        return product;
+    }
     let names: Vec<&str> = parts.iter().map(String::as_str).collect();
     match names[..] {
         [one] => one.to_owned(),
         [first, second] => builder.node("Add", &[first, second], Vec::new()),
         _ => builder.node("Sum", &names, Vec::new()),
     }
+}
+
+/// The sum of products `A'B` over several pairs of matrices, as those of a weight that many steps of a recurrent
+/// layer share, is one product of the matrices one above the other.
+fn joint_product(builder: &mut Builder, parts: &[String]) -> Option<String> {
+    let mut attributes = None;
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    // Contributions come from the last step to the first.
+    for part in parts.iter().rev() {
+        let node = builder.producer(part)?;
+        let is_alike = attributes
+            .as_ref()
+            .is_none_or(|attributes| *attributes == node.attributes);
+        let is_product = node.operator == "Gemm"
+            && node.inputs.len() == 2
+            && node.int("transA") == Some(1)
+            && node.int("transB").unwrap_or(0) == 0;
+        if !is_product || !is_alike {
+            return None;
+        }
+        attributes = Some(node.attributes.clone());
+        left.push(node.inputs[0].clone());
+        right.push(node.inputs[1].clone());
+    }
+    let mut stack = |names: &[String]| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        builder.node("Concat", &names, vec![crate::graph::attribute::int("axis", 0)])
+    };
+    let (left, right) = (stack(&left), stack(&right));
+    Some(builder.node("Gemm", &[&left, &right], attributes?))
 }
 
 #[cfg(test)]
@@ -217,12 +350,12 @@ mod tests {
     fn an_unknown_operator_is_named_before_anything_is_appended() {
         let mut builder = Builder::new();
         let x = builder.input("x", TensorType::new(ElementType::F32, [2]));
-        let y = builder.node("Tan", &[&x], Vec::new());
+        let y = builder.node("Det", &[&x], Vec::new());
         let z = builder.node("Relu", &[&y], Vec::new());
         let error = differentiate(&mut builder, &[(z.clone(), z)], &[x]).unwrap_err();
         let message = error.to_string();
         assert!(
-            message.starts_with("node `tan.0`: operator `Tan` has no gradient; replace it"),
+            message.starts_with("node `det.0`: operator `Det` has no gradient; write it"),
             "{message}"
         );
         assert_eq!(builder.graph().nodes.len(), 2);
@@ -233,13 +366,23 @@ mod tests {
         let mut builder = Builder::new();
         let x = builder.input("x", TensorType::new(ElementType::F32, [2]));
         let w = builder.input("w", TensorType::new(ElementType::F32, [2]));
-        let y = builder.node("Tan", &[&x], Vec::new());
+        let y = builder.node("Det", &[&x], Vec::new());
         let z = builder.node("Mul", &[&y, &w], Vec::new());
         for name in [&y, &z] {
             builder.declare(name, TensorType::new(ElementType::F32, [2]));
         }
         let gradients = differentiate(&mut builder, &[(z, x)], &[w, "unused".into()]).unwrap();
         assert!(gradients[0].is_some() && gradients[1].is_none());
+    }
+
+    #[test]
+    fn the_readme_lists_every_operator() {
+        let readme = include_str!("../../README.md");
+        let missing: Vec<&str> = operators()
+            .into_iter()
+            .filter(|operator| !readme.contains(&format!("`{operator}`")))
+            .collect();
+        assert!(missing.is_empty(), "not in the README: {missing:?}");
     }
 
     #[test]

@@ -44,6 +44,24 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Say which ONNX Runtime is used, and fetch it where there is none
     Library(LibraryOptions),
+    /// Say what is there to train with: ONNX Runtime, providers, CUDA libraries, GPUs, threads, memory, cache
+    ///
+    /// Ends with 0 when the device asked for works, else with 3. Downloads nothing.
+    ///
+    /// Example:
+    ///
+    ///   evaluation doctor --device cuda
+    #[command(verbatim_doc_comment)]
+    Doctor(LibraryOptions),
+    /// Fetch ONNX Runtime into the cache, with `--gpu` the one for CUDA and its libraries
+    ///
+    /// The versions are fixed and their sums checked. A set-up that was cut off goes on where it ended.
+    ///
+    /// Example:
+    ///
+    ///   evaluation setup --gpu
+    #[command(verbatim_doc_comment)]
+    Setup(SetupOptions),
     /// List the columns of data files
     Data(DataOptions),
 }
@@ -69,6 +87,12 @@ pub(crate) struct Subject {
     /// Refuse downloads larger than this
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_download: Option<u64>,
+    /// Most memory for inputs, such as `2GB`; more than that is streamed from files [default: half of what is available]
+    #[arg(long, value_name = "SIZE", value_parser = crate::dataset::parse_size)]
+    pub(crate) data_memory: Option<u64>,
+    /// Folder for the file that inputs are streamed from [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
     /// Passes over the training data, in place of the model file's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) epochs: Option<u64>,
@@ -144,6 +168,16 @@ pub(crate) struct LibraryOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SetupOptions {
+    /// The GPU build, and the CUDA and cuDNN libraries that it needs
+    #[arg(long)]
+    pub(crate) gpu: bool,
+    /// The cache folder [default: the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod check;
+mod doctor;
 mod failure;
 mod inspect;
 mod observer;
@@ -36,6 +37,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::Check(options)) => check::check(&options),
         Some(Command::Library(options)) => inspect::library(&options),
+        Some(Command::Doctor(options)) => doctor::doctor(&options),
+        Some(Command::Setup(options)) => doctor::setup(&options),
         Some(Command::Data(options)) => inspect::data(&options),
     };
     match outcome {

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::arguments::{EngineArguments, INPUT, Subject, TRAINING_FILES};
 use super::failure::Failure;
+use super::say;
 use crate::dataset::fetch::FetchOptions;
 use crate::dataset::{self, DataDescription, Places, Prepared, TargetKind};
-use crate::engine::{self, Engine, EngineOptions, Library, LibraryRequest, library};
+use crate::engine::{self, DeviceRequest, Engine, EngineError, EngineOptions, Library, LibraryRequest, library};
 use crate::model::ModelFile;
 use crate::training::{Loss, TrainingPlan};
 
@@ -122,6 +123,8 @@ pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -
     let places = Places {
         base: subject.base_dir.clone(),
         fetching,
+        memory: subject.data_memory,
+        scratch: subject.scratch.clone(),
     };
     Ok(dataset::load(&description, &files, &places, kind, work.share, note)?)
 }
@@ -168,15 +171,79 @@ pub(crate) fn find_library(arguments: &EngineArguments) -> Result<Library, Failu
         path: arguments.onnxruntime.clone(),
         offline: arguments.offline,
         cache: None,
+        prefer_cuda: match arguments.device {
+            DeviceRequest::Cpu => false,
+            DeviceRequest::Cuda(_) => true,
+            DeviceRequest::Auto => library::driver().is_some(),
+        },
     };
     Ok(library::locate(&request)?)
 }
 
-/// Starts the engine.
+/// Starts the engine. `auto` says aloud when it takes the CPU although there is a GPU.
 pub(crate) fn start(arguments: &EngineArguments, library: &Library) -> Result<Box<dyn Engine>, Failure> {
-    let options = EngineOptions {
-        device: arguments.device,
-        threads: arguments.threads.map(usize::from),
-    };
-    Ok(engine::start(library, &options)?)
+    let threads = arguments.threads.map(usize::from);
+    let start = |device| engine::start(library, &EngineOptions { device, threads });
+    match arguments.device {
+        DeviceRequest::Cpu => Ok(start(DeviceRequest::Cpu)?),
+        DeviceRequest::Cuda(number) => start_cuda(number, library, &start),
+        DeviceRequest::Auto if library.has_cuda() => match start_cuda(0, library, &start) {
+            Ok(engine) => Ok(engine),
+            Err(failure) => {
+                say(&format!("warning: `--device auto` takes the CPU: {failure}"));
+                Ok(start(DeviceRequest::Cpu)?)
+            }
+        },
+        DeviceRequest::Auto => {
+            if let Some(driver) = library::driver() {
+                let gpu = driver.gpus.first().map_or("a GPU", |gpu| gpu.name.as_str());
+                say(&format!(
+                    "warning: `--device auto` takes the CPU although there is {gpu}: this ONNX Runtime has no CUDA; \
+                     `evaluation setup --gpu` fetches one that has"
+                ));
+            }
+            Ok(start(DeviceRequest::Cpu)?)
+        }
+    }
+}
+
+type Start<'a> = &'a dyn Fn(DeviceRequest) -> Result<Box<dyn Engine>, EngineError>;
+
+/// Loads the libraries of CUDA from wherever they are, then starts; a failure says which are missing.
+pub(crate) fn start_cuda(number: u32, library: &Library, start: Start<'_>) -> Result<Box<dyn Engine>, Failure> {
+    let device = DeviceRequest::Cuda(number);
+    if !library.has_cuda() {
+        return Err(Failure::new(
+            exit::INFRASTRUCTURE,
+            format!(
+                "device `{device}` is not available: the library `{}` is built without CUDA; `evaluation setup --gpu` \
+                 fetches one that has it",
+                library.path.display()
+            ),
+        ));
+    }
+    let needed = library::cuda_libraries(library);
+    let found: Vec<PathBuf> = needed.iter().filter_map(|library| library.path.clone()).collect();
+    let unloadable = engine::preload(&found);
+    start(device).map_err(|error| {
+        let missing: Vec<&str> = needed
+            .iter()
+            .filter(|library| library.path.is_none())
+            .map(|library| library.name)
+            .collect();
+        let mut failure = Failure::from(error).to_string();
+        if !missing.is_empty() {
+            failure = format!("{failure}; not found: `{}`", missing.join("`, `"));
+        }
+        if let Some(problem) = unloadable.first() {
+            failure = format!("{failure}; not loadable: {problem}");
+        }
+        if library::driver().is_none() {
+            failure.push_str("; no NVIDIA driver is there");
+        }
+        Failure::new(
+            exit::INFRASTRUCTURE,
+            format!("{failure}; `evaluation doctor` tells more, `evaluation setup --gpu` fetches what is missing"),
+        )
+    })
 }

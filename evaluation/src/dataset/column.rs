@@ -1,5 +1,6 @@
 //! Columns as they come from files, before anything is chosen, split or scaled.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::DatasetError;
@@ -9,7 +10,9 @@ use super::error::DatasetError;
 /// A missing number is a NaN, a missing text is empty.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Values {
-    /// Half and single precision, booleans, integers of at most 16 bits.
+    /// Unsigned integers of 8 bits, such as images have, and booleans.
+    Bytes(Vec<u8>),
+    /// Half and single precision, other integers of at most 16 bits.
     Singles(Vec<f32>),
     /// Double precision and integers beyond 63 bits.
     Doubles(Vec<f64>),
@@ -22,6 +25,7 @@ pub(crate) enum Values {
 impl Values {
     pub(crate) fn len(&self) -> usize {
         match self {
+            Self::Bytes(values) => values.len(),
             Self::Singles(values) => values.len(),
             Self::Doubles(values) => values.len(),
             Self::Integers(values) => values.len(),
@@ -32,6 +36,7 @@ impl Values {
     /// The number at `index`; a NaN for a text.
     pub(crate) fn number(&self, index: usize) -> f64 {
         match self {
+            Self::Bytes(values) => f64::from(values[index]),
             Self::Singles(values) => f64::from(values[index]),
             Self::Doubles(values) => values[index],
             Self::Integers(values) => values[index] as f64,
@@ -41,6 +46,7 @@ impl Values {
 
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Self::Bytes(_) => "bytes",
             Self::Singles(_) | Self::Doubles(_) => "numbers",
             Self::Integers(_) => "integers",
             Self::Texts(_) => "text",
@@ -51,6 +57,10 @@ impl Values {
     #[must_use]
     pub(crate) fn concatenated(self, other: Self) -> Option<Self> {
         Some(match (self, other) {
+            (Self::Bytes(mut a), Self::Bytes(b)) => {
+                a.extend(b);
+                Self::Bytes(a)
+            }
             (Self::Singles(mut a), Self::Singles(b)) => {
                 a.extend(b);
                 Self::Singles(a)
@@ -74,6 +84,7 @@ impl Values {
 
     fn into_doubles(self) -> Vec<f64> {
         match self {
+            Self::Bytes(values) => values.into_iter().map(f64::from).collect(),
             Self::Singles(values) => values.into_iter().map(f64::from).collect(),
             Self::Doubles(values) => values,
             Self::Integers(values) => values.into_iter().map(|value| value as f64).collect(),
@@ -81,9 +92,21 @@ impl Values {
         }
     }
 
+    /// A copy of the values in `range`.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Bytes(values) => Self::Bytes(values[range].to_vec()),
+            Self::Singles(values) => Self::Singles(values[range].to_vec()),
+            Self::Doubles(values) => Self::Doubles(values[range].to_vec()),
+            Self::Integers(values) => Self::Integers(values[range].to_vec()),
+            Self::Texts(values) => Self::Texts(values[range].to_vec()),
+        }
+    }
+
     /// Keeps the first `count` values.
     pub(crate) fn truncate(&mut self, count: usize) {
         match self {
+            Self::Bytes(values) => values.truncate(count),
             Self::Singles(values) => values.truncate(count),
             Self::Doubles(values) => values.truncate(count),
             Self::Integers(values) => values.truncate(count),
@@ -108,6 +131,16 @@ impl Column {
 
     pub(crate) fn rows(&self) -> usize {
         self.values.len().checked_div(self.width()).unwrap_or(0)
+    }
+
+    /// A copy of the rows in `range`.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        let width = self.width();
+        Self {
+            name: self.name.clone(),
+            row_shape: self.row_shape.clone(),
+            values: self.values.slice(range.start * width..range.end * width),
+        }
     }
 
     /// Values that are missing or not finite.
@@ -206,6 +239,16 @@ impl Table {
         self.columns = columns;
         self.sources.extend(other.sources);
         Ok(())
+    }
+
+    /// Makes one source of the last two where both are the same file.
+    pub(crate) fn merge_last_sources(&mut self) {
+        if let [.., before, last] = &mut self.sources[..]
+            && before.path == last.path
+        {
+            before.rows += last.rows;
+            self.sources.pop();
+        }
     }
 
     /// Keeps the first `count` rows.

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::augment::Augment;
 use super::error::DatasetError;
+use super::layout::ImageLayout;
 use super::read::TextOptions;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "files",
     "inputs",
     "targets",
@@ -24,7 +26,11 @@ const KEYS: [&str; 14] = [
     "header",
     "shape",
     "missing",
+    "layout",
+    "balance",
+    "augment",
 ];
+const AUGMENT_KEYS: [&str; 3] = ["flip", "crop", "seed"];
 const SPLIT_KEYS: [&str; 5] = ["validation", "seed", "kind", "group", "validation_files"];
 
 /// What a model file says about its data.
@@ -52,6 +58,21 @@ pub struct DataDescription {
     /// Shape of one row of inputs.
     pub(crate) shape: Option<Vec<usize>>,
     pub(crate) missing: Missing,
+    /// Where the channels of images are.
+    pub(crate) layout: ImageLayout,
+    pub(crate) balance: Balance,
+    /// What may happen to the images of the training set.
+    pub(crate) augment: Option<Augment>,
+}
+
+/// What is done about classes of different sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Balance {
+    /// Nothing.
+    None,
+    /// Rows of rarer classes train several times in a pass.
+    Oversample,
 }
 
 /// A column by name, or by position: 0 is the first, -1 the last.
@@ -204,6 +225,15 @@ impl DataDescription {
             },
             shape,
             missing: field(map, "/data", "missing", "`error`, `drop`, `zero` or `mean`")?.unwrap_or(Missing::Error),
+            layout: field(
+                map,
+                "/data",
+                "layout",
+                "`chw`, `hwc`, `hwc to chw` or `chw to hwc`: where the channels of images are",
+            )?
+            .unwrap_or_default(),
+            balance: field(map, "/data", "balance", "`none` or `oversample`")?.unwrap_or(Balance::None),
+            augment: augment(map.get("augment"))?,
         })
     }
 }
@@ -305,6 +335,41 @@ fn delimiter(map: &Map<String, Value>) -> Result<Option<u8>, DatasetError> {
             format!("`{}`", text.unwrap_or_default()),
         )),
     }
+}
+
+fn augment(value: Option<&Value>) -> Result<Option<Augment>, DatasetError> {
+    const PLACE: &str = "/data/augment";
+    let map = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => object(
+            value,
+            PLACE,
+            "an object such as {\"flip\": \"horizontal\", \"crop\": 4}",
+        )?,
+    };
+    check_keys(map, PLACE, &AUGMENT_KEYS)?;
+    let flip: Option<String> = field(map, PLACE, "flip", "`horizontal`, `vertical`, `both` or `none`")?;
+    let (flip_horizontal, flip_vertical) = match flip.as_deref() {
+        None | Some("none") => (false, false),
+        Some("horizontal") => (true, false),
+        Some("vertical") => (false, true),
+        Some("both") => (true, true),
+        Some(other) => {
+            return Err(wrong(
+                "/data/augment/flip",
+                "`horizontal`, `vertical`, `both` or `none`",
+                format!("`{other}`"),
+            ));
+        }
+    };
+    let augment = Augment {
+        flip_horizontal,
+        flip_vertical,
+        pad: field(map, PLACE, "crop", "a number of pixels by which images may shift")?.unwrap_or(0),
+        seed: field(map, PLACE, "seed", "a whole number of at least 0")?.unwrap_or(0),
+    };
+    let changes = flip_horizontal || flip_vertical || augment.pad > 0;
+    Ok(changes.then_some(augment))
 }
 
 fn split(value: Option<&Value>) -> Result<Split, DatasetError> {

@@ -60,7 +60,10 @@ pub enum DatasetError {
     },
 
     /// The format of a file is none of ours.
-    #[error("training data `{path}`: {found}; `.npy`, `.npz`, `.csv` (also gzipped) and `.parquet` can be read")]
+    #[error(
+        "training data `{path}`: {found}; `.npy`, `.npz`, `.csv` (also gzipped), `.parquet`, `.arrow`, \
+         `.feather`, `.h5`, `.nc` and `.root` can be read"
+    )]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -150,6 +153,22 @@ pub enum DatasetError {
     #[error("training data: {0}")]
     Split(String),
 
+    /// Rows that were to be read a second time cannot be read.
+    #[error("training data: {0}")]
+    Reading(String),
+
+    /// The scratch file that holds rows beyond the memory limit cannot be written.
+    #[error(
+        "training data: cannot write a scratch file in `{folder}`: {source}; name another folder with `--scratch`, or let \
+         the data stay in memory with a larger `--data-memory`"
+    )]
+    Scratch {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -160,7 +179,7 @@ impl DatasetError {
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {
         match self {
-            Self::Io { .. } => true,
+            Self::Io { .. } | Self::Scratch { .. } | Self::Reading(_) => true,
             Self::Fetch(error) => error.is_infrastructure(),
             _ => false,
         }
@@ -170,6 +189,13 @@ impl DatasetError {
         Self::Damaged {
             path: path.to_owned(),
             reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn scratch(folder: &Path, source: io::Error) -> Self {
+        Self::Scratch {
+            folder: folder.to_owned(),
+            source,
         }
     }
 

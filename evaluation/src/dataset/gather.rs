@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use protocol::error::did_you_mean;
 use protocol::training_data::TrainingFile;
 
-use super::column::{Column, Source, Table};
-use super::description::{Inputs, Selector};
+use super::column::{Column, Source, Table, Values};
+use super::description::{DataDescription, Inputs, Selector};
 use super::error::{DatasetError, listed};
 use super::fetch::{self, FetchOptions, Remote};
-use super::read::{self, Reader, TextOptions};
+use super::prepare::Origin;
+use super::read::{self, Chunks, Extent, Reader, TextOptions};
+use super::store::{Segment, Store};
+use super::survey::Survey;
 
 /// Turns each name into a local file: URLs are fetched, relative paths start at `base`, sums are checked.
 pub(crate) fn locate(
@@ -80,9 +83,15 @@ pub(crate) struct Needed {
 }
 
 impl Needed {
-    /// All names, inputs first, then targets, then the group.
+    /// All names once, inputs first, then targets, then the group.
     pub(crate) fn all(&self) -> Vec<String> {
-        [&self.inputs[..], &self.targets[..], self.group.as_slice()].concat()
+        let mut all: Vec<String> = Vec::new();
+        for name in self.inputs.iter().chain(&self.targets).chain(&self.group) {
+            if !all.contains(name) {
+                all.push(name.clone());
+            }
+        }
+        all
     }
 }
 
@@ -137,10 +146,40 @@ impl Reader for Joined {
         &self.names
     }
 
-    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
-        let mut columns = Vec::with_capacity(wanted.len());
+    fn extents(&mut self, wanted: &[usize]) -> Result<Option<Vec<Extent>>, DatasetError> {
+        let mut extents = Vec::with_capacity(wanted.len());
         for &index in wanted {
-            columns.append(&mut self.readers[index].read(&[0])?);
+            match self.readers[index].extents(&[0])? {
+                Some(extent) => extents.extend(extent),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(extents))
+    }
+
+    fn chunks<'a>(&'a mut self, wanted: &[usize]) -> Result<Box<dyn Chunks + 'a>, DatasetError> {
+        // A column that is wanted twice would need its reader twice.
+        let mut readers: Vec<Option<&'a mut Box<dyn Reader>>> = self.readers.iter_mut().map(Some).collect();
+        let mut parts = Vec::with_capacity(wanted.len());
+        for &index in wanted {
+            let reader = readers[index].take().expect("no column is wanted twice");
+            parts.push(reader.chunks(&[0])?);
+        }
+        Ok(Box::new(SideBySide(parts)))
+    }
+
+    fn plain(&self, index: usize) -> Result<Option<Segment>, DatasetError> {
+        self.readers[index].plain(0)
+    }
+}
+
+struct SideBySide<'a>(Vec<Box<dyn Chunks + 'a>>);
+
+impl Chunks for SideBySide<'_> {
+    fn next(&mut self, rows: usize) -> Result<Vec<Column>, DatasetError> {
+        let mut columns = Vec::with_capacity(self.0.len());
+        for part in &mut self.0 {
+            columns.append(&mut part.next(rows)?);
         }
         Ok(columns)
     }
@@ -216,6 +255,115 @@ fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, Da
     }
 }
 
+/// What an input column is like, without its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InputColumn {
+    pub(crate) name: String,
+    pub(crate) row_shape: Vec<usize>,
+    pub(crate) is_text: bool,
+}
+
+impl InputColumn {
+    pub(crate) fn of(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            row_shape: column.row_shape.clone(),
+            is_text: matches!(column.values, Values::Texts(_)),
+        }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.row_shape.iter().product()
+    }
+}
+
+/// Everything that was read.
+pub(crate) struct Loaded {
+    /// All columns, or those that are no inputs where the inputs are in a store.
+    pub(crate) table: Table,
+    pub(crate) columns: Vec<InputColumn>,
+    pub(crate) store: Option<Store>,
+    pub(crate) survey: Survey,
+    pub(crate) origin: Origin,
+}
+
+/// Position of each wanted name in a file.
+pub(crate) fn positions(path: &Path, names: &[String], wanted: &[String]) -> Result<Vec<usize>, DatasetError> {
+    wanted
+        .iter()
+        .map(|name| {
+            names
+                .iter()
+                .position(|other| other == name)
+                .ok_or_else(|| DatasetError::UnknownColumn {
+                    path: path.to_owned(),
+                    wanted: name.clone(),
+                    nearest: did_you_mean(name, names.iter().map(String::as_str)),
+                    known: listed(names),
+                })
+        })
+        .collect()
+}
+
+/// Bytes that the inputs of all files take as numbers for training, from what the files say, or their size.
+pub(crate) fn estimate(readers: &mut [Opened], inputs: &[String]) -> Result<u64, DatasetError> {
+    let mut bytes = 0;
+    for (path, reader) in readers {
+        let indices = positions(path, reader.names(), inputs)?;
+        bytes += if let Some(extents) = reader.extents(&indices)? {
+            extents
+                .iter()
+                .map(|extent| {
+                    (extent.rows as u64)
+                        .saturating_mul(extent.width as u64)
+                        .saturating_mul(4)
+                })
+                .sum::<u64>()
+        } else {
+            let size = std::fs::metadata(&*path).map_or(0, |metadata| metadata.len());
+            let share = inputs.len() as f64 / reader.names().len().max(1) as f64;
+            // Text is about as long as the numbers in it; compressed files are a few times smaller.
+            let is_text = path.extension().is_some_and(|extension| extension != "gz");
+            (size as f64 * share * if is_text { 2.0 } else { 8.0 }) as u64
+        };
+    }
+    Ok(bytes)
+}
+
+/// Reads everything into memory.
+pub(crate) fn load(
+    needed: &Needed,
+    description: &DataDescription,
+    training: Vec<Opened>,
+    validation: Option<Vec<Opened>>,
+) -> Result<Loaded, DatasetError> {
+    let wanted = needed.all();
+    let mut table = read_table(training, &wanted, description.max_rows)?;
+    let origin = match validation {
+        None => Origin::Divide,
+        Some(files) => {
+            let rows = table.rows();
+            table.append(read_table(files, &wanted, None)?)?;
+            Origin::From(rows)
+        }
+    };
+    let find = |name: &String| {
+        let column = table.columns.iter().find(|column| column.name == *name);
+        column.expect("every needed column was read")
+    };
+    let inputs: Vec<&Column> = needed.inputs.iter().map(find).collect();
+    let targets: Vec<&Column> = needed.targets.iter().map(find).collect();
+    let mut survey = Survey::new(description.missing);
+    survey.look(&inputs, &targets);
+    Ok(Loaded {
+        columns: inputs.into_iter().map(InputColumn::of).collect(),
+        table,
+        store: None,
+        survey,
+        origin,
+    })
+}
+
 /// Reads the named columns of all files and puts the files below one another.
 pub(crate) fn read_table(
     readers: Vec<Opened>,
@@ -229,21 +377,7 @@ pub(crate) fn read_table(
         {
             break;
         }
-        let indices = wanted
-            .iter()
-            .map(|name| {
-                let names = reader.names();
-                names
-                    .iter()
-                    .position(|other| other == name)
-                    .ok_or_else(|| DatasetError::UnknownColumn {
-                        path: path.clone(),
-                        wanted: name.clone(),
-                        nearest: did_you_mean(name, names.iter().map(String::as_str)),
-                        known: listed(names),
-                    })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let indices = positions(&path, reader.names(), wanted)?;
         let columns = reader.read(&indices)?;
         let table = checked(path, columns)?;
         match &mut whole {

@@ -1,18 +1,24 @@
 //! From a table to what training takes: rows chosen, missing values filled, inputs scaled.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::augment::ImageShape;
 use super::column::{Column, Table, Values, shape_text};
-use super::description::{DataDescription, Missing};
+use super::description::{Balance, DataDescription, Missing};
 use super::error::DatasetError;
-use super::gather::Needed;
+use super::gather::{InputColumn, Loaded, Needed};
+use super::numbers::Numbers;
+use super::rows::{FedRows, Transform};
 use super::scaling::{Scaling, Units};
 use super::split::{self, Parts, RowTraits};
+use super::store::Store;
 use super::targets::{self, Labels, TargetKind};
-use super::{Prepared, Summary, description};
-use crate::training::{Samples, Targets};
+use super::{Placement, Prepared, Summary, description};
+use crate::training::{Inputs, Samples, Targets};
 
 /// Where the two sets come from.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Origin {
     /// The table is divided.
     Divide,
@@ -22,22 +28,27 @@ pub(crate) enum Origin {
 
 /// Prepares the table; `share` is the part of the training rows that a scheduler grants.
 pub(crate) fn prepare(
-    table: &Table,
+    loaded: Loaded,
     needed: &Needed,
     description: &DataDescription,
-    origin: &Origin,
     kind: TargetKind,
     share: f64,
 ) -> Result<Prepared, DatasetError> {
+    let Loaded {
+        table,
+        columns: input_columns,
+        store,
+        survey,
+        origin,
+    } = loaded;
+    let store = store.map(Arc::new);
     let find = |name: &String| {
         let column = table.columns.iter().find(|column| column.name == *name);
         column.expect("every needed column was read")
     };
-    let inputs: Vec<&Column> = needed.inputs.iter().map(find).collect();
     let target_columns: Vec<&Column> = needed.targets.iter().map(find).collect();
-    let row_shape = row_shape(&inputs, description)?;
-
-    let rows = usable_rows(table, &inputs, &target_columns, description.missing)?;
+    let shapes = Shapes::of(&input_columns, description)?;
+    let rows = survey.finish(&table)?;
     if rows.is_empty() {
         return Err(DatasetError::Split(
             "every row has a missing value and `data.missing` is `drop`: nothing is left".to_owned(),
@@ -46,22 +57,18 @@ pub(crate) fn prepare(
     let dropped = table.rows() - rows.len();
     let is_classes = targets::are_classes(&target_columns, description.target_type, kind);
     let labels = is_classes
-        .then(|| targets::labels(table, &target_columns, description.classes.as_ref(), &rows))
+        .then(|| targets::labels(&table, &target_columns, description.classes.as_ref(), &rows))
         .transpose()?;
 
     let parts = divide(
-        table,
+        &table,
         needed.group.as_ref().map(find),
         description,
         origin,
         &rows,
         labels.as_ref(),
     )?;
-    let seed = match &description.split {
-        description::Split::Part { seed, .. } => *seed,
-        description::Split::Files(_) => 0,
-    };
-    let train = split::fraction_of(&parts.train, share * description.fraction, seed);
+    let train = training_rows(&parts.train, description, share, labels.as_ref())?;
     let mut warnings = Vec::new();
     if let Some(labels) = &labels {
         check_classes(labels, &train, &parts.validation, &mut warnings)?;
@@ -69,24 +76,34 @@ pub(crate) fn prepare(
 
     let of_table = |positions: &[usize]| positions.iter().map(|at| rows[*at]).collect::<Vec<_>>();
     let (train_rows, validation_rows) = (of_table(&train), of_table(&parts.validation));
-    let filler = Filler::fit(&inputs, &train_rows, description.missing);
-    let units = Units::of(&row_shape);
-    let scaling = Scaling::fit(description.normalize, description.scale, units.count, |take| {
-        each_number(&inputs, &filler, &train_rows, &mut |_, element, value| {
-            take(units.unit(element), value * description.scale);
-        });
-    });
-
-    let samples = |positions: &[usize], rows: &[usize]| {
+    let inputs: Vec<&Column> = if store.is_some() {
+        Vec::new()
+    } else {
+        needed.inputs.iter().map(find).collect()
+    };
+    let numbers = match &store {
+        Some(store) => Numbers::Stored(store, shapes.width),
+        None => Numbers::Columns(&inputs),
+    };
+    let transform = fit(numbers, &shapes, &train_rows, description)?;
+    let maker = Maker {
+        table: &table,
+        numbers,
+        store: store.as_ref(),
+        columns: &input_columns,
+        shapes: &shapes,
+        transform: &transform,
+    };
+    let samples = |positions: &[usize], rows: &[usize], is_train: bool| {
         Ok::<_, DatasetError>(Samples {
-            row_shape: row_shape.clone(),
-            inputs: scaled(table, &inputs, &filler, &scaling, units, rows)?.into(),
+            row_shape: shapes.model.clone(),
+            inputs: maker.inputs(rows, description, is_train)?,
             targets: match &labels {
                 Some(labels) => Targets::Classes {
                     labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),
                     classes: labels.classes,
                 },
-                None => values(table, &target_columns, rows)?,
+                None => values(&table, &target_columns, rows)?,
             },
         })
     };
@@ -107,31 +124,199 @@ pub(crate) fn prepare(
         dropped_rows: dropped,
         training_rows: train.len(),
         validation_rows: parts.validation.len(),
-        row_shape: row_shape.clone(),
+        row_shape: shapes.model.clone(),
         inputs: needed.inputs.len(),
         targets: needed.targets.clone(),
         classes: labels.as_ref().map(|labels| labels.classes),
         class_names: labels.as_ref().and_then(|labels| labels.names.clone()),
+        placement: match &store {
+            None => Placement::Resident,
+            Some(store) if store.is_in_memory() => Placement::Memory,
+            Some(_) => Placement::Streamed,
+        },
     };
     Ok(Prepared {
-        train: samples(&train, &train_rows)?,
-        validation: samples(&parts.validation, &validation_rows)?,
-        scaling,
+        train: samples(&train, &train_rows, true)?,
+        validation: samples(&parts.validation, &validation_rows, false)?,
+        scaling: transform.scaling,
         summary,
         warnings,
     })
 }
 
+/// The rows that train, as positions among the usable ones: a share of them, balanced where asked.
+fn training_rows(
+    rows: &[usize],
+    description: &DataDescription,
+    share: f64,
+    labels: Option<&Labels>,
+) -> Result<Vec<usize>, DatasetError> {
+    let (seed, is_stratified) = match &description.split {
+        description::Split::Part { seed, kind, .. } => (*seed, *kind == description::SplitKind::Stratified),
+        description::Split::Files(_) => (0, false),
+    };
+    let labels = labels.map(|labels| labels.of_rows.as_slice());
+    let strata = labels.filter(|_| is_stratified);
+    let train = split::fraction_of(rows, share * description.fraction, seed, strata);
+    match (description.balance, labels) {
+        (Balance::None, _) => Ok(train),
+        (Balance::Oversample, Some(labels)) => Ok(split::oversampled(&train, labels, seed)),
+        (Balance::Oversample, None) => Err(DatasetError::Description {
+            pointer: "/data/balance".to_owned(),
+            expected: "`none` where the targets are values".to_owned(),
+            found: "`oversample`".to_owned(),
+        }),
+    }
+}
+
+/// Shapes of a row.
+struct Shapes {
+    file: Vec<usize>,
+    model: Vec<usize>,
+    /// Numbers in a row.
+    width: usize,
+    image: Option<ImageShape>,
+}
+
+impl Shapes {
+    fn of(inputs: &[InputColumn], description: &DataDescription) -> Result<Self, DatasetError> {
+        let file = row_shape(inputs, description)?;
+        let layout = description.layout;
+        let model = layout.of_model(&file);
+        let image = ImageShape::of(&model, layout.is_last_in_model());
+        if description.augment.is_some() && image.is_none() {
+            return Err(DatasetError::Shape {
+                what: "inputs that are mirrored or shifted (`data.augment`)".to_owned(),
+                expected: "images, such as rows of shape 3 x 32 x 32".to_owned(),
+                found: format!("rows of shape {}; give `data.shape`", shape_text(&model)),
+            });
+        }
+        if let (Some(augment), Some(image)) = (&description.augment, image)
+            && augment.pad >= image.height.min(image.width)
+        {
+            return Err(DatasetError::Description {
+                pointer: "/data/augment/crop".to_owned(),
+                expected: format!("less than the {} pixels of a side", image.height.min(image.width)),
+                found: augment.pad.to_string(),
+            });
+        }
+        Ok(Self {
+            width: file.iter().product(),
+            file,
+            model,
+            image,
+        })
+    }
+}
+
+/// Finds the constants of the transformation on the training rows.
+fn fit(
+    numbers: Numbers<'_>,
+    shapes: &Shapes,
+    train: &[usize],
+    description: &DataDescription,
+) -> Result<Transform, DatasetError> {
+    let width = shapes.width;
+    let fill = match description.missing {
+        Missing::Error | Missing::Drop => None,
+        Missing::Zero => Some(vec![0.0; width]),
+        Missing::Mean => {
+            let mut sums = vec![(0.0, 0.0); width];
+            numbers.each_block(train, &mut |_, block| {
+                for row in block.chunks_exact(width) {
+                    for (sum, value) in sums.iter_mut().zip(row).filter(|(_, value)| !value.is_nan()) {
+                        sum.0 += value;
+                        sum.1 += 1.0;
+                    }
+                }
+                Ok(())
+            })?;
+            let mean = |(sum, count): (f64, f64)| sum / count.max(1.0);
+            Some(sums.into_iter().map(mean).collect())
+        }
+    };
+    let units = Units::of(&shapes.file, description.layout.is_last_in_file());
+    let unit_of: Vec<u32> = (0..width).map(|element| units.unit(element) as u32).collect();
+    let scale = description.scale;
+    let mut scaling = Scaling::fit(description.normalize, scale, units.count, |take| {
+        numbers.each_block(train, &mut |_, block| {
+            for row in block.chunks_exact(width) {
+                for (element, (value, unit)) in row.iter().zip(&unit_of).enumerate() {
+                    let value = match &fill {
+                        Some(fill) if value.is_nan() => fill[element],
+                        _ => *value,
+                    };
+                    take(*unit as usize, value * scale);
+                }
+            }
+            Ok(())
+        })
+    })?;
+    scaling.layout = description.layout;
+    scaling.fill.clone_from(&fill);
+    Ok(Transform {
+        fill,
+        scaling,
+        units: unit_of,
+        order: description.layout.order(&shapes.file),
+    })
+}
+
+/// Makes the inputs of a set of rows.
+struct Maker<'a> {
+    table: &'a Table,
+    numbers: Numbers<'a>,
+    store: Option<&'a Arc<Store>>,
+    columns: &'a [InputColumn],
+    shapes: &'a Shapes,
+    transform: &'a Transform,
+}
+
+impl Maker<'_> {
+    fn inputs(&self, rows: &[usize], description: &DataDescription, is_train: bool) -> Result<Inputs, DatasetError> {
+        let width = self.shapes.width;
+        if let Some(store) = self.store {
+            let augment = description.augment.filter(|_| is_train).zip(self.shapes.image);
+            let rows = FedRows::new(Arc::clone(store), rows.to_vec(), self.transform.clone(), augment);
+            return Ok(Inputs::Fed(Arc::new(rows)));
+        }
+        let mut out = vec![0.0f32; rows.len() * width];
+        self.numbers.each_block(rows, &mut |first, block| {
+            let out = out[first * width..].chunks_exact_mut(width);
+            block
+                .chunks_exact(width)
+                .zip(out)
+                .for_each(|(row, out)| self.transform.apply(row, out));
+            Ok(())
+        })?;
+        if let Some(at) = out.iter().position(|value| !value.is_finite()) {
+            let (path, row) = self.table.place(rows[at / width]);
+            let element = match &self.transform.order {
+                Some(order) => order[at % width],
+                None => at % width,
+            };
+            return Err(DatasetError::Value {
+                path: path.to_owned(),
+                row,
+                column: name_of_element(self.columns, element),
+                finding: "the value is too large for single precision; use `\"normalize\": \"standard\"` or a `scale`"
+                    .to_owned(),
+            });
+        }
+        Ok(out.into())
+    }
+}
+
 /// The shape of a row of inputs, as the file has it or as the description asks.
-fn row_shape(inputs: &[&Column], description: &DataDescription) -> Result<Vec<usize>, DatasetError> {
-    if let Some(text) = inputs.iter().find(|column| matches!(column.values, Values::Texts(_))) {
+fn row_shape(inputs: &[InputColumn], description: &DataDescription) -> Result<Vec<usize>, DatasetError> {
+    if let Some(text) = inputs.iter().find(|column| column.is_text) {
         return Err(DatasetError::Shape {
             what: format!("input `{}`", text.name),
             expected: "numbers".to_owned(),
             found: "text; encode it as numbers or leave it out of `data.inputs`".to_owned(),
         });
     }
-    let width: usize = inputs.iter().map(|column| column.width()).sum();
+    let width: usize = inputs.iter().map(InputColumn::width).sum();
     let natural = match inputs {
         [single] if !single.row_shape.is_empty() => single.row_shape.clone(),
         _ => vec![width],
@@ -154,71 +339,17 @@ fn row_shape(inputs: &[&Column], description: &DataDescription) -> Result<Vec<us
     }
 }
 
-/// The rows that may be used; an error where a bad value may not be left out or filled.
-fn usable_rows(
-    table: &Table,
-    inputs: &[&Column],
-    targets: &[&Column],
-    missing: Missing,
-) -> Result<Vec<usize>, DatasetError> {
-    let mut usable = vec![true; table.rows()];
-    for (column, is_target) in inputs
-        .iter()
-        .map(|column| (column, false))
-        .chain(targets.iter().map(|column| (column, true)))
-    {
-        let width = column.width();
-        for index in 0..column.values.len() {
-            let finding = match &column.values {
-                Values::Texts(texts) if texts[index].is_empty() => "the value is missing".to_owned(),
-                Values::Texts(_) | Values::Integers(_) => continue,
-                values => match values.number(index) {
-                    value if value.is_nan() => "the value is missing (NaN)".to_owned(),
-                    value if value.is_infinite() => format!("the value is {value}"),
-                    _ => continue,
-                },
-            };
-            if missing == Missing::Drop {
-                usable[index / width] = false;
-                continue;
-            }
-            let fillable = finding.contains("missing") && !is_target;
-            if fillable && matches!(missing, Missing::Zero | Missing::Mean) {
-                continue;
-            }
-            let (path, row) = table.place(index / width);
-            let name = if width == 1 {
-                column.name.clone()
-            } else {
-                format!("{}[{}]", column.name, index % width)
-            };
-            let remedy = if fillable {
-                "; correct it, or set `data.missing` to `drop`, `zero` or `mean`"
-            } else {
-                "; correct it, or set `data.missing` to `drop`"
-            };
-            return Err(DatasetError::Value {
-                path: path.to_owned(),
-                row,
-                column: name,
-                finding: finding + remedy,
-            });
-        }
-    }
-    Ok((0..table.rows()).filter(|row| usable[*row]).collect())
-}
-
 /// Positions in `rows` of both sets.
 fn divide(
     table: &Table,
     group: Option<&Column>,
     description: &DataDescription,
-    origin: &Origin,
+    origin: Origin,
     rows: &[usize],
     labels: Option<&Labels>,
 ) -> Result<Parts, DatasetError> {
     if let Origin::From(first) = origin {
-        let (train, validation): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| rows[*at] < *first);
+        let (train, validation): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| rows[*at] < first);
         if train.is_empty() || validation.is_empty() {
             let what = if train.is_empty() { "training" } else { "validation" };
             return Err(DatasetError::Split(format!(
@@ -291,82 +422,7 @@ fn check_classes(
     Ok(())
 }
 
-/// What stands for a missing input, one value per element of a row.
-struct Filler(Option<Vec<f64>>);
-
-impl Filler {
-    fn fit(inputs: &[&Column], train: &[usize], missing: Missing) -> Self {
-        let width: usize = inputs.iter().map(|column| column.width()).sum();
-        match missing {
-            Missing::Error | Missing::Drop => Self(None),
-            Missing::Zero => Self(Some(vec![0.0; width])),
-            Missing::Mean => {
-                let mut sums = vec![(0.0, 0.0); width];
-                each_number(inputs, &Self(None), train, &mut |_, element, value| {
-                    if !value.is_nan() {
-                        sums[element].0 += value;
-                        sums[element].1 += 1.0;
-                    }
-                });
-                Self(Some(
-                    sums.into_iter()
-                        .map(|(sum, count): (f64, f64)| sum / count.max(1.0))
-                        .collect(),
-                ))
-            }
-        }
-    }
-
-    fn value(&self, element: usize, value: f64) -> f64 {
-        match &self.0 {
-            Some(fill) if value.is_nan() => fill[element],
-            _ => value,
-        }
-    }
-}
-
-/// Calls `take` with position in `rows`, element of the row and value, for every input number.
-fn each_number(inputs: &[&Column], filler: &Filler, rows: &[usize], take: &mut dyn FnMut(usize, usize, f64)) {
-    let mut offset = 0;
-    for column in inputs {
-        let width = column.width();
-        for (position, row) in rows.iter().enumerate() {
-            for element in 0..width {
-                let value = column.values.number(row * width + element);
-                take(position, offset + element, filler.value(offset + element, value));
-            }
-        }
-        offset += width;
-    }
-}
-
-fn scaled(
-    table: &Table,
-    inputs: &[&Column],
-    filler: &Filler,
-    scaling: &Scaling,
-    units: Units,
-    rows: &[usize],
-) -> Result<Vec<f32>, DatasetError> {
-    let width: usize = inputs.iter().map(|column| column.width()).sum();
-    let mut out = vec![0.0f32; rows.len() * width];
-    each_number(inputs, filler, rows, &mut |position, element, value| {
-        out[position * width + element] = scaling.apply(units.unit(element), value) as f32;
-    });
-    if let Some(at) = out.iter().position(|value| !value.is_finite()) {
-        let (path, row) = table.place(rows[at / width]);
-        return Err(DatasetError::Value {
-            path: path.to_owned(),
-            row,
-            column: name_of_element(inputs, at % width),
-            finding: "the value is too large for single precision; use `\"normalize\": \"standard\"` or a `scale`"
-                .to_owned(),
-        });
-    }
-    Ok(out)
-}
-
-fn name_of_element(columns: &[&Column], mut element: usize) -> String {
+fn name_of_element(columns: &[InputColumn], mut element: usize) -> String {
     for column in columns {
         match column.width() {
             1 if element == 0 => return column.name.clone(),
@@ -393,16 +449,20 @@ fn values(table: &Table, columns: &[&Column], rows: &[usize]) -> Result<Targets,
             found: "none".to_owned(),
         });
     }
-    let mut values = vec![0.0f32; rows.len() * width];
-    each_number(columns, &Filler(None), rows, &mut |position, element, value| {
-        values[position * width + element] = value as f32;
-    });
+    let mut values = Vec::with_capacity(rows.len() * width);
+    Numbers::Columns(columns).each_block(rows, &mut |_, block| {
+        values.extend(block.iter().map(|value| *value as f32));
+        Ok(())
+    })?;
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         let (path, row) = table.place(rows[at / width]);
         return Err(DatasetError::Value {
             path: path.to_owned(),
             row,
-            column: name_of_element(columns, at % width),
+            column: name_of_element(
+                &columns.iter().map(|column| InputColumn::of(column)).collect::<Vec<_>>(),
+                at % width,
+            ),
             finding: "the target is too large for single precision; divide it before saving".to_owned(),
         });
     }

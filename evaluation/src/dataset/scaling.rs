@@ -8,12 +8,13 @@
 //! | `d` | divisor: standard deviation or range of `s x`, 1 for a constant unit | one per unit |
 //! | `y` | what the model sees, `y = (s x - a) / d` | |
 //!
-//! A unit is what shares its constants: each feature of a vector, the whole of a matrix, each channel (first axis) of an
-//! image or a volume.
+//! A unit is what shares its constants: each feature of a vector, the whole of a matrix, each channel of an image or a
+//! volume, which is its first axis unless the layout says that it is the last.
 
 use serde::Serialize;
 
 use super::description::Normalize;
+use super::layout::ImageLayout;
 
 /// The constants that turn inputs into what the model sees.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +27,11 @@ pub struct Scaling {
     pub shift: Vec<f64>,
     /// Divides the result, one per unit; empty for `none`.
     pub divisor: Vec<f64>,
+    /// Axes of a row: `chw` or `hwc` as in the file, or how they were turned.
+    pub(crate) layout: ImageLayout,
+    /// What stood for missing numbers, one for each of a row of the file, where they were filled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fill: Option<Vec<f64>>,
 }
 
 /// How many units a row has, and which unit each number of it belongs to.
@@ -33,35 +39,45 @@ pub struct Scaling {
 pub(crate) struct Units {
     pub(crate) count: usize,
     size: usize,
+    /// Whether the units take turns, as channels do that are the last axis.
+    interleaved: bool,
 }
 
 impl Units {
-    pub(crate) fn of(row_shape: &[usize]) -> Self {
+    /// Of rows that have this shape in the file.
+    pub(crate) fn of(row_shape: &[usize], channels_last: bool) -> Self {
         let length: usize = row_shape.iter().product();
         let count = match row_shape {
             [features] => *features,
             [] | [_, _] => 1,
+            [.., channels] if channels_last => *channels,
             [channels, ..] => *channels,
         };
         Self {
             count,
             size: length / count,
+            interleaved: channels_last && row_shape.len() > 2,
         }
     }
 
     pub(crate) fn unit(self, element: usize) -> usize {
-        element / self.size
+        if self.interleaved {
+            element % self.count
+        } else {
+            element / self.size
+        }
     }
 }
 
 impl Scaling {
-    /// Finds the constants; `each` calls its argument with unit and scaled value for all numbers of the training rows.
-    pub(crate) fn fit(
+    /// Finds the constants; `each` calls its argument with unit and scaled value for all numbers of the training rows,
+    /// and may fail to read them.
+    pub(crate) fn fit<E>(
         method: Normalize,
         scale: f64,
         units: usize,
-        mut each: impl FnMut(&mut dyn FnMut(usize, f64)),
-    ) -> Self {
+        mut each: impl FnMut(&mut dyn FnMut(usize, f64)) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let (name, shift, divisor) = match method {
             Normalize::None => ("none", Vec::new(), Vec::new()),
             Normalize::Minmax => {
@@ -70,7 +86,7 @@ impl Scaling {
                 each(&mut |unit, value| {
                     low[unit] = low[unit].min(value);
                     high[unit] = high[unit].max(value);
-                });
+                })?;
                 let range = low
                     .iter()
                     .zip(&high)
@@ -84,13 +100,13 @@ impl Scaling {
                 each(&mut |unit, value| {
                     count[unit] += 1.0;
                     mean[unit] += (value - mean[unit]) / count[unit];
-                });
+                })?;
                 // A second pass about the mean loses no digits, unlike the difference of squares.
                 let mut squares = vec![0.0; units];
                 each(&mut |unit, value| {
                     let distance = value - mean[unit];
                     squares[unit] += distance * distance;
-                });
+                })?;
                 let deviations = squares
                     .iter()
                     .zip(&count)
@@ -100,12 +116,14 @@ impl Scaling {
                 ("standard", mean, deviations)
             }
         };
-        Self {
+        Ok(Self {
             method: name,
             scale,
             shift,
             divisor,
-        }
+            layout: ImageLayout::default(),
+            fill: None,
+        })
     }
 
     /// What the model sees in place of `value`.
@@ -132,7 +150,13 @@ mod tests {
     use super::*;
 
     fn fit(method: Normalize, values: &[f64]) -> Scaling {
-        Scaling::fit(method, 1.0, 1, |take| values.iter().for_each(|value| take(0, *value)))
+        Scaling::fit(method, 1.0, 1, |take| {
+            for value in values {
+                take(0, *value);
+            }
+            Ok::<(), ()>(())
+        })
+        .unwrap()
     }
 
     fn close(a: f64, b: f64) -> bool {
@@ -169,8 +193,10 @@ mod tests {
 
     #[test]
     fn vectors_matrices_and_images_have_their_own_units() {
-        let count = |shape: &[usize]| Units::of(shape).count;
+        let count = |shape: &[usize]| Units::of(shape, false).count;
         assert_eq!((count(&[64]), count(&[8, 8]), count(&[3, 4, 4])), (64, 1, 3));
-        assert_eq!(Units::of(&[3, 4, 4]).unit(16), 1);
+        assert_eq!(Units::of(&[3, 4, 4], false).unit(16), 1);
+        let last = Units::of(&[4, 5, 3], true);
+        assert_eq!((last.count, last.unit(16)), (3, 1));
     }
 }

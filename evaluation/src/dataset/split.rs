@@ -12,6 +12,8 @@ use super::description::{Amount, SplitKind};
 pub(crate) enum Stream {
     Split = 1,
     Fraction = 2,
+    Balance = 3,
+    Augment = 4,
 }
 
 /// What a split may look at, one entry per row.
@@ -69,14 +71,56 @@ pub(crate) fn split(
     Ok(Parts { train, validation })
 }
 
-/// A share of `rows`, at least one, ascending. Larger shares contain smaller ones.
-pub(crate) fn fraction_of(rows: &[usize], share: f64, seed: u64) -> Vec<usize> {
+/// A share of `rows`, at least one, ascending. Larger shares contain smaller ones, also where `labels` are given, one for
+/// each row of the table, and each class keeps its proportion.
+pub(crate) fn fraction_of(rows: &[usize], share: f64, seed: u64, labels: Option<&[i64]>) -> Vec<usize> {
     let count = ((rows.len() as f64 * share).ceil() as usize).clamp(1, rows.len());
     let mut keyed: Vec<usize> = rows.to_vec();
     keyed.sort_by_key(|row| (key(seed, Stream::Fraction, *row), *row));
+    if let Some(labels) = labels {
+        // Each class is spread evenly over the order, so every beginning of the order has all in proportion.
+        let mut sizes: BTreeMap<i64, usize> = BTreeMap::new();
+        for row in &keyed {
+            *sizes.entry(labels[*row]).or_default() += 1;
+        }
+        let mut seen: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut ranked: Vec<(f64, usize)> = keyed
+            .iter()
+            .map(|row| {
+                let label = labels[*row];
+                let before = seen.entry(label).or_default();
+                *before += 1;
+                ((*before as f64 - 0.5) / sizes[&label] as f64, *row)
+            })
+            .collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        keyed = ranked.into_iter().map(|(_, row)| row).collect();
+    }
     keyed.truncate(count);
     keyed.sort_unstable();
     keyed
+}
+
+/// `rows` with those of rarer classes repeated until each class has as many as the largest, ascending; `labels` has one
+/// entry for each row of the table.
+pub(crate) fn oversampled(rows: &[usize], labels: &[i64], seed: u64) -> Vec<usize> {
+    let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for row in rows {
+        classes.entry(labels[*row]).or_default().push(*row);
+    }
+    let most = classes.values().map(Vec::len).max().unwrap_or(0);
+    let mut all = Vec::with_capacity(most * classes.len());
+    for mut members in classes.into_values() {
+        members.sort_by_key(|row| (key(seed, Stream::Balance, *row), *row));
+        all.extend(members.iter().cycle().take(most));
+    }
+    all.sort_unstable();
+    all
+}
+
+/// Random bits for a position in a pass over the training set.
+pub(crate) fn key_of(seed: u64, pass: u64, position: u64) -> u64 {
+    key(mix(seed ^ mix(pass)), Stream::Augment, position as usize)
 }
 
 fn permutation(count: usize, seed: u64, stream: Stream) -> Vec<usize> {
@@ -222,10 +266,28 @@ mod tests {
     #[test]
     fn smaller_fractions_are_contained_in_larger_ones() {
         let rows: Vec<usize> = (0..200).collect();
-        let (small, large) = (fraction_of(&rows, 0.1, 5), fraction_of(&rows, 0.5, 5));
-        assert_eq!((small.len(), large.len()), (20, 100));
-        assert!(small.iter().all(|row| large.contains(row)));
-        assert_eq!(fraction_of(&rows, 1.0, 5), rows);
+        let labels: Vec<i64> = (0..200).map(|row| i64::from(row % 10 == 0)).collect();
+        for labels in [None, Some(labels.as_slice())] {
+            let (small, large) = (fraction_of(&rows, 0.1, 5, labels), fraction_of(&rows, 0.5, 5, labels));
+            assert_eq!((small.len(), large.len()), (20, 100));
+            assert!(small.iter().all(|row| large.contains(row)));
+            assert_eq!(fraction_of(&rows, 1.0, 5, labels), rows);
+            if labels.is_some() {
+                assert_eq!(small.iter().filter(|row| **row % 10 == 0).count(), 2);
+                assert_eq!(large.iter().filter(|row| **row % 10 == 0).count(), 10);
+            }
+        }
+    }
+
+    #[test]
+    fn rare_classes_are_repeated_evenly() {
+        let labels = [0, 0, 0, 0, 0, 1, 1];
+        let rows: Vec<usize> = (0..7).collect();
+        let all = oversampled(&rows, &labels, 1);
+        assert_eq!(all.len(), 10);
+        assert_eq!(all[..5], [0, 1, 2, 3, 4]);
+        let fives = all.iter().filter(|row| **row == 5).count();
+        assert!(fives == 2 || fives == 3);
     }
 
     #[test]

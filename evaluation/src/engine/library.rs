@@ -1,7 +1,11 @@
 //! Finds the ONNX Runtime library: a path, the environment, Python, the cache, or one pinned download.
 //!
-//! The download is done by pip, which knows the user's proxies, mirrors and certificates; the wheel is checked
-//! against a SHA-256 that is part of this program, and only the library is taken out of it.
+//! What is downloaded are wheels with a SHA-256 that is part of this program ([`wheels`]), and only libraries are taken out
+//! of them. Where a GPU is wanted, a library with CUDA comes before one without, and the libraries of CUDA itself are
+//! looked for too ([`cuda`]).
+
+pub mod cuda;
+mod wheels;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,7 +14,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sha2::{Digest, Sha256};
+use cuda::{CudaLibrary, Driver};
+use wheels::{Folder, Wheel};
 
 /// Version that is downloaded when none is found.
 pub const PINNED_VERSION: &str = "1.31.1";
@@ -18,22 +23,12 @@ pub const PINNED_VERSION: &str = "1.31.1";
 /// Oldest version that works.
 pub const OLDEST_VERSION: (u32, u32) = (1, 24);
 
+/// Names of cache folders, before version and architecture.
+const CPU_FOLDER: &str = "onnxruntime";
+const GPU_FOLDER: &str = "onnxruntime-gpu";
+
 /// Environment variable that names the library.
 pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
-
-/// Platform tag of the wheel and its SHA-256, by processor architecture.
-const WHEELS: [(&str, &str, &str); 2] = [
-    (
-        "x86_64",
-        "manylinux_2_28_x86_64",
-        "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
-    ),
-    (
-        "aarch64",
-        "manylinux_2_28_aarch64",
-        "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
-    ),
-];
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,6 +39,8 @@ pub struct LibraryRequest {
     pub offline: bool,
     /// The cache folder instead of the user's usual one.
     pub cache: Option<PathBuf>,
+    /// A library with CUDA comes before one without.
+    pub prefer_cuda: bool,
 }
 
 /// A library that was found.
@@ -70,6 +67,36 @@ pub enum Source {
     Cache,
     /// Downloaded now.
     Download,
+}
+
+impl Library {
+    /// Whether the CUDA provider lies beside it.
+    #[must_use]
+    pub fn has_cuda(&self) -> bool {
+        let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        real.parent()
+            .is_some_and(|folder| folder.join("libonnxruntime_providers_cuda.so").exists())
+    }
+
+    /// The providers of processors that lie beside it, after that of the CPU, which is a part of it.
+    #[must_use]
+    pub fn providers(&self) -> Vec<String> {
+        let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let mut names: Vec<String> = real
+            .parent()
+            .and_then(|folder| fs::read_dir(folder).ok())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let name = name.strip_prefix("libonnxruntime_providers_")?.strip_suffix(".so")?;
+                (name != "shared").then(|| name.to_owned())
+            })
+            .collect();
+        names.sort();
+        names.insert(0, "cpu".to_owned());
+        names
+    }
 }
 
 impl fmt::Display for Library {
@@ -135,9 +162,16 @@ pub fn locate(request: &LibraryRequest) -> Result<Library, LibraryError> {
 struct Surroundings {
     library_variable: Option<OsString>,
     cache: Option<PathBuf>,
+    /// Where the loader looks for libraries.
+    search_path: Option<OsString>,
     python: OsString,
-    /// Platform tag and SHA-256 of the wheel for this machine, if there is one.
-    wheel: Option<(&'static str, String)>,
+    nvidia_smi: OsString,
+    /// The root of the file system.
+    root: PathBuf,
+    /// The CPU's library for this machine, if there is one.
+    wheel: Option<Wheel>,
+    /// Everything for a GPU, if it is published for this machine.
+    gpu_wheels: Vec<Wheel>,
 }
 
 impl Surroundings {
@@ -151,13 +185,79 @@ impl Surroundings {
         Self {
             library_variable: variable(LIBRARY_VARIABLE),
             cache,
+            search_path: variable("LD_LIBRARY_PATH"),
             python: "python3".into(),
-            wheel: WHEELS
-                .into_iter()
-                .find(|(arch, ..)| cfg!(target_os = "linux") && *arch == std::env::consts::ARCH)
-                .map(|(_, platform, sha256)| (platform, sha256.to_owned())),
+            nvidia_smi: "nvidia-smi".into(),
+            root: "/".into(),
+            wheel: wheels::cpu(),
+            gpu_wheels: wheels::gpu(),
         }
     }
+
+    /// The cache folder of a kind of library.
+    fn folder(&self, cache: Option<&PathBuf>, kind: &str) -> Result<PathBuf, LibraryError> {
+        let cache = cache.or(self.cache.as_ref()).ok_or_else(|| LibraryError::NotFound {
+            message: "neither `XDG_CACHE_HOME` nor `HOME` says where to keep one".into(),
+        })?;
+        Ok(cache.join(format!("{kind}-{PINNED_VERSION}-{}", std::env::consts::ARCH)))
+    }
+}
+
+/// Fetches libraries into the cache, those for the GPU where asked; those that are there stay. `note` hears what happens.
+///
+/// # Errors
+/// When a download fails or the cache cannot be written.
+pub fn setup(gpu: bool, cache: Option<&PathBuf>, note: &mut dyn FnMut(&str)) -> Result<Library, LibraryError> {
+    setup_with(gpu, cache, &Surroundings::of_process(), note)
+}
+
+fn setup_with(
+    gpu: bool,
+    cache: Option<&PathBuf>,
+    around: &Surroundings,
+    note: &mut dyn FnMut(&str),
+) -> Result<Library, LibraryError> {
+    let folder = around.folder(cache, if gpu { GPU_FOLDER } else { CPU_FOLDER })?;
+    let path = if gpu {
+        fetch_gpu(&folder, around, note)?
+    } else {
+        download(&folder, around)?
+    };
+    Ok(Library {
+        version: version_in_name(&path),
+        path,
+        source: Source::Cache,
+    })
+}
+
+/// What the GPU build of the library needs: the libraries of CUDA, and where they are.
+#[must_use]
+pub fn cuda_libraries(library: &Library) -> Vec<CudaLibrary> {
+    cuda_libraries_with(library, &Surroundings::of_process())
+}
+
+fn cuda_libraries_with(library: &Library, around: &Surroundings) -> Vec<CudaLibrary> {
+    let nvidia = package_folder(&around.python, "nvidia");
+    let folders = cuda::folders(
+        &library.path,
+        nvidia.as_deref(),
+        around.search_path.as_ref(),
+        &around.root,
+    );
+    cuda::libraries(&folders)
+}
+
+/// The NVIDIA driver of this machine, and its GPUs.
+#[must_use]
+pub fn driver() -> Option<Driver> {
+    let around = Surroundings::of_process();
+    cuda::driver(&around.root, &around.nvidia_smi)
+}
+
+/// The folder in which downloads are kept.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
+    Surroundings::of_process().cache
 }
 
 fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Library, LibraryError> {
@@ -167,21 +267,27 @@ fn locate_with(request: &LibraryRequest, around: &Surroundings) -> Result<Librar
     if let Some(path) = &around.library_variable {
         return named(Path::new(path), "`ORT_DYLIB_PATH`", Source::Environment);
     }
-    if let Some(path) = installed_package(&around.python) {
+    let installed = installed_package(&around.python).map(|path| Library {
+        version: version_in_name(&path),
+        path,
+        source: Source::Python,
+    });
+    let has_cuda = installed.as_ref().is_some_and(Library::has_cuda);
+    if request.prefer_cuda
+        && !has_cuda
+        && let Ok(folder) = around.folder(request.cache.as_ref(), GPU_FOLDER)
+        && let Some(path) = library_in(&folder)
+    {
         return Ok(Library {
             version: version_in_name(&path),
             path,
-            source: Source::Python,
+            source: Source::Cache,
         });
     }
-    let folder = request
-        .cache
-        .clone()
-        .or_else(|| around.cache.clone())
-        .ok_or_else(|| LibraryError::NotFound {
-            message: "neither `XDG_CACHE_HOME` nor `HOME` says where to keep one".into(),
-        })?;
-    let folder = folder.join(format!("onnxruntime-{PINNED_VERSION}-{}", std::env::consts::ARCH));
+    if let Some(library) = installed {
+        return Ok(library);
+    }
+    let folder = around.folder(request.cache.as_ref(), CPU_FOLDER)?;
     if let Some(path) = library_in(&folder) {
         return Ok(Library {
             version: version_in_name(&path),
@@ -268,132 +374,73 @@ fn new_enough(version: &str) -> bool {
     }
 }
 
-/// Asks Python where the package lies, without importing it.
-fn installed_package(python: &OsString) -> Option<PathBuf> {
-    const QUESTION: &str = "import importlib.util as u; s = u.find_spec('onnxruntime'); \
-                            print(s.submodule_search_locations[0] if s and s.submodule_search_locations else '')";
+/// Asks Python where a package lies, without importing it.
+fn package_folder(python: &OsString, name: &str) -> Option<PathBuf> {
+    let question = format!(
+        "import importlib.util as u; s = u.find_spec('{name}'); \
+         print(list(s.submodule_search_locations)[0] if s and s.submodule_search_locations else '')"
+    );
     let answer = Command::new(python)
-        .args(["-c", QUESTION])
+        .args(["-c", &question])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
     let folder = String::from_utf8(answer.stdout).ok()?;
     let folder = folder.trim();
-    if !answer.status.success() || folder.is_empty() {
-        return None;
-    }
-    let path = library_in(&Path::new(folder).join("capi"))?;
+    (answer.status.success() && !folder.is_empty()).then(|| PathBuf::from(folder))
+}
+
+fn installed_package(python: &OsString) -> Option<PathBuf> {
+    let folder = package_folder(python, "onnxruntime")?;
+    let path = library_in(&folder.join("capi"))?;
     new_enough(&version_in_name(&path)?).then_some(path)
 }
 
+/// Fetches the CPU's library, unless another process has done so meanwhile.
 fn download(folder: &Path, around: &Surroundings) -> Result<PathBuf, LibraryError> {
-    let python = &around.python;
-    let not_found = |message: String| LibraryError::NotFound { message };
-    let (platform, sha256) = around.wheel.as_ref().ok_or_else(|| {
+    let wheel = around.wheel.as_ref().ok_or_else(|| {
         let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
-        not_found(format!("no download is known for {arch} on {system}"))
+        LibraryError::NotFound {
+            message: format!("no download is known for {arch} on {system}"),
+        }
     })?;
-    let cache_error = |source| LibraryError::Cache {
-        path: folder.to_owned(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(cache_error)?;
-    // One process downloads, the others wait for it and then find the library.
-    let lock = File::create(folder.join("lock")).map_err(cache_error)?;
-    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive) {
-        // Some network file systems have no locks; then several may download, and the last rename wins.
-        Ok(()) | Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(cache_error(error.into())),
-    }
+    let place = Folder::open(folder, &around.python)?;
     if let Some(path) = library_in(folder) {
         return Ok(path);
     }
-    let scratch = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(folder)
-        .map_err(cache_error)?;
-    let output = Command::new(python)
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
-        .args(["--python-version", "3.12", "--implementation", "cp", "--platform", platform, "--dest"])
-        .arg(scratch.path())
-        .arg(format!("onnxruntime=={PINNED_VERSION}"))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            let name = python.to_string_lossy();
-            not_found(format!("`{name}` cannot be started ({error}); install Python 3 with pip, such as the packages `python3` and `python3-pip`"))
-        })?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        if words.contains("No module named pip") {
-            return Err(not_found(
-                "`python3` has no module `pip`; install it, such as by the package `python3-pip`".into(),
-            ));
+    let files = place.fetch(wheel)?;
+    Ok(files.into_iter().next().expect("a wheel without libraries is refused"))
+}
+
+/// Fetches the GPU's library and those of CUDA, each wheel that is not there yet; the library itself comes last, so it is
+/// found only when all are there.
+fn fetch_gpu(folder: &Path, around: &Surroundings, note: &mut dyn FnMut(&str)) -> Result<PathBuf, LibraryError> {
+    if around.gpu_wheels.is_empty() {
+        let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+        return Err(LibraryError::NotFound {
+            message: format!("ONNX Runtime with CUDA is not published for {arch} on {system}"),
+        });
+    }
+    let place = Folder::open(folder, &around.python)?;
+    for wheel in &around.gpu_wheels {
+        let name = format!("{} {}", wheel.package, wheel.version);
+        if place.has(wheel) {
+            note(&format!("{name} is there"));
+            continue;
         }
-        let last = words
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("no message")
-            .trim()
-            .to_owned();
-        return Err(not_found(format!(
-            "pip could not download onnxruntime {PINNED_VERSION}: {last}"
-        )));
+        note(&format!("fetching {name}"));
+        let files = place.fetch(wheel)?;
+        place.note(wheel, &files)?;
+        let bytes: u64 = files
+            .iter()
+            .filter_map(|path| Some(fs::metadata(path).ok()?.len()))
+            .sum();
+        note(&format!("{name}: {} libraries, {} MB", files.len(), bytes / 1_000_000));
     }
-    let wheel = fs::read_dir(scratch.path())
-        .map_err(cache_error)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| not_found("pip reported success and left no wheel".into()))?;
-    unpack(&wheel, sha256, folder, scratch.path())
-}
-
-/// Checks a wheel's sum and moves the library in it to `folder` in one step.
-fn unpack(wheel: &Path, sha256: &str, folder: &Path, scratch: &Path) -> Result<PathBuf, LibraryError> {
-    let cache_error = |source| LibraryError::Cache {
-        path: folder.to_owned(),
-        source,
-    };
-    let not_found = |message: String| LibraryError::NotFound { message };
-    let bytes = fs::read(wheel).map_err(cache_error)?;
-    let found = hex(&Sha256::digest(&bytes));
-    if found != sha256 {
-        return Err(not_found(format!(
-            "the downloaded wheel has SHA-256 `{found}`, expected `{sha256}`"
-        )));
-    }
-    let broken = |error: zip::result::ZipError| not_found(format!("the downloaded wheel cannot be unpacked: {error}"));
-    let mut archive = zip::ZipArchive::new(io::Cursor::new(bytes)).map_err(broken)?;
-    let member = archive
-        .file_names()
-        .filter_map(Result::ok)
-        .find(|name| {
-            name.rsplit('/')
-                .next()
-                .is_some_and(|file| file.starts_with("libonnxruntime.so."))
-        })
-        .map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| not_found("the downloaded wheel holds no `libonnxruntime.so.*`".into()))?;
-    let name = member
-        .rsplit('/')
-        .next()
-        .expect("`rsplit` gives at least one part")
-        .to_owned();
-    let temporary = scratch.join(&name);
-    let mut target = File::create(&temporary).map_err(cache_error)?;
-    io::copy(&mut archive.by_name(&member).map_err(broken)?, &mut target).map_err(cache_error)?;
-    target.sync_all().map_err(cache_error)?;
-    let path = folder.join(name);
-    fs::rename(&temporary, &path).map_err(cache_error)?;
-    Ok(path)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    library_in(folder).ok_or_else(|| LibraryError::NotFound {
+        message: format!("the downloaded wheels left no library in `{}`", folder.display()),
+    })
 }
 
 #[cfg(test)]

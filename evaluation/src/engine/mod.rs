@@ -166,6 +166,16 @@ pub fn start(library: &Library, options: &EngineOptions) -> Result<Box<dyn Engin
     Ok(Box::new(onnxruntime::OnnxRuntime::start(&library.path, options)?))
 }
 
+/// Loads shared libraries that an engine's device needs, in this order, so that they are found without
+/// `LD_LIBRARY_PATH`; returns what went wrong with each that could not be loaded.
+#[must_use]
+pub fn preload(libraries: &[PathBuf]) -> Vec<String> {
+    libraries
+        .iter()
+        .filter_map(|path| onnxruntime::preload(path).err())
+        .collect()
+}
+
 /// Why an engine could not start or run.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {

@@ -102,7 +102,7 @@ impl OnnxRuntime {
                     device: options.device.to_string(),
                     message: format!(
                         "the CUDA provider does not start: {error}; needed are an NVIDIA driver and GPU, CUDA 13 \
-                         (cudart, cublas, curand) and cuDNN 9 on the library path"
+                         and cuDNN 9"
                     ),
                 })?;
             }
@@ -254,6 +254,11 @@ impl Engine for OnnxRuntime {
             anchor,
         )))
     }
+}
+
+/// Loads a shared library for good, so that those that need it find it loaded, wherever it lies.
+pub(super) fn preload(path: &Path) -> Result<(), String> {
+    ort::util::preload_dylib(path).map_err(|error| error.to_string())
 }
 
 fn failure(doing: &str, error: &ort::Error) -> EngineError {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::inference::{self, Known};
 use super::proto::AttributeProto;
 use super::{ElementType, Elements, Graph, Node, OPSET, Tensor, TensorType};
 
@@ -13,6 +14,16 @@ pub struct Builder {
     names: HashSet<String>,
     shared: HashMap<String, String>,
     next: usize,
+}
+
+impl Known for Builder {
+    fn kind(&self, name: &str) -> Option<&TensorType> {
+        self.types.get(name)
+    }
+
+    fn value(&self, name: &str) -> Option<&Tensor> {
+        self.graph.constants.get(name)
+    }
 }
 
 impl Builder {
@@ -224,14 +235,52 @@ impl Builder {
         self.types.insert(name.to_owned(), kind);
     }
 
+    /// Takes out the nodes, to be put back by [`push_node`](Self::push_node) with changes.
+    pub fn take_nodes(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.graph.nodes)
+    }
+
+    /// Gives the node that makes `tensor`, if there is one.
+    #[must_use]
+    pub fn producer(&self, tensor: &str) -> Option<&Node> {
+        let makes = |node: &&Node| node.outputs.iter().any(|output| output == tensor);
+        self.graph.nodes.iter().rev().find(makes)
+    }
+
+    /// Removes the nodes that make the given tensors, of those that nothing uses.
+    pub fn remove_unused(&mut self, tensors: &[String]) {
+        let used: HashSet<&String> = self
+            .graph
+            .nodes
+            .iter()
+            .flat_map(|node| &node.inputs)
+            .chain(&self.graph.outputs)
+            .collect();
+        let unused: HashSet<String> = tensors.iter().filter(|name| !used.contains(name)).cloned().collect();
+        self.graph
+            .nodes
+            .retain(|node| !node.outputs.iter().any(|output| unused.contains(output)));
+    }
+
+    /// Names a tensor by an `Identity` node.
+    pub fn alias(&mut self, tensor: &str, name: &str) {
+        self.push("Identity", &[tensor], vec![name.to_owned()], Vec::new());
+    }
+
     fn push(&mut self, operator: &str, inputs: &[&str], outputs: Vec<String>, attributes: Vec<AttributeProto>) {
-        self.graph.nodes.push(Node {
+        let node = Node {
             name: String::new(),
             operator: operator.to_owned(),
             inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
             outputs,
             attributes,
-        });
+        };
+        for (name, kind) in node.outputs.iter().zip(inference::infer(&node, self)) {
+            if let Some(kind) = kind {
+                self.types.insert(name.clone(), kind);
+            }
+        }
+        self.graph.nodes.push(node);
     }
 
     fn fresh(&mut self, stem: &str) -> String {

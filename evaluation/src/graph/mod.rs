@@ -5,6 +5,8 @@
 
 mod builder;
 mod file;
+mod inference;
+mod interpolation;
 pub mod proto;
 mod tensor;
 #[cfg(test)]
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 
 pub use builder::Builder;
 pub use file::{encode_model, read_model};
+pub(crate) use interpolation::Interpolation;
 use proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
@@ -280,6 +283,15 @@ pub mod attribute {
         AttributeProto {
             ints: values.to_vec(),
             ..of(name, attribute_type::INTS)
+        }
+    }
+
+    /// Texts.
+    #[must_use]
+    pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
+        AttributeProto {
+            strings: values.iter().map(|value| value.as_bytes().to_vec()).collect(),
+            ..of(name, attribute_type::STRINGS)
         }
     }
 

@@ -202,6 +202,8 @@ pub mod attribute_type {
     pub const FLOATS: i32 = 6;
     /// `ints`
     pub const INTS: i32 = 7;
+    /// `strings`
+    pub const STRINGS: i32 = 8;
 }
 
 /// A tensor's numbers, in one of the data fields, in `raw_data` (little endian) or in another file.

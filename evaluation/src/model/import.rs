@@ -455,9 +455,9 @@ fn constant_value(node: &Node) -> Result<Tensor, ImportError> {
 fn upgrade(node: &mut Node, opset: i64, graph: &mut Graph) {
     // Attribute, position of the input that replaced it, and whether it holds integers.
     let moves: &[(&str, usize, bool)] = match node.operator.as_str() {
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "Squeeze" | "Unsqueeze" => {
-            &[("axes", 1, true)]
-        }
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" | "Squeeze" | "Unsqueeze" => &[("axes", 1, true)],
+        "Pad" => &[("pads", 1, true), ("value", 2, false)],
         "Split" => &[("split", 1, true)],
         "Slice" => &[("starts", 1, true), ("ends", 2, true), ("axes", 3, true)],
         "Clip" => &[("min", 1, false), ("max", 2, false)],

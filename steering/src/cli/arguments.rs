@@ -7,6 +7,7 @@ use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::{environment, limits};
 
+use super::scheduling::ScheduleOptions;
 use crate::history::Mode;
 
 /// Chooses the next points of a hyperparameter search.
@@ -48,9 +49,14 @@ pub(super) enum Command {
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
+    /// List the schedulers and their settings
+    #[command(before_help = "Example:\n  steering schedulers --json")]
+    Schedulers(ListOptions),
 }
 
-const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json";
+const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
+    steering ask -n 1 -i segments.json --transfer\n  \
+    steering ask -n 4 -i input.json --warm last_year --warm older.json";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
 const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
 const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
@@ -75,6 +81,7 @@ const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sob
 
 /// Options of `ask` and `generate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct AskOptions {
     /// Sampler, or library of hpogrid, in any case of letters
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
@@ -130,9 +137,20 @@ pub(super) struct AskOptions {
     /// Give every point its number as `hpo.n`, from the first on
     #[arg(long)]
     pub(super) number_points: bool,
+    /// Let every segment learn from the others
+    #[arg(long)]
+    pub(super) transfer: bool,
+    /// Learn from an earlier task: its directory, its `results.json`, or a steering input of its; may be repeated
+    #[arg(long, value_name = "FILE | TASK")]
+    pub(super) warm: Vec<PathBuf>,
+    /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
+    #[arg(long, conflicts_with = "scheduler")]
+    pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) schedule: ScheduleOptions,
 }
 
 /// Options of `validate`.
@@ -199,7 +217,7 @@ pub(super) struct ImportanceOptions {
     pub(super) json: bool,
 }
 
-/// Options of `samplers`.
+/// Options of `samplers` and `schedulers`.
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
     /// Print JSON
@@ -249,7 +267,7 @@ fn quantile(text: &str) -> Result<f64, String> {
     }
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".into()),

@@ -1,6 +1,7 @@
 //! `steering ask` and `steering generate`.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use protocol::DocumentError;
@@ -13,7 +14,8 @@ use serde_json::Value;
 
 use super::arguments::AskOptions;
 use super::{Dialect, Failure, output};
-use crate::ask::{AskError, Request, ask, seed_of};
+use crate::ask::{AskError, Request, ask, seed_of, spaces};
+use crate::history::Related;
 use crate::samplers::resolve;
 
 /// A search space with the file that it came from.
@@ -26,6 +28,9 @@ pub(super) struct Source<'a> {
 }
 
 pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
+    if let Some(path) = &options.outfile {
+        clear(path, [options.infile.as_deref(), options.space.as_deref()])?;
+    }
     let text = answer(options, dialect)?;
     match &options.outfile {
         Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
@@ -34,6 +39,25 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
         None => output::print(&text)?,
     }
     Ok(exit::DONE)
+}
+
+/// Takes away what an earlier call has left at `path`: whatever happens now, it will not be taken for the answer.
+fn clear(path: &Path, sources: [Option<&Path>; 2]) -> Result<(), Failure> {
+    let Ok(place) = path.canonicalize() else { return Ok(()) };
+    let same = |source: &Path| source.canonicalize().is_ok_and(|source| source == place);
+    if let Some(source) = sources.into_iter().flatten().find(|source| same(source)) {
+        return Err(Failure::input(anyhow!(
+            "the new points would overwrite `{}`, from which they are made; give another file by `--outfile`",
+            source.display()
+        )));
+    }
+    // Pipes and devices hold nothing old.
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+        fs::remove_file(path).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot remove the old output `{}`: {error}", path.display()))
+        })?;
+    }
+    Ok(())
 }
 
 /// What goes into the output file.
@@ -67,6 +91,7 @@ pub(super) fn with_question<T>(
     let request = Request {
         sampler: resolve(&options.lib, options.method.as_deref()),
         settings: options.settings.clone(),
+        schedule: options.schedule.schedule()?,
         count: options.n_point,
         max_points: options.max_point,
         seed: options.seed.unwrap_or_else(|| seed_of(&source.value)),
@@ -74,8 +99,49 @@ pub(super) fn with_question<T>(
         mode: options.mode.into(),
         subtract_pending: options.subtract_pending || dialect == Dialect::Hpogrid,
         number_points: options.number_points,
+        transfer: options.transfer,
+        earlier: earlier(&options.warm, options.failed_loss.0)?,
+        cost_aware: options.cost_aware,
     };
+    for remark in remarks(&document, &request, &options.warm) {
+        output::warn(&remark);
+    }
     answer(&document, &input, &request).map_err(|error| explain(error, &source, options.infile.as_deref()))
+}
+
+/// The histories of earlier tasks.
+fn earlier(paths: &[PathBuf], failed_loss: Option<f64>) -> Result<Vec<SteeringInput>, Failure> {
+    let read = |path: &PathBuf| protocol::earlier::read(path, failed_loss).map_err(Failure::from);
+    paths.iter().map(read).collect()
+}
+
+/// What of earlier tasks does not fit.
+fn remarks(document: &SpaceDocument, request: &Request, paths: &[PathBuf]) -> Vec<String> {
+    // Faults of the space are told later, with their places.
+    let spaces = spaces(document).unwrap_or_default();
+    let mut remarks = Vec::new();
+    for (input, path) in request.earlier.iter().zip(paths) {
+        let related: Vec<Related> = (spaces.iter())
+            .map(|(_, space)| Related::new(space, &input.points, request.mode))
+            .collect();
+        let most = |count: fn(&Related) -> usize| related.iter().map(count).max().unwrap_or(0);
+        let (path, all, used, moved) = (
+            path.display(),
+            input.points.len(),
+            most(Related::len),
+            most(Related::moved),
+        );
+        if used == 0 {
+            remarks.push(format!(
+                "nothing is learnt from `{path}`: none of its {all} points has a loss and a dimension of the search space"
+            ));
+        } else if moved > 0 {
+            remarks.push(format!(
+                "{moved} of the {used} points of `{path}` have numbers out of range, which count as the nearest in range"
+            ));
+        }
+    }
+    remarks
 }
 
 /// The search space of the input or of `--space`, whichever the dialect prefers.
@@ -145,7 +211,7 @@ pub(super) fn explain(error: AskError, source: &Source<'_>, infile: Option<&Path
             let path = infile.unwrap_or(Path::new("-"));
             DocumentError::invalid("steering input", path, problems).into()
         }
-        AskError::Setup(_) => Failure::input(error),
+        AskError::Setup(_) | AskError::CostBlind { .. } | AskError::Unteachable { .. } => Failure::input(error),
         AskError::Suggest { .. } | AskError::Point { .. } => {
             Failure::input(anyhow::Error::new(error).context(format!("{} `{}`", source.what, source.path.display())))
         }

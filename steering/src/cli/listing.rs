@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::arguments::ListOptions;
 use super::{Failure, output};
 use crate::ask::DEFAULT_SAMPLER;
-use crate::samplers::{ALIASES, Registry};
+use crate::samplers::{ALIASES, Registry, Setting};
 
 pub(super) fn run(options: &ListOptions) -> Result<u8, Failure> {
     let registry = Registry::standard();
@@ -25,11 +25,6 @@ fn as_json(registry: &Registry) -> String {
     let samplers: Vec<Value> = registry
         .entries()
         .map(|entry| {
-            let settings: Vec<Value> = entry
-                .settings
-                .iter()
-                .map(|setting| json!({"name": setting.name, "default": setting.default, "meaning": setting.meaning}))
-                .collect();
             let aliases: Vec<&str> = ALIASES
                 .iter()
                 .filter(|alias| alias.sampler == entry.name)
@@ -40,7 +35,7 @@ fn as_json(registry: &Registry) -> String {
                 "default": entry.name == DEFAULT_SAMPLER,
                 "summary": entry.summary,
                 "aliases": aliases,
-                "settings": settings,
+                "settings": settings_json(entry.settings),
             })
         })
         .collect();
@@ -55,14 +50,13 @@ fn as_text(registry: &Registry) -> String {
         } else {
             ""
         };
-        let _ = writeln!(text, "{:<8} {}{mark}", entry.name, entry.summary);
-        for setting in entry.settings {
-            let _ = writeln!(
-                text,
-                "{:9}--set {}={}  {}",
-                "", setting.name, setting.default, setting.meaning
-            );
-        }
+        describe(
+            &mut text,
+            "set",
+            entry.name,
+            &format!("{}{mark}", entry.summary),
+            entry.settings,
+        );
         let aliases: Vec<&str> = ALIASES
             .iter()
             .filter(|alias| alias.sampler == entry.name)
@@ -73,4 +67,24 @@ fn as_text(registry: &Registry) -> String {
         }
     }
     text
+}
+
+/// Settings for programs.
+pub(super) fn settings_json(settings: &[Setting]) -> Value {
+    settings
+        .iter()
+        .map(|setting| json!({"name": setting.name, "default": setting.default, "meaning": setting.meaning}))
+        .collect()
+}
+
+/// Adds a name with what it stands for and what can be set about it by `--<option>`.
+pub(super) fn describe(text: &mut String, option: &str, name: &str, summary: &str, settings: &[Setting]) {
+    let _ = writeln!(text, "{name:<8} {summary}");
+    for setting in settings {
+        let _ = writeln!(
+            text,
+            "{:9}--{option} {}={}  {}",
+            "", setting.name, setting.default, setting.meaning
+        );
+    }
 }

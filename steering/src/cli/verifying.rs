@@ -158,10 +158,8 @@ fn call(words: Vec<OsString>, directory: &Path, variables: Option<&[(String, Str
         _ => return Ok(Verdict::Skipped("it is no call for points".into())),
     };
     complete(&mut options, variables.unwrap_or_default())?;
-    for path in [&mut options.infile, &mut options.outfile, &mut options.space]
-        .into_iter()
-        .flatten()
-    {
+    let files = [&mut options.infile, &mut options.outfile, &mut options.space];
+    for path in files.into_iter().flatten().chain(&mut options.warm) {
         *path = directory.join(&*path);
     }
     let Some(file) = options.outfile.clone() else {

@@ -20,24 +20,25 @@
 //! conditioned on the best, the nearest to the best and a share of all others.
 
 mod acquisition;
-mod candidates;
+pub(super) mod candidates;
 mod explaining;
 mod fit;
 mod kernel;
-mod layout;
-mod model;
+pub(super) mod layout;
+pub(super) mod model;
 mod outputs;
-mod posterior;
+pub(super) mod posterior;
 mod search;
-mod startup;
+pub(super) mod startup;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use protocol::Point;
 
 use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point, tpe};
 use crate::explain::Explanation;
-use crate::history::History;
+use crate::history::{History, Related};
 use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
 use candidates::{Candidate, Source};
@@ -47,6 +48,8 @@ use search::Goal;
 
 /// Candidates drawn from the density of the good points.
 const DRAWS: usize = 100;
+/// First points of a search that learns from others.
+const TAUGHT: usize = 3;
 /// Candidates that climb.
 const CLIMBERS: usize = 8;
 /// Multiplications that a look at one candidate may cost before fewer are looked at.
@@ -115,7 +118,7 @@ struct Gp {
 
 impl Sampler for Gp {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
-        let layout = Layout::new(space);
+        let layout = Layout::new(space).shared(!history.related().is_empty());
         let mut model = None;
         Ok(one_by_one(space, history, count, |grown| {
             if !self.is_starting(space, &layout, grown) {
@@ -129,6 +132,14 @@ impl Sampler for Gp {
         }))
     }
 
+    fn weighs_seconds(&self) -> bool {
+        true
+    }
+
+    fn learns_from_others(&self) -> bool {
+        true
+    }
+
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         self.reason(space, history, point, key)
     }
@@ -137,7 +148,14 @@ impl Sampler for Gp {
 impl Gp {
     /// Whether there is too little to learn from.
     fn is_starting(&self, space: &Space, layout: &Layout, history: &History) -> bool {
+        let elsewhere: usize = history.related().iter().map(Related::len).sum();
         let startup = self.startup(space);
+        // What others found stands in for most of the first points.
+        let startup = if elsewhere >= startup {
+            startup.min(TAUGHT)
+        } else {
+            startup
+        };
         let evaluated = history
             .observations()
             .iter()
@@ -237,6 +255,7 @@ impl Gp {
             }
         }
         candidates.extend(best);
+        candidates.extend(model.elsewhere.iter().map(|point| source.known(point, &fill)));
         candidates
     }
 

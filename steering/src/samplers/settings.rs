@@ -1,4 +1,4 @@
-//! What can be set about a sampler, given as `name=value` on the command line.
+//! What can be set about a sampler or a scheduler, given as `name=value` on the command line.
 
 use std::str::FromStr;
 
@@ -17,33 +17,41 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
-/// The settings of one sampler, defaults filled in.
+/// The settings of one sampler or scheduler, defaults filled in.
 #[derive(Debug)]
 pub struct Settings {
-    sampler: &'static str,
+    kind: &'static str,
+    owner: &'static str,
     values: Vec<(&'static str, String)>,
 }
 
 impl Settings {
     pub(super) fn new(entry: &Entry, given: &[(String, String)]) -> Result<Self, SetupError> {
-        let mut values: Vec<(&'static str, String)> = entry
-            .settings
+        Self::of("sampler", entry.name, entry.settings, given)
+    }
+
+    /// The settings that `owner`, a sampler or a scheduler as `kind` says, declares, with values from `given`.
+    pub(crate) fn of(
+        kind: &'static str,
+        owner: &'static str,
+        declared: &[Setting],
+        given: &[(String, String)],
+    ) -> Result<Self, SetupError> {
+        let mut values: Vec<(&'static str, String)> = declared
             .iter()
             .map(|setting| (setting.name, setting.default.to_owned()))
             .collect();
         for (name, value) in given {
             let known = values.iter_mut().find(|(known, _)| known == name);
             let known = known.ok_or_else(|| SetupError::UnknownSetting {
-                sampler: entry.name,
+                kind,
+                owner,
                 name: name.clone(),
-                hint: did_you_mean(name, entry.settings.iter().map(|setting| setting.name)),
+                hint: did_you_mean(name, declared.iter().map(|setting| setting.name)),
             })?;
             known.1.clone_from(value);
         }
-        Ok(Self {
-            sampler: entry.name,
-            values,
-        })
+        Ok(Self { kind, owner, values })
     }
 
     /// The setting `name`, which must satisfy `accept`; `expected` says what that is.
@@ -52,7 +60,7 @@ impl Settings {
     /// [`SetupError::BadSetting`].
     ///
     /// # Panics
-    /// If the sampler does not declare the setting.
+    /// If its owner does not declare the setting.
     pub fn get<T: FromStr>(
         &self,
         name: &'static str,
@@ -63,9 +71,10 @@ impl Settings {
             .values
             .iter()
             .find(|(known, _)| *known == name)
-            .expect("a sampler reads the settings it declares");
+            .expect("samplers and schedulers read the settings they declare");
         text.parse().ok().filter(accept).ok_or_else(|| SetupError::BadSetting {
-            sampler: self.sampler,
+            kind: self.kind,
+            owner: self.owner,
             name,
             expected,
             found: text.clone(),

@@ -119,6 +119,14 @@ impl Dimension {
         }
     }
 
+    /// The number nearest to `value`, which the dimension does not have; nothing where there is no nearest.
+    pub(crate) fn nearest(&self, value: &Value) -> Option<Coordinate> {
+        match &self.domain {
+            Domain::Numeric(numeric) => value.as_f64().filter(|v| v.is_finite()).map(|v| numeric.nearest(v)),
+            Domain::Fixed(_) | Domain::Categorical { .. } => None,
+        }
+    }
+
     /// Number of values, `None` for a continuum.
     #[must_use]
     pub fn size(&self) -> Option<u64> {

@@ -3,12 +3,13 @@
 //! Every boolean, integer, float and string dtype is read, in both byte orders and in C and Fortran order.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::Reader;
+use super::{Chunks, Extent, Reader};
 use crate::dataset::column::{Column, Values};
 use crate::dataset::error::DatasetError;
+use crate::dataset::store::{Element, Segment};
 
 /// A `.npy` file: one column, named like the file without its extension.
 #[derive(Debug)]
@@ -29,69 +30,159 @@ impl NpyReader {
     }
 }
 
+impl NpyReader {
+    fn array(&self) -> Result<NpyArray<BufReader<File>>, DatasetError> {
+        let file = File::open(&self.path).map_err(|error| DatasetError::io(&self.path, error))?;
+        NpyArray::open(&self.path, &self.names[0], BufReader::new(file))
+    }
+}
+
 impl Reader for NpyReader {
     fn names(&self) -> &[String] {
         &self.names
     }
 
-    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
-        wanted
-            .iter()
-            .map(|_| {
-                let file = File::open(&self.path).map_err(|error| DatasetError::io(&self.path, error))?;
-                read_array(&self.path, &self.names[0], BufReader::new(file))
-            })
-            .collect()
+    fn extents(&mut self, wanted: &[usize]) -> Result<Option<Vec<Extent>>, DatasetError> {
+        let extent = self.array()?.extent();
+        Ok(Some(vec![extent; wanted.len()]))
+    }
+
+    fn chunks<'a>(&'a mut self, wanted: &[usize]) -> Result<Box<dyn Chunks + 'a>, DatasetError> {
+        let arrays = wanted.iter().map(|_| self.array()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Box::new(Arrays(arrays)))
+    }
+
+    fn plain(&self, _: usize) -> Result<Option<Segment>, DatasetError> {
+        let mut array = self.array()?;
+        let Header { dtype, fortran, .. } = &array.header;
+        let element = match (dtype.kind, dtype.size) {
+            (b'u', 1) => Element::Byte,
+            (b'f', 4) => Element::Single,
+            (b'f', 8) => Element::Double,
+            _ => return Ok(None),
+        };
+        let in_order = !fortran || array.header.shape.len() == 1;
+        if dtype.big_endian || !in_order || cfg!(target_endian = "big") {
+            return Ok(None);
+        }
+        let offset = array
+            .input
+            .stream_position()
+            .map_err(|error| DatasetError::io(&self.path, error))?;
+        let Extent { rows, width } = array.extent();
+        Segment::new(&self.path, offset, rows, vec![(element, width)]).map(Some)
     }
 }
 
-/// Reads one array in npy form; `name` is the column's name and goes into messages.
-pub(crate) fn read_array(path: &Path, name: &str, mut input: impl Read) -> Result<Column, DatasetError> {
-    let bad = |reason: String| DatasetError::damaged(path, format!("array `{name}`: {reason}"));
-    let header = read_header(&mut input).map_err(|problem| match problem {
-        Problem::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            bad("cut off within the header; copy or download the file again".to_owned())
-        }
-        Problem::Io(error) => bad(error.to_string()),
-        Problem::Format(reason) => bad(reason),
-    })?;
+/// Several arrays that are read side by side.
+pub(crate) struct Arrays<R>(pub(crate) Vec<NpyArray<R>>);
 
-    let Some((&rows, row_shape)) = header.shape.split_first() else {
-        return Err(bad("holds a single value, an array of rows is needed".to_owned()));
-    };
-    let bytes = header
-        .shape
-        .iter()
-        .try_fold(header.dtype.size, |product, &length| product.checked_mul(length))
-        .ok_or_else(|| bad("the shape in the header is impossibly large".to_owned()))?;
-    let mut raw = Vec::new();
-    input
-        .take(bytes as u64)
-        .read_to_end(&mut raw)
-        .map_err(|error| bad(format!("cannot be read: {error}")))?;
-    if raw.len() < bytes {
-        return Err(bad(format!(
-            "cut off: {rows} rows need {bytes} bytes, the file has {}; copy or download it again",
-            raw.len()
-        )));
+impl<R: Read> Chunks for Arrays<R> {
+    fn next(&mut self, rows: usize) -> Result<Vec<Column>, DatasetError> {
+        self.0.iter_mut().map(|array| array.next(rows)).collect()
     }
-    if header.dtype.big_endian {
-        let unit = if header.dtype.kind == b'U' {
-            4
-        } else {
-            header.dtype.size
+}
+
+/// An array in npy form, read from its first row on.
+pub(crate) struct NpyArray<R> {
+    path: PathBuf,
+    name: String,
+    input: R,
+    header: Header,
+    left: usize,
+    /// An array in Fortran order, which must be read whole, in C order.
+    whole: Option<Column>,
+}
+
+impl<R: Read> NpyArray<R> {
+    /// `name` is the column's name and goes into messages.
+    pub(crate) fn open(path: &Path, name: &str, mut input: R) -> Result<Self, DatasetError> {
+        let bad = |reason: String| DatasetError::damaged(path, format!("array `{name}`: {reason}"));
+        let header = read_header(&mut input).map_err(|problem| match problem {
+            Problem::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                bad("cut off within the header; copy or download the file again".to_owned())
+            }
+            Problem::Io(error) => bad(error.to_string()),
+            Problem::Format(reason) => bad(reason),
+        })?;
+        let Some(&left) = header.shape.first() else {
+            return Err(bad("holds a single value, an array of rows is needed".to_owned()));
         };
-        raw.chunks_exact_mut(unit.max(1)).for_each(<[u8]>::reverse);
+        header
+            .shape
+            .iter()
+            .try_fold(header.dtype.size, |product, &length| product.checked_mul(length))
+            .ok_or_else(|| bad("the shape in the header is impossibly large".to_owned()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            input,
+            header,
+            left,
+            whole: None,
+        })
     }
-    if header.fortran && header.shape.len() > 1 {
-        raw = c_order(&raw, &header.shape, header.dtype.size);
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            rows: self.header.shape[0],
+            width: self.header.shape[1..].iter().product(),
+        }
     }
-    let values = decode(&raw, &header.dtype).map_err(bad)?;
-    Ok(Column {
-        name: name.to_owned(),
-        row_shape: row_shape.to_vec(),
-        values,
-    })
+
+    pub(crate) fn next(&mut self, rows: usize) -> Result<Column, DatasetError> {
+        let count = rows.min(self.left);
+        if self.header.fortran && self.header.shape.len() > 1 {
+            let all = self.header.shape[0];
+            if self.whole.is_none() {
+                self.whole = Some(self.decode(all)?);
+            }
+            let first = all - self.left;
+            self.left -= count;
+            let whole = self.whole.as_ref().expect("it was read above");
+            return Ok(whole.slice(first..first + count));
+        }
+        let column = self.decode(count)?;
+        self.left -= count;
+        Ok(column)
+    }
+
+    /// Reads and converts `rows` rows.
+    fn decode(&mut self, rows: usize) -> Result<Column, DatasetError> {
+        let Header { dtype, fortran, shape } = &self.header;
+        let (path, name) = (&self.path, &self.name);
+        let bad = |reason: String| DatasetError::damaged(path, format!("array `{name}`: {reason}"));
+        let mut shape = shape.clone();
+        let all = std::mem::replace(&mut shape[0], rows);
+        let bytes = shape.iter().product::<usize>() * dtype.size;
+        let mut raw = Vec::new();
+        self.input
+            .by_ref()
+            .take(bytes as u64)
+            .read_to_end(&mut raw)
+            .map_err(|error| bad(format!("cannot be read: {error}")))?;
+        if raw.len() < bytes {
+            let row = bytes / rows.max(1);
+            return Err(bad(format!(
+                "cut off: {all} rows need {} bytes, the file has {}; copy or download it again",
+                all * row,
+                (all - self.left) * row + raw.len()
+            )));
+        }
+        if dtype.big_endian {
+            let unit = if dtype.kind == b'U' { 4 } else { dtype.size };
+            raw.chunks_exact_mut(unit.max(1)).for_each(<[u8]>::reverse);
+        }
+        if *fortran && shape.len() > 1 {
+            raw = c_order(&raw, &shape, dtype.size);
+        }
+        let values = decode(raw, dtype).map_err(bad)?;
+        Ok(Column {
+            name: name.clone(),
+            row_shape: shape[1..].to_vec(),
+            values,
+        })
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -241,20 +332,23 @@ fn c_order(raw: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
 }
 
 /// Values from little-endian bytes in C order.
-fn decode(raw: &[u8], dtype: &Dtype) -> Result<Values, String> {
+fn decode(raw: Vec<u8>, dtype: &Dtype) -> Result<Values, String> {
     fn each<const N: usize, T>(raw: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
         raw.as_chunks::<N>().0.iter().map(|bytes| convert(*bytes)).collect()
     }
+    if matches!((dtype.kind, dtype.size), (b'u', 1)) {
+        return Ok(Values::Bytes(raw));
+    }
+    let raw = raw.as_slice();
     Ok(match (dtype.kind, dtype.size) {
         (b'f', 2) => Values::Singles(each(raw, |bytes| half_to_single(u16::from_le_bytes(bytes)))),
         (b'f', 4) => Values::Singles(each(raw, f32::from_le_bytes)),
         (b'f', _) => Values::Doubles(each(raw, f64::from_le_bytes)),
-        (b'b', _) => Values::Singles(each(raw, |[byte]| f32::from(u8::from(byte != 0)))),
+        (b'b', _) => Values::Bytes(each(raw, |[byte]| u8::from(byte != 0))),
         (b'i', 1) => Values::Singles(each(raw, |bytes| f32::from(i8::from_le_bytes(bytes)))),
         (b'i', 2) => Values::Singles(each(raw, |bytes| f32::from(i16::from_le_bytes(bytes)))),
         (b'i', 4) => Values::Integers(each(raw, |bytes| i64::from(i32::from_le_bytes(bytes)))),
         (b'i', _) => Values::Integers(each(raw, i64::from_le_bytes)),
-        (b'u', 1) => Values::Singles(each(raw, |[byte]| f32::from(byte))),
         (b'u', 2) => Values::Singles(each(raw, |bytes| f32::from(u16::from_le_bytes(bytes)))),
         (b'u', 4) => Values::Integers(each(raw, |bytes| i64::from(u32::from_le_bytes(bytes)))),
         (b'u', _) => {
@@ -320,7 +414,8 @@ mod tests {
     }
 
     fn read(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Result<Column, String> {
-        read_array(Path::new("a.npy"), "a", file(descr, fortran, shape, data).as_slice())
+        NpyArray::open(Path::new("a.npy"), "a", file(descr, fortran, shape, data).as_slice())
+            .and_then(|mut array| array.next(usize::MAX))
             .map_err(|error| error.to_string())
     }
 
@@ -337,7 +432,7 @@ mod tests {
     fn fortran_order_is_turned_into_rows() {
         let column = read("|u1", "True", "(2, 3)", &[1, 4, 2, 5, 3, 6]).unwrap();
         assert_eq!(column.row_shape, [3]);
-        assert_eq!(column.values, Values::Singles(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(column.values, Values::Bytes(vec![1, 2, 3, 4, 5, 6]));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
+use zip::result::ZipError;
 
-use super::Reader;
-use super::npy::read_array;
-use crate::dataset::column::Column;
+use super::npy::{Arrays, NpyArray};
+use super::{Chunks, Extent, Reader};
 use crate::dataset::error::DatasetError;
 
 /// An open archive; its arrays are the columns.
@@ -16,6 +16,8 @@ use crate::dataset::error::DatasetError;
 pub(crate) struct NpzReader {
     path: PathBuf,
     archive: ZipArchive<BufReader<File>>,
+    /// One more for each array that is being read.
+    side_by_side: Vec<ZipArchive<BufReader<File>>>,
     members: Vec<usize>,
     names: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl NpzReader {
         Ok(Self {
             path: path.to_owned(),
             archive,
+            side_by_side: Vec::new(),
             members,
             names,
         })
@@ -54,18 +57,43 @@ impl Reader for NpzReader {
         &self.names
     }
 
-    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
-        let mut columns = Vec::with_capacity(wanted.len());
+    fn extents(&mut self, wanted: &[usize]) -> Result<Option<Vec<Extent>>, DatasetError> {
+        let mut extents = Vec::with_capacity(wanted.len());
         for &index in wanted {
             let name = &self.names[index];
-            let member = self.archive.by_index(self.members[index]).map_err(|error| {
-                DatasetError::damaged(
-                    &self.path,
-                    format!("array `{name}`: {error}; copy or download the file again"),
-                )
-            })?;
-            columns.push(read_array(&self.path, name, member)?);
+            let member = self
+                .archive
+                .by_index(self.members[index])
+                .map_err(|error| bad(&self.path, name, &error))?;
+            extents.push(NpyArray::open(&self.path, name, member)?.extent());
         }
-        Ok(columns)
+        Ok(Some(extents))
     }
+
+    fn chunks<'a>(&'a mut self, wanted: &[usize]) -> Result<Box<dyn Chunks + 'a>, DatasetError> {
+        // An archive unpacks one member at a time, so each array has its own.
+        self.side_by_side.clear();
+        for _ in wanted {
+            let file = File::open(&self.path).map_err(|error| DatasetError::io(&self.path, error))?;
+            let archive = ZipArchive::new(BufReader::new(file))
+                .map_err(|error| DatasetError::damaged(&self.path, error.to_string()))?;
+            self.side_by_side.push(archive);
+        }
+        let mut arrays = Vec::with_capacity(wanted.len());
+        for (archive, &index) in self.side_by_side.iter_mut().zip(wanted) {
+            let name = &self.names[index];
+            let member = archive
+                .by_index(self.members[index])
+                .map_err(|error| bad(&self.path, name, &error))?;
+            arrays.push(NpyArray::open(&self.path, name, member)?);
+        }
+        Ok(Box::new(Arrays(arrays)))
+    }
+}
+
+fn bad(path: &Path, name: &str, error: &ZipError) -> DatasetError {
+    DatasetError::damaged(
+        path,
+        format!("array `{name}`: {error}; copy or download the file again"),
+    )
 }

@@ -8,10 +8,10 @@ use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::schema::types::ColumnDescriptor;
+use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
-use super::Reader;
 use super::npy::half_to_single;
+use super::{Chunks, Extent, Reader};
 use crate::dataset::column::{Column, Values};
 use crate::dataset::error::DatasetError;
 
@@ -52,25 +52,8 @@ impl ParquetReader {
         })
     }
 
-    fn column(&self, index: usize) -> Result<Column, String> {
-        let schema = self.file.metadata().file_metadata().schema_descr();
-        let description = schema.column(index);
-        if description.max_rep_level() > 1 {
-            return Err("lists of lists are not read; flatten them and give `data.shape`".to_owned());
-        }
-        let mut raw = Raw::default();
-        for group in 0..self.file.num_row_groups() {
-            let group = self.file.get_row_group(group).map_err(|error| error.to_string())?;
-            let rows = group.metadata().num_rows() as usize;
-            let reader = group.get_column_reader(index).map_err(|error| error.to_string())?;
-            raw.read_group(reader, &description, rows)?;
-        }
-        let row_shape = raw.row_shape(description.max_rep_level() > 0)?;
-        Ok(Column {
-            name: self.names[index].clone(),
-            row_shape,
-            values: raw.finish(),
-        })
+    fn bad(&self, index: usize, reason: &str) -> DatasetError {
+        DatasetError::damaged(&self.path, format!("column `{}`: {reason}", self.names[index]))
     }
 }
 
@@ -79,12 +62,104 @@ impl Reader for ParquetReader {
         &self.names
     }
 
-    fn read(&mut self, wanted: &[usize]) -> Result<Vec<Column>, DatasetError> {
-        wanted
+    fn extents(&mut self, wanted: &[usize]) -> Result<Option<Vec<Extent>>, DatasetError> {
+        let metadata = self.file.metadata();
+        let rows = metadata.file_metadata().num_rows() as usize;
+        Ok(Some(
+            wanted
+                .iter()
+                .map(|&index| {
+                    let groups = metadata.row_groups().iter();
+                    let values: i64 = groups.map(|group| group.column(index).num_values()).sum();
+                    let width = (values as usize).div_ceil(rows.max(1));
+                    Extent { rows, width }
+                })
+                .collect(),
+        ))
+    }
+
+    fn chunks<'a>(&'a mut self, wanted: &[usize]) -> Result<Box<dyn Chunks + 'a>, DatasetError> {
+        let schema = self.file.metadata().file_metadata().schema_descr();
+        let mut descriptions = Vec::with_capacity(wanted.len());
+        for &index in wanted {
+            let description = schema.column(index);
+            if description.max_rep_level() > 1 {
+                let reason = "lists of lists are not read; flatten them and give `data.shape`";
+                return Err(self.bad(index, reason));
+            }
+            descriptions.push(description);
+        }
+        Ok(Box::new(ParquetChunks {
+            descriptions,
+            wanted: wanted.to_vec(),
+            readers: Vec::new(),
+            group: 0,
+            left: 0,
+            file: self,
+        }))
+    }
+}
+
+/// Reads all wanted columns side by side, through one row group after another.
+struct ParquetChunks<'a> {
+    file: &'a ParquetReader,
+    wanted: Vec<usize>,
+    descriptions: Vec<ColumnDescPtr>,
+    /// Of the current row group.
+    readers: Vec<ColumnReader>,
+    /// The next row group.
+    group: usize,
+    /// Rows of the current row group that are left.
+    left: usize,
+}
+
+impl ParquetChunks<'_> {
+    fn next_group(&mut self) -> Result<(), String> {
+        let file = &self.file.file;
+        let group = file.get_row_group(self.group).map_err(|error| error.to_string())?;
+        self.left = group.metadata().num_rows() as usize;
+        self.group += 1;
+        self.readers = self
+            .wanted
             .iter()
-            .map(|&index| {
-                self.column(index).map_err(|reason| {
-                    DatasetError::damaged(&self.path, format!("column `{}`: {reason}", self.names[index]))
+            .map(|&index| group.get_column_reader(index).map_err(|error| error.to_string()))
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+}
+
+impl Chunks for ParquetChunks<'_> {
+    fn next(&mut self, rows: usize) -> Result<Vec<Column>, DatasetError> {
+        let mut raws: Vec<Raw> = self.wanted.iter().map(|_| Raw::default()).collect();
+        let mut missing = rows;
+        while missing > 0 {
+            if self.left == 0 {
+                if self.group == self.file.file.num_row_groups() {
+                    break;
+                }
+                self.next_group()
+                    .map_err(|reason| DatasetError::damaged(&self.file.path, reason))?;
+                continue;
+            }
+            let count = missing.min(self.left);
+            for (at, raw) in raws.iter_mut().enumerate() {
+                raw.read(&mut self.readers[at], &self.descriptions[at], count)
+                    .map_err(|reason| self.file.bad(self.wanted[at], &reason))?;
+            }
+            self.left -= count;
+            missing -= count;
+        }
+        raws.into_iter()
+            .enumerate()
+            .map(|(at, raw)| {
+                let index = self.wanted[at];
+                let row_shape = raw
+                    .row_shape(self.descriptions[at].max_rep_level() > 0)
+                    .map_err(|reason| self.file.bad(index, &reason))?;
+                Ok(Column {
+                    name: self.file.names[index].clone(),
+                    row_shape,
+                    values: raw.finish(),
                 })
             })
             .collect()
@@ -100,7 +175,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn read_group(&mut self, reader: ColumnReader, description: &ColumnDescriptor, rows: usize) -> Result<(), String> {
+    fn read(&mut self, reader: &mut ColumnReader, description: &ColumnDescriptor, rows: usize) -> Result<(), String> {
         let lengths = &mut self.lengths;
         let values = match reader {
             ColumnReader::BoolColumnReader(reader) => {
@@ -186,7 +261,7 @@ fn unsigned(description: &ColumnDescriptor) -> bool {
 
 /// Integers, decimals by their scale, and doubles with NaN where a value is missing.
 fn integers<T: DataType>(
-    reader: ColumnReaderImpl<T>,
+    reader: &mut ColumnReaderImpl<T>,
     description: &ColumnDescriptor,
     rows: usize,
     lengths: &mut Vec<usize>,
@@ -214,7 +289,7 @@ fn integers<T: DataType>(
 
 /// All values of a column in one row group, with `missing` in the gaps.
 fn collect<T: DataType, V: Clone>(
-    mut reader: ColumnReaderImpl<T>,
+    reader: &mut ColumnReaderImpl<T>,
     description: &ColumnDescriptor,
     rows: usize,
     lengths: &mut Vec<usize>,

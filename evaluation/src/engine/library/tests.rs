@@ -1,14 +1,44 @@
 //! The order of the ways, and every message.
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 fn nowhere() -> Surroundings {
     Surroundings {
         library_variable: None,
         cache: None,
+        search_path: None,
         python: "/nonexistent/python3".into(),
-        wheel: Some(("any", "0".repeat(64))),
+        nvidia_smi: "/nonexistent/nvidia-smi".into(),
+        root: "/nonexistent".into(),
+        wheel: Some(wheel("onnxruntime", "0".repeat(64))),
+        gpu_wheels: Vec::new(),
     }
+}
+
+fn wheel(package: &'static str, sha256: String) -> Wheel {
+    Wheel {
+        package,
+        version: PINNED_VERSION,
+        sha256,
+        wanted: |name| name.starts_with("lib") && !name.contains("shared"),
+    }
+}
+
+/// A wheel with these members, and its sum.
+fn write_wheel(path: &Path, members: &[&str]) -> String {
+    let mut archive = zip::ZipWriter::new(File::create(path).unwrap());
+    for member in members {
+        let options = zip::write::SimpleFileOptions::default();
+        archive.start_file(*member, options).unwrap();
+        io::Write::write_all(&mut archive, b"\x7fELF library").unwrap();
+    }
+    archive.finish().unwrap();
+    let digest = Sha256::digest(fs::read(path).unwrap());
+    digest
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn request(path: &Path) -> LibraryRequest {
@@ -170,22 +200,18 @@ fn a_wheel_with_another_sum_is_refused() {
 #[test]
 fn several_processes_at_once_download_once() {
     let folder = tempfile::tempdir().unwrap();
-    let wheel = folder.path().join("source.whl");
-    let mut archive = zip::ZipWriter::new(File::create(&wheel).unwrap());
-    let options = zip::write::SimpleFileOptions::default();
-    archive
-        .start_file("onnxruntime/capi/libonnxruntime_providers_shared.so", options)
-        .unwrap();
-    archive
-        .start_file("onnxruntime/capi/libonnxruntime.so.1.31.1", options)
-        .unwrap();
-    io::Write::write_all(&mut archive, b"\x7fELF library").unwrap();
-    archive.finish().unwrap();
-    let sha256 = hex(&Sha256::digest(fs::read(&wheel).unwrap()));
+    let wheel_file = folder.path().join("source.whl");
+    let sha256 = write_wheel(
+        &wheel_file,
+        &[
+            "onnxruntime/capi/libonnxruntime_providers_shared.so",
+            "onnxruntime/capi/libonnxruntime.so.1.31.1",
+        ],
+    );
     let body = format!(
         "case \"$*\" in *download*) while [ \"$1\" != --dest ]; do shift; done; cp {wheel} \"$2/a.whl\"; \
          echo >> {folder}/count;; esac",
-        wheel = wheel.display(),
+        wheel = wheel_file.display(),
         folder = folder.path().display()
     );
     let python = script(folder.path(), &body);
@@ -196,7 +222,7 @@ fn several_processes_at_once_download_once() {
                 let around = Surroundings {
                     cache: Some(cache.clone()),
                     python: python.clone(),
-                    wheel: Some(("any", sha256.clone())),
+                    wheel: Some(wheel("onnxruntime", sha256.clone())),
                     ..nowhere()
                 };
                 scope.spawn(move || locate_with(&LibraryRequest::default(), &around).unwrap())
@@ -229,6 +255,77 @@ fn a_machine_without_a_wheel_is_told_what_to_do() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("no download is known for "), "{message}");
+}
+
+#[test]
+fn a_setup_for_the_gpu_goes_on_where_it_was_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = write_wheel(
+        &folder.path().join("nvidia-cublas.whl"),
+        &["nvidia/cu13/lib/libcublas.so.13"],
+    );
+    let second = write_wheel(
+        &folder.path().join("onnxruntime-gpu.whl"),
+        &[
+            "onnxruntime/capi/libonnxruntime.so.1.31.1",
+            "onnxruntime/capi/libonnxruntime_providers_cuda.so",
+        ],
+    );
+    // The index is gone after the first wheel, until the file `up` is there.
+    let body = format!(
+        "case \"$*\" in *download*) last=; for last; do :; done; package=${{last%%==*}}; echo $package >> {here}/log; \
+         if [ $package = onnxruntime-gpu ] && ! [ -e {here}/up ]; then echo NewConnectionError >&2; exit 1; fi; \
+         while [ \"$1\" != --dest ]; do shift; done; cp {here}/$package.whl \"$2/\";; esac",
+        here = folder.path().display()
+    );
+    let around = Surroundings {
+        cache: Some(folder.path().join("cache")),
+        python: script(folder.path(), &body),
+        gpu_wheels: vec![wheel("nvidia-cublas", first), wheel("onnxruntime-gpu", second)],
+        ..nowhere()
+    };
+    let mut notes = Vec::new();
+    let message = setup_with(true, None, &around, &mut |note| notes.push(note.to_owned()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("pip cannot reach the package index for onnxruntime-gpu 1.31.1; check network"),
+        "{message}"
+    );
+    let prefer_cuda = LibraryRequest {
+        prefer_cuda: true,
+        offline: true,
+        ..LibraryRequest::default()
+    };
+    assert!(locate_with(&prefer_cuda, &around).is_err(), "half a set-up is none");
+    fs::write(folder.path().join("up"), "").unwrap();
+    let library = setup_with(true, None, &around, &mut |note| notes.push(note.to_owned())).unwrap();
+    assert_eq!(
+        fs::read_to_string(folder.path().join("log")).unwrap(),
+        "nvidia-cublas\nonnxruntime-gpu\nonnxruntime-gpu\n"
+    );
+    assert_eq!(notes[3], "nvidia-cublas 1.31.1 is there");
+    assert!(library.has_cuda());
+    assert_eq!(library.providers(), ["cpu", "cuda"]);
+    let found = locate_with(&prefer_cuda, &around).unwrap();
+    assert_eq!((&found.path, found.source), (&library.path, Source::Cache));
+    let cublas = cuda_libraries_with(&found, &around);
+    let cublas = cublas.iter().find(|library| library.name == "libcublas.so.13").unwrap();
+    assert!(cublas.path.is_some());
+}
+
+#[test]
+fn a_gpu_library_that_is_not_published_is_said_to_be_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let around = Surroundings {
+        cache: Some(folder.path().to_owned()),
+        ..nowhere()
+    };
+    let message = setup_with(true, None, &around, &mut |_| {}).unwrap_err().to_string();
+    assert!(
+        message.contains("ONNX Runtime with CUDA is not published for "),
+        "{message}"
+    );
 }
 
 /// A program in place of Python.

@@ -21,6 +21,41 @@ pub(super) fn operator(name: &str) -> Option<Operator> {
         "LessOrEqual" => |_, x| compare(x, |a, b| a <= b),
         "Equal" => |_, x| compare(x, |a, b| (a - b).abs() <= 0.0),
         "And" => |_, x| compare(x, |a, b| a != 0.0 && b != 0.0),
+        "Or" => |_, x| compare(x, |a, b| a != 0.0 || b != 0.0),
+        "Not" => |_, x| unary(x, |v| f64::from(u8::from(v == 0.0))),
+        "Mod" => |_, x| binary(x, |a, b| a % b),
+        "Mean" => |_, x| {
+            let count = x.len() as f64;
+            let sum = fold(x, |a, b| a + b)?.remove(0);
+            Ok(vec![Value::new(sum.element, sum.data / count)])
+        },
+        "Acos" => |_, x| unary(x, f64::acos),
+        "Acosh" => |_, x| unary(x, f64::acosh),
+        "Asin" => |_, x| unary(x, f64::asin),
+        "Asinh" => |_, x| unary(x, f64::asinh),
+        "Atan" => |_, x| unary(x, f64::atan),
+        "Atanh" => |_, x| unary(x, f64::atanh),
+        "Ceil" => |_, x| unary(x, f64::ceil),
+        "Cosh" => |_, x| unary(x, f64::cosh),
+        "Floor" => |_, x| unary(x, f64::floor),
+        "Round" => |_, x| unary(x, f64::round_ties_even),
+        "Sinh" => |_, x| unary(x, f64::sinh),
+        "Tan" => |_, x| unary(x, f64::tan),
+        "Softsign" => |_, x| unary(x, |v| v / (1.0 + v.abs())),
+        "Mish" => |_, x| unary(x, |v| v * (v.max(0.0) + (-v.abs()).exp().ln_1p()).tanh()),
+        "Swish" => |node, x| {
+            let alpha = float(node, "alpha", 1.0);
+            unary(x, |v| v / (1.0 + (-alpha * v).exp()))
+        },
+        "ThresholdedRelu" => |node, x| {
+            let alpha = float(node, "alpha", 1.0);
+            unary(x, |v| if v > alpha { v } else { 0.0 })
+        },
+        "Shrink" => |node, x| {
+            let (width, bias) = (float(node, "lambd", 0.5), float(node, "bias", 0.0));
+            unary(x, |v| if v.abs() > width { v - v.signum() * bias } else { 0.0 })
+        },
+        "CastLike" => |_, x| Ok(vec![Value::new(need(x, 1)?.element, need(x, 0)?.data.clone())]),
         "Abs" => |_, x| unary(x, f64::abs),
         "Neg" => |_, x| unary(x, |v| -v),
         "Sqrt" => |_, x| unary(x, f64::sqrt),

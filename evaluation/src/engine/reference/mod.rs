@@ -6,6 +6,7 @@
 //! To add an operator: write its function into a file here and list it in that file's `operator`.
 
 mod elementwise;
+mod indexing;
 mod linear;
 mod movement;
 mod statistics;
@@ -34,6 +35,7 @@ type Operator = fn(&Node, &Inputs<'_>) -> Result<Vec<Value>, String>;
 /// The function of an operator.
 fn operator(name: &str) -> Option<Operator> {
     elementwise::operator(name)
+        .or_else(|| indexing::operator(name))
         .or_else(|| linear::operator(name))
         .or_else(|| movement::operator(name))
         .or_else(|| statistics::operator(name))

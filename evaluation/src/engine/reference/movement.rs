@@ -16,7 +16,6 @@ pub(super) fn operator(name: &str) -> Option<Operator> {
         "Concat" => concat,
         "Split" => split,
         "Slice" => slice,
-        "Pad" => pad,
         "Gather" => gather,
         "ScatterElements" => scatter_elements,
         "OneHot" => one_hot,
@@ -192,22 +191,6 @@ fn slice(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         };
         let chosen: Vec<usize> = (0..count.max(0)).map(|index| (start + index * step) as usize).collect();
         data = data.select(Axis(axis), &chosen);
-    }
-    Ok(one(x.element, data))
-}
-
-/// Zeros around.
-fn pad(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
-    let x = need(inputs, 0)?;
-    let pads = need(inputs, 1)?.ints();
-    let rank = x.data.ndim();
-    let shape: Vec<usize> = (0..rank)
-        .map(|axis| (x.shape()[axis] as i64 + pads[axis] + pads[rank + axis]) as usize)
-        .collect();
-    let mut data = ArrayD::zeros(IxDyn(&shape));
-    for (at, value) in x.data.indexed_iter() {
-        let target: Vec<usize> = (0..rank).map(|axis| (at[axis] as i64 + pads[axis]) as usize).collect();
-        data[IxDyn(&target)] = *value;
     }
     Ok(one(x.element, data))
 }

@@ -234,6 +234,15 @@ impl Fit {
         }
     }
 
+    /// θ of parameters.
+    pub(super) fn theta(&self, parameters: &Parameters) -> Vec<f64> {
+        let noise = (parameters.noise - self.prior.floor).max(f64::MIN_POSITIVE);
+        let lengths = parameters.lengths.iter().map(|length| libm::log(*length));
+        lengths
+            .chain([libm::log(parameters.signal), libm::log(noise)])
+            .collect()
+    }
+
     /// K⁻¹ at θ, for predictions that leave one point out.
     pub(super) fn inverse(&self, theta: &[f64]) -> Option<Vec<f64>> {
         let parameters = self.parameters(theta);

@@ -8,18 +8,26 @@ use protocol::Point;
 use super::super::{first_unused, prior_point};
 use super::candidates::Source;
 use super::layout::Layout;
+use super::transfer;
 use crate::history::History;
 use crate::rng::{Key, Stream};
-use crate::space::Space;
+use crate::space::{Coordinate, Space};
 
 /// Candidates among which the furthest is taken. More would drive the points to the borders.
 const CANDIDATES: usize = 24;
+/// First points that are the best ones of other searches.
+const BORROWED: usize = 2;
+/// How different each of them must be from the known points, per feature.
+const APART: f64 = 0.05;
 
 /// The next point, unless all are taken.
-pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
+pub(in crate::samplers) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
     let ordinal = history.next_ordinal();
     let source = Source::new(space, layout);
     let mut generator = key.generator(ordinal, Stream::Startup);
+    if let Some(point) = taught(space, layout, history, &source, key) {
+        return Some(point);
+    }
     if history.is_empty() {
         let middle = space.at_quantiles(|position| source.middle(position, &mut generator));
         return Some(middle);
@@ -47,6 +55,25 @@ pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) 
         Some((_, index)) => Some(space.point(source.assignment(&candidates[index]))),
         None => first_unused(space, history, key, |_| prior_point(space, || generator.uniform())),
     }
+}
+
+/// The best point of other searches, while little is known and it is not near a known point.
+fn taught(space: &Space, layout: &Layout, history: &History, source: &Source<'_>, key: Key) -> Option<Point> {
+    if history.len() >= BORROWED {
+        return None;
+    }
+    let known: Vec<Vec<f64>> = (history.observations().iter())
+        .map(|observation| layout.row(&observation.coordinates))
+        .collect();
+    let ordinal = history.next_ordinal();
+    let apart = APART * layout.features as f64;
+    let point = transfer::promising(layout, history.related(), |coordinates| {
+        let row = layout.row(coordinates);
+        known.iter().all(|other| separation(layout, &row, other) >= apart)
+    })?;
+    let fill: Vec<Coordinate> = source.spread(1, key, ordinal)[0].genes.clone();
+    let candidate = source.known(point, &fill);
+    (!history.is_taken(space, &candidate.coordinates)).then(|| space.point(source.assignment(&candidate)))
 }
 
 /// How different two points are: the sum of the differences of their features.

@@ -16,6 +16,8 @@ pub(in crate::samplers::gp) struct Forecast {
     pub(in crate::samplers::gp) improvement: f64,
     /// Chance that it does not fail; nothing while no point has failed.
     pub(in crate::samplers::gp) success: Option<f64>,
+    /// Seconds that its evaluation takes; nothing while they do not count.
+    pub(in crate::samplers::gp) seconds: Option<f64>,
 }
 
 impl Model {
@@ -31,12 +33,13 @@ impl Model {
             improvement += distribution((member.incumbent - prediction.mean) / spread);
         }
         let count = self.members.len() as f64;
-        let success = (self.success.as_ref()).map(|success| success.chance(row, &mut scratch));
+        let success = self.success.as_ref().map(|success| success.chance(row, &mut scratch));
         Forecast {
             above_best: above_best / count,
             deviation: deviation / count,
             improvement: improvement / count,
             success,
+            seconds: (self.cost.as_ref()).map(|cost| libm::exp(cost.log_seconds(row, &mut scratch))),
         }
     }
 }

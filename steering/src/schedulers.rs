@@ -1,0 +1,177 @@
+//! Schedulers, which decide how far each point is trained, and the registry that knows them by name.
+//!
+//! A scheduler says what the next point is for: a new set of hyperparameters, which the sampler then chooses, or one that is known
+//! already and has earned more training. Like samplers, schedulers are functions of the history. What they must remember travels
+//! in the points, under reserved keys (see [`ledger`]); grants are totals, so that a point means the same whether the evaluation
+//! finds the checkpoint of the one before it or begins anew.
+//!
+//! To add one: write `schedulers/<name>.rs` with a `pub(super) const ENTRY: Entry`, and add that entry to [`Registry::standard`].
+//! The conformance suite then tests it without further work.
+
+mod asha;
+mod asking;
+mod fidelity;
+mod halving;
+mod hyperband;
+pub mod ledger;
+mod pasha;
+mod synchronous;
+mod view;
+
+use std::fmt;
+
+use protocol::Point;
+use protocol::error::did_you_mean;
+use serde_json::Value;
+
+use crate::explain::Explanation;
+use crate::rng::Key;
+use crate::samplers::{Setting, Settings, SetupError};
+use crate::space::Space;
+
+pub(crate) use asking::{Deciders, Proposal, Refusal, Search, suggest};
+pub use fidelity::{Fidelity, FidelityError, Unit};
+pub use ledger::{Ledger, Record};
+
+/// A scheduler with its settings, as it is asked for.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Name of the scheduler.
+    pub scheduler: String,
+    /// Its settings, as `(name, value)`.
+    pub settings: Vec<(String, String)>,
+    /// How far points are trained.
+    pub fidelity: Fidelity,
+}
+
+/// A way of deciding how far points are trained.
+pub trait Scheduler: fmt::Debug {
+    /// What the next `count` points are for, a pure function of the arguments. Deciding about two at once is deciding twice.
+    ///
+    /// Fewer than asked mean that the search is over. As long as it is not, and whatever is still being evaluated, there is
+    /// something to do. With the last point of a budget at least one configuration has been granted full training.
+    fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment>;
+
+    /// Whether this scheduler can have made a point.
+    ///
+    /// # Errors
+    /// What is expected and found.
+    fn check(&self, record: &Record<'_>) -> Result<(), String>;
+}
+
+/// What a scheduler decides from.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// The search space.
+    pub space: &'a Space,
+    /// The points so far.
+    pub ledger: &'a Ledger<'a>,
+    /// The points by configuration.
+    pub configurations: &'a [ledger::Configuration<'a>],
+    /// The random numbers of the search.
+    pub key: Key,
+}
+
+/// What may still be asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Points that the search has left; `None`: no limit.
+    pub left: Option<usize>,
+    /// New sets of hyperparameters that the space has left; `None`: it is not known to end.
+    pub new: Option<usize>,
+}
+
+/// What one point is for.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Whose training it is.
+    pub subject: Subject,
+    /// What it is granted in total.
+    pub resource: u64,
+    /// Ordinal of the point whose checkpoint may be used.
+    pub from: Option<u64>,
+    /// Further reserved keys, without their prefix.
+    pub tags: Vec<(&'static str, Value)>,
+    /// Why.
+    pub explanation: Explanation,
+}
+
+/// Whose training a point is.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// That of a new set of hyperparameters, for the sampler to choose.
+    New,
+    /// That of a known set, whose configuration has this number.
+    Known(Point, Option<u64>),
+    /// That of a set which the scheduler made of a known one.
+    Variant(Point),
+}
+
+/// Makes a scheduler from its settings.
+pub type Build = fn(&Settings, Fidelity) -> Result<Box<dyn Scheduler>, SetupError>;
+
+/// One line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// What can be set about it.
+    pub settings: &'static [Setting],
+    /// Makes it.
+    pub build: Build,
+}
+
+/// All schedulers by name.
+#[derive(Debug)]
+pub struct Registry(Vec<Entry>);
+
+impl Registry {
+    /// The schedulers of this program.
+    #[must_use]
+    pub fn standard() -> Self {
+        let mut registry = Self(Vec::new());
+        registry.register(asha::ENTRY);
+        registry.register(hyperband::ENTRY);
+        registry.register(pasha::ENTRY);
+        registry.register(synchronous::ENTRY);
+        registry
+    }
+
+    /// Adds a scheduler.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn register(&mut self, entry: Entry) {
+        assert!(
+            self.0.iter().all(|other| other.name != entry.name),
+            "the scheduler `{}` is registered twice",
+            entry.name
+        );
+        self.0.push(entry);
+    }
+
+    /// The entries, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter()
+    }
+
+    /// Makes the scheduler that is asked for.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn build(&self, schedule: &Schedule) -> Result<Box<dyn Scheduler>, SetupError> {
+        const KIND: &str = "scheduler";
+        let names = || self.0.iter().map(|entry| entry.name);
+        let entry = self.0.iter().find(|entry| entry.name == schedule.scheduler);
+        let entry = entry.ok_or_else(|| SetupError::Unknown {
+            kind: KIND,
+            name: schedule.scheduler.clone(),
+            hint: did_you_mean(&schedule.scheduler, names()),
+            known: names().collect::<Vec<_>>().join(", "),
+        })?;
+        let settings = Settings::of(KIND, entry.name, entry.settings, &schedule.settings)?;
+        (entry.build)(&settings, schedule.fidelity)
+    }
+}

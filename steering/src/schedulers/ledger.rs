@@ -1,0 +1,296 @@
+//! What was trained how far: the history as schedulers read it.
+//!
+//! | reserved key | meaning |
+//! | --- | --- |
+//! | `hpo.n` | ordinal of the point |
+//! | `hpo.c` | its configuration: the ordinal of the first point with these hyperparameters |
+//! | `hpo.epochs`, `hpo.frac` | what it is granted in total |
+//! | `hpo.r`, `hpo.b` | rung and bracket |
+//! | `hpo.m`, `hpo.g` | member and generation of a population |
+//! | `hpo.from` | ordinal of the point from whose checkpoint it may go on |
+//!
+//! A point without any of them but the first is one of the user's own, trained in full. Only sets of facts count: entries may come
+//! in any order and more than once.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use protocol::error::pointer;
+use protocol::limits::RESERVED_PREFIX;
+use protocol::point::is_reserved;
+use protocol::steering::HistoryEntry;
+use protocol::{Outcome, Point, Problem};
+use serde_json::Value;
+
+use super::Fidelity;
+use crate::history::{self, Mode};
+
+/// Most faults that are told at once.
+const MOST_PROBLEMS: usize = 20;
+/// Largest number in a reserved key.
+const MOST: u64 = 1 << 53;
+
+/// One point of the history.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// Hyperparameters and reserved keys.
+    pub point: &'a Point,
+    /// Its ordinal, if it has one.
+    pub ordinal: Option<u64>,
+    /// Its configuration, if a scheduler made it.
+    pub configuration: Option<u64>,
+    /// What it is granted in total.
+    pub resource: u64,
+    /// Bracket.
+    pub bracket: Option<u64>,
+    /// Member of a population.
+    pub member: Option<u64>,
+    /// Generation of a population.
+    pub generation: Option<u64>,
+    /// Ordinal of the point that it goes on from.
+    pub from: Option<u64>,
+    /// What became of it; small losses are good whatever the mode.
+    pub outcome: Outcome,
+    /// Whether a failure tells something about the point.
+    pub blamed: bool,
+    place: usize,
+}
+
+/// All points of a search.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    records: Vec<Record<'a>>,
+    next: u64,
+}
+
+/// How far one set of hyperparameters was trained.
+#[derive(Debug)]
+pub struct Configuration<'a> {
+    /// Its first record.
+    pub first: Record<'a>,
+    /// What it was granted, rising; one stage for each grant.
+    pub stages: Vec<Stage>,
+}
+
+/// One grant of a configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    /// The ordinal of the point.
+    pub ordinal: Option<u64>,
+    /// What was granted in total.
+    pub resource: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether a failure tells something about the point.
+    pub blamed: bool,
+}
+
+impl<'a> Ledger<'a> {
+    /// Reads the entries of one segment, each with its place in the steering input.
+    ///
+    /// # Errors
+    /// All faults, with pointers into the steering input.
+    pub fn read(
+        entries: &[(usize, &'a HistoryEntry)],
+        fidelity: &Fidelity,
+        mode: Mode,
+        check: impl Fn(&Record<'_>) -> Result<(), String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut records = Vec::with_capacity(entries.len());
+        let mut problems = Vec::new();
+        for (place, entry) in entries {
+            let read = record(*place, entry, fidelity, mode).and_then(|record| match check(&record) {
+                Err(message) if record.configuration.is_some() || record.member.is_some() => {
+                    Err(Problem::new("", message))
+                }
+                _ => Ok(record),
+            });
+            match read {
+                Ok(record) => records.push(record),
+                Err(problem) => problems.push(problem.below(&pointer(&pointer("/points", place), 0))),
+            }
+            if problems.len() == MOST_PROBLEMS {
+                break;
+            }
+        }
+        let next = records
+            .iter()
+            .filter_map(|record| record.ordinal)
+            .max()
+            .map_or(0, |last| last + 1)
+            .max(entries.len() as u64);
+        records.sort_by(order);
+        problems.extend(merge(&mut records));
+        if problems.is_empty() {
+            Ok(Self { records, next })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The records by ordinal, those without one first; no ordinal twice.
+    #[must_use]
+    pub fn records(&self) -> &[Record<'a>] {
+        &self.records
+    }
+
+    /// The ordinal of the next point.
+    #[must_use]
+    pub fn next_ordinal(&self) -> u64 {
+        self.next
+    }
+
+    /// The points by configuration: the user's own first, then by ordinal of the first point.
+    ///
+    /// # Errors
+    /// Configurations whose points differ in their hyperparameters.
+    pub fn configurations(&self) -> Result<Vec<Configuration<'a>>, Vec<Problem>> {
+        let mut own: HashMap<u64, usize> = HashMap::new();
+        let mut foreign: HashMap<String, usize> = HashMap::new();
+        let mut configurations: Vec<Configuration<'a>> = Vec::new();
+        let mut problems = Vec::new();
+        for record in &self.records {
+            let next = configurations.len();
+            let position = match record.configuration {
+                Some(id) => *own.entry(id).or_insert(next),
+                None => *foreign.entry(record.point.identity()).or_insert(next),
+            };
+            if position == next {
+                configurations.push(Configuration {
+                    first: record.clone(),
+                    stages: Vec::new(),
+                });
+            } else if !configurations[position].first.point.hyperparameters_equal(record.point) {
+                problems.push(Problem::new(
+                    pointer(&pointer("/points", record.place), 0),
+                    format!(
+                        "expected the hyperparameters of the other points with `hpo.c` {}, found others",
+                        record.configuration.unwrap_or_default()
+                    ),
+                ));
+                if problems.len() == MOST_PROBLEMS {
+                    break;
+                }
+                continue;
+            }
+            add_stage(&mut configurations[position].stages, record);
+        }
+        // Numbers of configurations rise with those of their first points, but a first point may be missing.
+        configurations.sort_by_key(|configuration| configuration.first.configuration);
+        if problems.is_empty() {
+            Ok(configurations)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// Of several evaluations for the same grant the first finite loss counts, else a pending one, else a failure.
+fn add_stage(stages: &mut Vec<Stage>, record: &Record<'_>) {
+    let stage = Stage {
+        ordinal: record.ordinal,
+        resource: record.resource,
+        outcome: record.outcome,
+        blamed: record.blamed,
+    };
+    let rank = |stage: &Stage| match (stage.outcome, stage.blamed) {
+        (Outcome::Done { .. }, _) => 0,
+        (Outcome::Pending, _) => 1,
+        (Outcome::Failed, true) => 2,
+        (Outcome::Failed, false) => 3,
+    };
+    match stages.binary_search_by_key(&stage.resource, |known| known.resource) {
+        Err(place) => stages.insert(place, stage),
+        Ok(place) if rank(&stage) < rank(&stages[place]) => stages[place] = stage,
+        Ok(_) => {}
+    }
+}
+
+fn record<'a>(place: usize, entry: &'a HistoryEntry, fidelity: &Fidelity, mode: Mode) -> Result<Record<'a>, Problem> {
+    let point = entry.input.point();
+    let number = |name: &str| match point.reserved(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().filter(|number| *number < MOST).map(Some).ok_or_else(|| {
+            Problem::new(
+                pointer("", format!("{RESERVED_PREFIX}{name}")),
+                format!("expected a whole number below 2⁵³, found {value}"),
+            )
+        }),
+    };
+    let resource = fidelity.of(point).ok_or_else(|| {
+        let found = point.0.get(&fidelity.key()).unwrap_or(&Value::Null);
+        Problem::new(
+            pointer("", fidelity.key()),
+            format!("expected what a point can be granted, found {found}"),
+        )
+    })?;
+    Ok(Record {
+        point,
+        ordinal: number("n")?,
+        configuration: number("c")?,
+        resource,
+        bracket: number("b")?,
+        member: number("m")?,
+        generation: number("g")?,
+        from: number("from")?,
+        outcome: history::outcome(entry, mode),
+        blamed: history::blamed(entry),
+        place,
+    })
+}
+
+/// By ordinal, then by what is known, so that copies stand together with the most telling one first.
+fn order(left: &Record<'_>, right: &Record<'_>) -> Ordering {
+    let rank = |record: &Record<'_>| match record.outcome {
+        Outcome::Done { loss } => (0, loss.get()),
+        Outcome::Failed => (1, 0.0),
+        Outcome::Pending => (2, 0.0),
+    };
+    let content = || match left.ordinal {
+        // The user's own points have no number: their content orders them.
+        None => left.point.identity().cmp(&right.point.identity()),
+        Some(_) => Ordering::Equal,
+    };
+    let ((left_kind, left_loss), (right_kind, right_loss)) = (rank(left), rank(right));
+    (left.ordinal.cmp(&right.ordinal))
+        .then_with(content)
+        .then_with(|| left_kind.cmp(&right_kind))
+        .then_with(|| left_loss.total_cmp(&right_loss))
+        .then_with(|| right.blamed.cmp(&left.blamed))
+}
+
+/// Drops all but the first of records with the same ordinal; they must be of the same point.
+fn merge(records: &mut Vec<Record<'_>>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    records.dedup_by(|later, first| {
+        let same = later.ordinal.is_some() && later.ordinal == first.ordinal;
+        if same && !(later.point.hyperparameters_equal(first.point) && later.resource == first.resource) {
+            let (low, high) = (later.place.min(first.place), later.place.max(first.place));
+            problems.push(Problem::new(
+                pointer(&pointer("/points", high), 0),
+                format!(
+                    "expected a number of its own, found `hpo.n` {} as in `/points/{low}/0`, which is another point",
+                    later.ordinal.unwrap_or_default()
+                ),
+            ));
+        }
+        same
+    });
+    problems.truncate(MOST_PROBLEMS);
+    problems
+}
+
+/// Whether two points agree in all keys but the reserved ones.
+trait HyperparametersEqual {
+    fn hyperparameters_equal(&self, other: &Self) -> bool;
+}
+
+impl HyperparametersEqual for Point {
+    fn hyperparameters_equal(&self, other: &Self) -> bool {
+        let own = |point: &Self| point.0.keys().filter(|key| !is_reserved(key)).count();
+        own(self) == own(other)
+            && self
+                .hyperparameters()
+                .all(|(key, value)| other.0.get(key).is_some_and(|found| crate::space::same(value, found)))
+    }
+}

@@ -1,0 +1,215 @@
+//! Courses of events worked out by hand.
+
+use serde_json::{Value, json};
+
+use super::{next, plane, schedule, scheduled};
+
+/// The configuration number `id` after training for `epochs`.
+fn trained(id: usize, number: usize, epochs: u64, loss: &Value) -> Value {
+    json!([{"x": id as f64 / 100.0, "rate": 0.1, "hpo.n": number, "hpo.c": id, "hpo.epochs": epochs}, loss])
+}
+
+#[test]
+fn asha_promotes_whoever_is_in_the_best_third_as_soon_as_it_is() {
+    let losses = [0.5, 0.4, 0.6, 0.3, 0.7, 0.35, 0.2, 0.45, 0.55, 0.3, 0.25, 0.1];
+    let request = scheduled(schedule("asha", 81, &[]), 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    let mut promoted = Vec::new();
+    for (id, loss) in losses.into_iter().enumerate() {
+        points.push(trained(id, id, 1, &loss.into()));
+        let new = next(&plane(), &points, &request).remove(0);
+        if new["hpo.epochs"] == 3 {
+            let climber = new["hpo.c"].as_u64().unwrap() as usize;
+            assert_eq!(new["hpo.from"], climber);
+            assert_eq!(new["x"], climber as f64 / 100.0);
+            promoted.push((id, climber));
+            points.push(trained(climber, 100 + climber, 3, &Value::Null));
+        } else {
+            assert_eq!((&new["hpo.epochs"], new.get("hpo.from")), (&json!(1), None));
+        }
+    }
+    assert_eq!(promoted, [(2, 1), (3, 3), (5, 5), (6, 6), (9, 9), (10, 10), (11, 11)]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_neither_climbs_nor_keeps_others_from_climbing() {
+    let losses = [
+        json!(0.5),
+        json!(0.4),
+        json!(0.6),
+        json!("NaN"),
+        json!(0.7),
+        json!(0.35),
+        json!(1e5),
+    ];
+    let mut points: Vec<Value> = losses
+        .iter()
+        .enumerate()
+        .map(|(id, loss)| trained(id, id, 1, loss))
+        .collect();
+    let request = scheduled(schedule("asha", 81, &[]), 1, None);
+    let mut climbers = Vec::new();
+    for number in 100..110 {
+        let new = next(&plane(), &points, &request).remove(0);
+        if new["hpo.epochs"] == 3 {
+            climbers.push(new["hpo.c"].clone());
+        }
+        points.push(json!([new, null]));
+        points.last_mut().unwrap()[0]["hpo.n"] = number.into();
+    }
+    assert_eq!(climbers, [5, 1]);
+}
+
+#[test]
+fn the_highest_rung_with_a_candidate_goes_first() {
+    let mut points: Vec<Value> = (0..6).map(|id| trained(id, id, 1, &json!(id))).collect();
+    points.extend((0..3).map(|id| trained(id, 10 + id, 3, &json!(9 - id))));
+    let new = next(&plane(), &points, &scheduled(schedule("asha", 9, &[]), 2, None));
+    assert_eq!((&new[0]["hpo.c"], &new[0]["hpo.epochs"]), (&json!(2), &json!(9)));
+    assert_eq!(new[1].get("hpo.from"), None, "{new:?}");
+}
+
+#[test]
+fn the_last_points_finish_what_was_begun() {
+    let mut points: Vec<Value> = (0..8).map(|id| trained(id, id, 1, &json!(id))).collect();
+    points.push(trained(0, 8, 3, &json!(0.5)));
+    points.push(trained(1, 9, 3, &Value::Null));
+    let request = |max| scheduled(schedule("asha", 27, &[]), 1, Some(max));
+    let new = next(&plane(), &points, &request(14)).remove(0);
+    assert_eq!(new["hpo.epochs"], 1, "{new}");
+    // Three are left, as many as there are promotions: no more new ones.
+    let new = next(&plane(), &points, &request(13)).remove(0);
+    assert_eq!(
+        (&new["hpo.c"], &new["hpo.epochs"], &new["hpo.from"]),
+        (&json!(0), &json!(9), &json!(8))
+    );
+    // One is left, and nobody was trained in full.
+    let new = next(&plane(), &points, &request(11)).remove(0);
+    assert_eq!(
+        (&new["hpo.c"], &new["hpo.epochs"], &new["hpo.from"]),
+        (&json!(0), &json!(27), &json!(8))
+    );
+    assert_eq!(next(&plane(), &points, &request(10)), Vec::<Value>::new());
+}
+
+#[test]
+fn a_space_without_new_points_is_trained_up_and_then_the_search_is_over() {
+    let space = json!({"x": {"method": "categorical", "dimension": {"categories": [1, 2, 3, 4]}}});
+    let mut request = scheduled(schedule("asha", 9, &[]), 3, None);
+    let mut points: Vec<Value> = Vec::new();
+    let mut grants = Vec::new();
+    for _ in 0..20 {
+        let new = next(&space, &points, &request);
+        if new.is_empty() {
+            break;
+        }
+        request.count = 1;
+        for point in new {
+            grants.push((point["x"].as_u64().unwrap(), point["hpo.epochs"].as_u64().unwrap()));
+            let loss = point["x"].as_f64().unwrap() / 10.0;
+            points.push(json!([point, loss]));
+        }
+    }
+    let of = |epochs| grants.iter().filter(|grant| grant.1 == epochs).count();
+    assert_eq!((of(1), of(9)), (4, 1), "{grants:?}");
+    assert!(grants.contains(&(1, 9)), "{grants:?}");
+    // Somebody is still at work: the answer may not be that the search is over.
+    let mut waiting = points.clone();
+    waiting.pop();
+    let last = waiting.pop().unwrap();
+    waiting.push(json!([last[0], null]));
+    assert!(!next(&space, &waiting, &request).is_empty());
+}
+
+/// The grants of a search by bracket, all evaluations done one by one.
+fn grants(scheduler: &str, full: u64, settings: &[(&str, &str)], count: usize) -> Vec<(u64, u64)> {
+    let request = scheduled(schedule(scheduler, full, settings), 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    for _ in 0..count {
+        let new = next(&plane(), &points, &request).remove(0);
+        let loss = new["x"].as_f64().unwrap();
+        points.push(json!([new, loss]));
+    }
+    let grant = |pair: &Value| {
+        (
+            pair[0]["hpo.b"].as_u64().unwrap(),
+            pair[0]["hpo.epochs"].as_u64().unwrap(),
+        )
+    };
+    points.iter().map(grant).collect()
+}
+
+fn of(grants: &[(u64, u64)], bracket: u64, epochs: u64) -> usize {
+    grants.iter().filter(|grant| **grant == (bracket, epochs)).count()
+}
+
+#[test]
+fn synchronous_brackets_have_the_rungs_of_the_paper() {
+    let table = [
+        (0, vec![(1, 27), (3, 9), (9, 3), (27, 1)]),
+        (1, vec![(3, 12), (9, 4), (27, 1)]),
+        (2, vec![(9, 6), (27, 2)]),
+        (3, vec![(27, 4)]),
+    ];
+    let all: usize = table.iter().flat_map(|(_, rungs)| rungs).map(|(_, count)| count).sum();
+    let grants = grants("synchronous", 27, &[], all);
+    for (bracket, rungs) in table {
+        for (epochs, count) in rungs {
+            assert_eq!(of(&grants, bracket, epochs), count, "bracket {bracket} at {epochs}");
+        }
+    }
+    assert_eq!(
+        grants.iter().map(|grant| grant.1).sum::<u64>(),
+        27 * 4 + 12 * 3 + 4 * 9 + 27 + 6 * 9 + 2 * 27 + 4 * 27
+    );
+}
+
+#[test]
+fn a_synchronous_rung_waits_while_the_next_bracket_begins() {
+    let request = scheduled(schedule("synchronous", 9, &[]), 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    for number in 0..9 {
+        let new = next(&plane(), &points, &request).remove(0);
+        assert_eq!((&new["hpo.b"], &new["hpo.epochs"]), (&json!(0), &json!(1)));
+        let loss = if number == 4 { Value::Null } else { new["x"].clone() };
+        points.push(json!([new, loss]));
+    }
+    let new = next(&plane(), &points, &request).remove(0);
+    assert_eq!((&new["hpo.b"], &new["hpo.epochs"]), (&json!(1), &json!(3)));
+    points[4][1] = json!(1e5);
+    let new = next(&plane(), &points, &request).remove(0);
+    assert_eq!((&new["hpo.b"], &new["hpo.epochs"]), (&json!(0), &json!(3)));
+}
+
+#[test]
+fn hyperband_shares_its_configurations_out_among_brackets() {
+    let grants = grants("hyperband", 9, &[], 60);
+    let begun = [of(&grants, 0, 1), of(&grants, 1, 3), of(&grants, 2, 9)];
+    let all: usize = begun.iter().sum();
+    for (begun, share) in begun.into_iter().zip([9.0, 5.0, 3.0]) {
+        assert!(
+            (begun as f64 - all as f64 * share / 17.0).abs() < 2.0,
+            "{begun} of {all}"
+        );
+    }
+    let one = self::grants("hyperband", 9, &[("brackets", "1")], 20);
+    assert!(one.iter().all(|grant| grant.0 == 0));
+}
+
+#[test]
+fn promoting_all_that_may_be_takes_the_known_number_of_evaluations() {
+    for (eta, base, all) in [("3", 27, 40), ("3", 81, 121), ("4", 100, 132), ("2", 100, 197)] {
+        let mut points: Vec<Value> = (0..base).map(|id| trained(id, id, 1, &json!(id))).collect();
+        let full = u64::pow(eta.parse().unwrap(), 10);
+        let request = scheduled(schedule("asha", full, &[("eta", eta)]), 1, None);
+        loop {
+            let new = next(&plane(), &points, &request).remove(0);
+            if new.get("hpo.from").is_none() {
+                break;
+            }
+            let loss = new["hpo.c"].clone();
+            points.push(json!([new, loss]));
+        }
+        assert_eq!(points.len(), all, "η = {eta}, N = {base}");
+    }
+}
