@@ -53,7 +53,8 @@ def write(folder, rows):
         file.createVariable("x", "f4", ("row", "feature"), zlib=True)[:] = values
         file.createVariable("y", "i4", ("row",))[:] = label
     with uproot.recreate(folder / "t.root") as file:
-        file["t"] = {name: frame[name].to_numpy() for name in frame.columns}
+        tree = file.mktree("t", {name: frame[name].dtype for name in frame.columns})
+        tree.extend({name: frame[name].to_numpy() for name in frame.columns})
 
 
 def read_hdf5(path):
