@@ -28,6 +28,7 @@ const NEIGHBOURS: usize = 40;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Request {
     /// Name of the sampler.
     pub sampler: String,
@@ -53,6 +54,8 @@ pub struct Request {
     pub transfer: bool,
     /// Histories of earlier tasks to learn from, each maybe of several segments.
     pub earlier: Vec<SteeringInput>,
+    /// Prefer points whose evaluation is expected to be short, as `seconds` in the history tell.
+    pub cost_aware: bool,
 }
 
 impl Request {
@@ -72,6 +75,7 @@ impl Request {
             number_points: false,
             transfer: false,
             earlier: Vec::new(),
+            cost_aware: false,
         }
     }
 }
@@ -82,6 +86,12 @@ pub enum AskError {
     /// The sampler could not be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The sampler takes no account of how long evaluations are.
+    #[error("the sampler `{sampler}` takes no account of seconds: leave `--cost-aware` out, or choose `auto` or `gp`")]
+    CostBlind {
+        /// The sampler.
+        sampler: &'static str,
+    },
     /// The sampler learns nothing from other searches.
     #[error(
         "the sampler `{sampler}` learns from its own search alone; leave `--transfer` and `--warm` out, or choose one of {able}"
@@ -173,6 +183,9 @@ pub(crate) fn sampler<'a>(
     request: &Request,
 ) -> Result<(&'a Entry, Box<dyn Sampler>), AskError> {
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    if request.cost_aware && !sampler.weighs_seconds() {
+        return Err(AskError::CostBlind { sampler: entry.name });
+    }
     if (request.transfer || !request.earlier.is_empty()) && !sampler.learns_from_others() {
         let able = registry.entries().filter(|entry| {
             let built = registry.build(entry.name, &[]);
@@ -210,6 +223,9 @@ pub(crate) fn turns(
         let mut history = History::new(&search.space, search.entries(), request.mode);
         if request.number_points {
             history.number_points();
+        }
+        if request.cost_aware {
+            history.weigh_seconds(thrift(request, &history, rank, total));
         }
         history.relate(related(search, &searches, rank, request, |_| true));
         Turn {
@@ -343,6 +359,23 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Seconds count fully at the beginning and no more at the end, when it is quality that is still wanted; without an end, always
+/// fully.
+///
+/// E. H. Lee and others, *Cost-aware Bayesian optimization* (2020), section 3.3, with points in the place of seconds: how many
+/// seconds there are nobody says.
+fn thrift(request: &Request, history: &History, rank: usize, total: usize) -> f64 {
+    match share(request, rank, total) {
+        Some(share) => 1.0 - history.len() as f64 / share.max(1) as f64,
+        None => 1.0,
+    }
+}
+
+/// The points of the whole search that are for the segment number `rank` of `total`.
+fn share(request: &Request, rank: usize, total: usize) -> Option<usize> {
+    (request.max_points).map(|all| all / total + usize::from(rank < all % total))
+}
+
 /// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
 /// within its share of the points that the search has left. And that share, if the search has an end.
 fn allowance(
@@ -357,10 +390,7 @@ fn allowance(
     } else {
         0
     };
-    let left = request.max_points.map(|all| {
-        let share = all / total + usize::from(rank < all % total);
-        share.saturating_sub(entries.len())
-    });
+    let left = share(request, rank, total).map(|share| share.saturating_sub(entries.len()));
     let count = request.count.saturating_sub(pending).min(left.unwrap_or(usize::MAX));
     (count, left)
 }

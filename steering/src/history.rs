@@ -36,6 +36,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// Whether the failure tells something about the point.
     pub blamed: bool,
+    /// How long the evaluation took, in seconds above 0, if that is known.
+    pub seconds: Option<f64>,
     number: Option<u64>,
     identity: Identity,
 }
@@ -55,6 +57,7 @@ pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
     taken: HashSet<Vec<u64>>,
+    thrift: f64,
     related: Vec<Related>,
 }
 
@@ -64,7 +67,10 @@ impl History {
     pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
         let mut observations: Vec<Observation> = entries
             .into_iter()
-            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .map(|entry| Observation {
+                seconds: seconds(entry),
+                ..observation(space, entry.input.point(), outcome(entry, mode), blamed(entry))
+            })
             .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
@@ -98,7 +104,19 @@ impl History {
             numbered,
             taken,
             related: Vec::new(),
+            thrift: 0.0,
         }
+    }
+
+    /// How much the length of evaluations counts: 0 not at all, 1 as much as the improvement that is expected of them.
+    #[must_use]
+    pub fn thrift(&self) -> f64 {
+        self.thrift
+    }
+
+    /// From now on the length of evaluations counts, by `thrift` between 0 and 1.
+    pub fn weigh_seconds(&mut self, thrift: f64) {
+        self.thrift = thrift.clamp(0.0, 1.0);
     }
 
     /// Lets the search learn from others, of which those that taught nothing are left out.
@@ -214,6 +232,7 @@ fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> 
         coordinates,
         outcome,
         blamed,
+        seconds: None,
         number,
         identity,
     }
@@ -236,6 +255,12 @@ pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
 }
 
+/// Times that are not above zero were not measured.
+fn seconds(entry: &HistoryEntry) -> Option<f64> {
+    let seconds = entry.meta.as_ref()?.seconds?;
+    (seconds > 0.0 && seconds.is_finite()).then_some(seconds)
+}
+
 /// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.
 fn order(left: &Observation, right: &Observation) -> Ordering {
     let rank = |observation: &Observation| match observation.outcome {
@@ -249,4 +274,5 @@ fn order(left: &Observation, right: &Observation) -> Ordering {
         .then_with(|| left_kind.cmp(&right_kind))
         .then_with(|| left_loss.total_cmp(&right_loss))
         .then_with(|| left.blamed.cmp(&right.blamed))
+        .then_with(|| left.seconds.unwrap_or(0.0).total_cmp(&right.seconds.unwrap_or(0.0)))
 }

@@ -123,6 +123,21 @@ fn convolution(c: &mut Context<'_>) -> Result<Gradients, String> {
     let (x_shape, w_shape, y_shape) = (c.shape(&x)?, c.shape(&w)?, c.shape(&c.y()?)?);
     let window = Window::sliding(c.node, &w_shape[2..], &x_shape[2..])?;
     let groups = groups(c);
+    if let Some(strip) = Strip::of(&window, groups, &x_shape, &y_shape) {
+        let rows = strip.rows(c, &dy, y_shape[1], &y_shape[2..]);
+        let dx = if !c.needs(0) {
+            None
+        } else if strip.is_small(&window) {
+            Some(strip.input_gradient(c, &rows, &w, &w_shape, &window))
+        } else {
+            Some(spread(c, &dy, &w, &window, groups, &y_shape[2..], &x_shape[2..]))
+        };
+        let dw = c
+            .needs(1)
+            .then(|| strip.weight_gradient(c, &x, &rows, &w_shape, &window));
+        let db = c.needs(2).then(|| bias_gradient(c, &dy, x_shape.len()));
+        return Ok(vec![dx, dw, db]);
+    }
     let dx = c
         .needs(0)
         .then(|| spread(c, &dy, &w, &window, groups, &y_shape[2..], &x_shape[2..]));
@@ -161,6 +176,139 @@ fn transposed(c: &mut Context<'_>) -> Result<Gradients, String> {
     Ok(vec![dx, dw, db])
 }
 
+/// The images of a batch in one long strip, for windows that move by single steps over two axes.
+///
+/// Every image is followed by as many zero columns and rows as the padding is wide; the padding before an image is
+/// that after the one before. In a strip every tap of the kernel is one and the same distance for all elements, so
+/// that its products with `dy` are one matrix product of whole rows. Elements of `dy` in the padding are zero.
+#[derive(Debug, Clone)]
+struct Strip {
+    batch: usize,
+    channels: usize,
+    /// Sizes of an image, and with the padding after it.
+    image: [usize; 2],
+    padded: [usize; 2],
+    /// Sizes of an image of `dy`.
+    output: [usize; 2],
+}
+
+/// Below so many channels the taps are multiplied all at once: their copies cost less than further products.
+const FEW_CHANNELS: usize = 16;
+
+/// Images of so few elements are too narrow for a product each.
+const SMALL_IMAGE: usize = 36;
+
+impl Strip {
+    fn of(window: &Window, groups: usize, x: &[usize], y: &[usize]) -> Option<Self> {
+        if x.len() != 4 || groups != 1 || window.strides != [1, 1] {
+            return None;
+        }
+        let size = |axis: usize| (x[2 + axis] + window.begin[axis].max(window.end[axis])).max(y[2 + axis]);
+        Some(Self {
+            batch: x[0],
+            channels: x[1],
+            image: [x[2], x[3]],
+            padded: [size(0), size(1)],
+            output: [y[2], y[3]],
+        })
+    }
+
+    fn length(&self) -> usize {
+        self.batch * self.padded[0] * self.padded[1]
+    }
+
+    /// Whether the convolution back is better done for the whole strip.
+    fn is_small(&self, window: &Window) -> bool {
+        let is_inside = (0..2).all(|axis| window.begin[axis] < window.extent(axis));
+        self.output[0] * self.output[1] <= SMALL_IMAGE && self.channels >= 64 && is_inside
+    }
+
+    /// A tensor of images of sizes `size` as `[channels, length]`.
+    fn rows(&self, c: &mut Context<'_>, images: &str, channels: usize, size: &[usize]) -> String {
+        let mut rows = if self.batch == 1 || channels == 1 {
+            c.reshape(images, &[channels, self.batch, size[0], size[1]])
+        } else {
+            c.op_with("Transpose", &[images], vec![attribute::ints("perm", &[1, 0, 2, 3])])
+        };
+        if *size != self.padded {
+            let after = whole(&[self.padded[0] - size[0], self.padded[1] - size[1]]);
+            let pads = c.builder.ints(&[0, 0, 0, 0, 0, 0, after[0], after[1]]);
+            rows = c.op("Pad", &[&rows, &pads]);
+        }
+        c.reshape(&rows, &[channels, self.length()])
+    }
+
+    /// `[M, C, k, k]`: for each tap the product of `dy` with the strip of `x`, shifted.
+    fn weight_gradient(&self, c: &mut Context<'_>, x: &str, dy: &str, w_shape: &[usize], window: &Window) -> String {
+        let (outputs, taps) = (w_shape[0], w_shape[2] * w_shape[3]);
+        let length = self.length();
+        let mut x = self.rows(c, x, self.channels, &self.image);
+        let keep = || vec![attribute::int("transB", 1)];
+        if taps == 1 && window.begin == [0, 0] {
+            let product = c.op_with("Gemm", &[dy, &x], keep());
+            return c.reshape(&product, w_shape);
+        }
+        let pitch = self.padded[1];
+        let before = window.begin[0] * pitch + window.begin[1];
+        let reach = (window.extent(0) - 1) * pitch + window.extent(1) - 1;
+        let pads = c
+            .builder
+            .ints(&[0, before as i64, 0, reach.saturating_sub(before) as i64]);
+        x = c.op("Pad", &[&x, &pads]);
+        let axis = c.builder.ints(&[1]);
+        let mut shifted = Vec::new();
+        for row in 0..w_shape[2] {
+            for column in 0..w_shape[3] {
+                let start = row * window.dilations[0] * pitch + column * window.dilations[1];
+                let starts = c.builder.ints(&[start as i64]);
+                let ends = c.builder.ints(&[(start + length) as i64]);
+                shifted.push(c.op("Slice", &[&x, &starts, &ends, &axis]));
+            }
+        }
+        let join = |c: &mut Context<'_>, parts: &[String]| {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            c.op_with("Concat", &parts, vec![attribute::int("axis", 0)])
+        };
+        let (apart, order) = if self.channels < FEW_CHANNELS {
+            let all = join(c, &shifted);
+            let product = c.op_with("Gemm", &[dy, &all], keep());
+            (c.reshape(&product, &[outputs, taps, self.channels]), [0, 2, 1])
+        } else {
+            let products: Vec<String> = shifted.iter().map(|x| c.op_with("Gemm", &[dy, x], keep())).collect();
+            let all = join(c, &products);
+            (c.reshape(&all, &[taps, outputs, self.channels]), [1, 2, 0])
+        };
+        let ordered = c.op_with("Transpose", &[&apart], vec![attribute::ints("perm", &order)]);
+        c.reshape(&ordered, w_shape)
+    }
+
+    /// The whole strip of `dy` as one tall image, convolved with the turned kernel.
+    fn input_gradient(&self, c: &mut Context<'_>, dy: &str, w: &str, w_shape: &[usize], window: &Window) -> String {
+        let (height, width) = (self.batch * self.padded[0], self.padded[1]);
+        let dy = c.reshape(dy, &[1, w_shape[0], height, width]);
+        let mut w = c.op_with("Transpose", &[w], vec![attribute::ints("perm", &[1, 0, 2, 3])]);
+        if w_shape[2] * w_shape[3] > 1 {
+            let ends = c.builder.ints(&[i64::MIN, i64::MIN]);
+            let last = c.builder.ints(&[-1, -1]);
+            let axes = c.builder.ints(&[2, 3]);
+            w = c.op("Slice", &[&w, &last, &ends, &axes, &last]);
+        }
+        let turned = |axis: usize| (window.extent(axis) - 1) as i64 - window.begin[axis] as i64;
+        let pads = [turned(0), turned(1), window.begin[0] as i64, window.begin[1] as i64];
+        let attributes = vec![
+            attribute::ints("dilations", &whole(&window.dilations)),
+            attribute::ints("pads", &pads.map(|pad| pad.max(0))),
+        ];
+        let dx = c.op_with("Conv", &[&dy, &w], attributes);
+        let dx = c.reshape(&dx, &[self.channels, self.batch, self.padded[0], self.padded[1]]);
+        let starts = c.builder.ints(&[0, 0]);
+        let ends = c.builder.ints(&whole(&self.image));
+        let axes = c.builder.ints(&[2, 3]);
+        let dx = c.op("Slice", &[&dx, &starts, &ends, &axes]);
+        c.op_with("Transpose", &[&dx], vec![attribute::ints("perm", &[1, 0, 2, 3])])
+    }
+}
+
 #[cfg(test)]
 pub(super) fn cases() -> Vec<super::conformance::Case> {
     use super::conformance::Case;
@@ -191,6 +339,14 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .input([6], -1.0..1.0)
             .attribute(attribute::int("group", 2))
             .attribute(ints("pads", &[1, 1, 1, 1])),
+        // Small images with many channels, and many channels.
+        conv(&[2, 64, 2, 2], &[1, 64, 3, 3]).attribute(ints("pads", &[1, 1, 1, 1])),
+        conv(&[2, 64, 3, 2], &[1, 64, 2, 1]),
+        conv(&[1, 17, 3, 4], &[2, 17, 3, 2])
+            .attribute(ints("dilations", &[1, 2]))
+            .attribute(ints("pads", &[1, 2, 2, 0])),
+        conv(&[2, 18, 2, 3], &[2, 18, 1, 1]),
+        conv(&[1, 2, 3, 3], &[2, 2, 1, 2]).attribute(ints("pads", &[1, 2, 1, 2])),
         // Depthwise, with one and with two outputs a channel.
         conv(&[2, 3, 4, 4], &[3, 1, 3, 3])
             .attribute(attribute::int("group", 3))

@@ -81,6 +81,7 @@ const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sob
 
 /// Options of `ask` and `generate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct AskOptions {
     /// Sampler, or library of hpogrid, in any case of letters
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
@@ -142,6 +143,9 @@ pub(super) struct AskOptions {
     /// Learn from an earlier task: its directory, its `results.json`, or a steering input of its; may be repeated
     #[arg(long, value_name = "FILE | TASK")]
     pub(super) warm: Vec<PathBuf>,
+    /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
+    #[arg(long, conflicts_with = "scheduler")]
+    pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
