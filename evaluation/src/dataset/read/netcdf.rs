@@ -175,7 +175,7 @@ impl NetcdfReader {
 fn words(error: Error) -> String {
     match error {
         Error::Hdf5(error) => super::hdf5::explain(error),
-        Error::UnexpectedEof { .. } | Error::Io(_) => {
+        Error::UnexpectedEof { .. } | Error::InvalidData(_) | Error::Io(_) => {
             format!("{error}; the file may be cut off: copy or download it again")
         }
         other => other.to_string(),
