@@ -9,6 +9,7 @@
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`schedulers`]: the ways of deciding how far each point is trained, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
+//! * [`objectives`]: several losses at once, and the front of those that no other beats;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
 //! * [`rng`]: random numbers without state;
@@ -37,6 +38,7 @@ pub mod explain;
 pub mod history;
 pub mod importance;
 mod numerics;
+pub mod objectives;
 pub mod rng;
 pub mod samplers;
 pub mod schedulers;

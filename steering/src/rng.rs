@@ -50,6 +50,8 @@ pub enum Stream {
     Scrambling,
     /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
     Parameters,
+    /// Weights of objectives against each other.
+    Weights,
 }
 
 impl Stream {
@@ -62,6 +64,7 @@ impl Stream {
             Self::Latent => 4,
             Self::Scrambling => 6,
             Self::Parameters => 7,
+            Self::Weights => 12,
         }
     }
 }
