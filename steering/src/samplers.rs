@@ -55,6 +55,11 @@ pub trait Sampler: fmt::Debug {
         false
     }
 
+    /// Whether the losses of the history may be others in the next call, as they are with several objectives.
+    fn bears_changing_losses(&self) -> bool {
+        true
+    }
+
     /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
     /// nearest known point above all, is added by the caller.
     fn explain(&self, _space: &Space, history: &History, _point: &Point, _key: Key) -> Explanation {

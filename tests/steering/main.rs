@@ -8,6 +8,7 @@ mod conformance;
 mod explain_and_verify;
 mod golden;
 mod messages;
+mod objectives;
 mod schedulers;
 mod search_spaces;
 mod support;
