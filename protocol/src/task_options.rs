@@ -97,6 +97,21 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub sampler: Option<String>,
 
+    /// Let every segment learn from the others (our steering, with the samplers auto and gp)
+    #[arg(long = "transfer", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Steering")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "flag")]
+    pub transfer: Option<bool>,
+
+    /// Earlier tasks to learn from, a comma list of task directories, `results.json` files or steering inputs (our steering)
+    #[arg(long = "warm", value_name = "LIST", help_heading = "Steering")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub warm: Option<String>,
+
+    /// Losses to be made small or large at the same time, e.g. loss:min,latency:min (our steering)
+    #[arg(long = "objectives", value_name = "LIST", help_heading = "Steering")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub objectives: Option<String>,
+
     /// Search space: a JSON object, or a list with one space a segment
     #[arg(long = "searchSpaceFile", value_name = "FILE", help_heading = "Steering")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]

@@ -12,7 +12,8 @@ use protocol::{EvaluationInput, Outcome, Point, Problem, SegmentId, json};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::history::{History, Mode, Related};
+use crate::history::{Goal, History, Mode, Related};
+use crate::objectives::{Objectives, ObjectivesError, for_next_point};
 use crate::rng::Key;
 use crate::samplers::{Entry, Registry, Sampler, SetupError, SuggestError};
 use crate::schedulers::Schedule;
@@ -28,6 +29,7 @@ const NEIGHBOURS: usize = 40;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Request {
     /// Name of the sampler.
     pub sampler: String,
@@ -53,6 +55,10 @@ pub struct Request {
     pub transfer: bool,
     /// Histories of earlier tasks to learn from, each maybe of several segments.
     pub earlier: Vec<SteeringInput>,
+    /// What to make small or large instead of the loss; `mode` does not count then.
+    pub objectives: Option<Objectives>,
+    /// Prefer points whose evaluation is expected to be short, as `seconds` in the history tell.
+    pub cost_aware: bool,
 }
 
 impl Request {
@@ -72,7 +78,15 @@ impl Request {
             number_points: false,
             transfer: false,
             earlier: Vec::new(),
+            objectives: None,
+            cost_aware: false,
         }
+    }
+
+    /// What the search is after.
+    #[must_use]
+    pub fn goal(&self) -> Goal {
+        self.objectives.clone().map_or(Goal::Loss(self.mode), Goal::Objectives)
     }
 }
 
@@ -82,6 +96,12 @@ pub enum AskError {
     /// The sampler could not be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The sampler takes no account of how long evaluations are.
+    #[error("the sampler `{sampler}` takes no account of seconds: leave `--cost-aware` out, or choose `auto` or `gp`")]
+    CostBlind {
+        /// The sampler.
+        sampler: &'static str,
+    },
     /// The sampler learns nothing from other searches.
     #[error(
         "the sampler `{sampler}` learns from its own search alone; leave `--transfer` and `--warm` out, or choose one of {able}"
@@ -92,6 +112,23 @@ pub enum AskError {
         /// The samplers that do.
         able: String,
     },
+    /// The sampler needs losses that stay what they are.
+    #[error(
+        "the sampler `{sampler}` cannot search for several objectives, whose weights change from point to point; leave all but one \
+         out, or choose one of {able}"
+    )]
+    OneObjective {
+        /// The sampler.
+        sampler: &'static str,
+        /// The samplers that can.
+        able: String,
+    },
+    /// A scheduler compares points by one loss.
+    #[error("a scheduler compares points by their loss alone; leave `--objectives` or `--scheduler` out")]
+    ScheduledObjectives,
+    /// The history does not have the losses that are asked for.
+    #[error(transparent)]
+    Objectives(#[from] ObjectivesError),
     /// The search space has faults; the pointers are those of the search-space document.
     #[error("the search space cannot be laid out: {}", list(.0))]
     Space(Vec<Problem>),
@@ -147,9 +184,7 @@ pub fn ask(
     }
     for turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
-        let points = sampler
-            .suggest(&turn.space, &turn.history, turn.count, turn.key)
-            .map_err(|reason| AskError::Suggest { segment, reason })?;
+        let points = (turn.suggest(sampler.as_ref())).map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
             answer.push(acceptable(segment, point)?);
         }
@@ -173,17 +208,35 @@ pub(crate) fn sampler<'a>(
     request: &Request,
 ) -> Result<(&'a Entry, Box<dyn Sampler>), AskError> {
     let (entry, sampler) = registry.build(&request.sampler, &request.settings)?;
+    if request.cost_aware && !sampler.weighs_seconds() {
+        return Err(AskError::CostBlind { sampler: entry.name });
+    }
     if (request.transfer || !request.earlier.is_empty()) && !sampler.learns_from_others() {
-        let able = registry.entries().filter(|entry| {
-            let built = registry.build(entry.name, &[]);
-            built.is_ok_and(|(_, sampler)| sampler.learns_from_others())
-        });
         return Err(AskError::Unteachable {
             sampler: entry.name,
-            able: able.map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+            able: able(registry, |sampler| sampler.learns_from_others()),
+        });
+    }
+    let several = request
+        .objectives
+        .as_ref()
+        .is_some_and(|objectives| objectives.all().len() > 1);
+    if several && !sampler.bears_changing_losses() {
+        return Err(AskError::OneObjective {
+            sampler: entry.name,
+            able: able(registry, |sampler| sampler.bears_changing_losses()),
         });
     }
     Ok((entry, sampler))
+}
+
+/// The names of the samplers that can do something.
+fn able(registry: &Registry, can: impl Fn(&dyn Sampler) -> bool) -> String {
+    let able = registry.entries().filter(|entry| {
+        let built = registry.build(entry.name, &[]);
+        built.is_ok_and(|(_, sampler)| can(sampler.as_ref()))
+    });
+    able.map(|entry| entry.name).collect::<Vec<_>>().join(", ")
 }
 
 /// What a sampler is given, for one segment.
@@ -196,6 +249,26 @@ pub(crate) struct Turn {
     pub(crate) key: Key,
 }
 
+impl Turn {
+    /// The next points; with several objectives one by one, each for weights of its own.
+    pub(crate) fn suggest(&self, sampler: &dyn Sampler) -> Result<Vec<Point>, SuggestError> {
+        if self.history.objectives() < 2 {
+            return sampler.suggest(&self.space, &self.history, self.count, self.key);
+        }
+        let mut grown = self.history.clone();
+        let mut points = Vec::new();
+        while points.len() < self.count {
+            let seen = for_next_point(&grown, self.key);
+            let Some(point) = sampler.suggest(&self.space, &seen, 1, self.key)?.pop() else {
+                break;
+            };
+            grown.push(&self.space, &point);
+            points.push(point);
+        }
+        Ok(points)
+    }
+}
+
 /// The turns of all segments, in their order.
 pub(crate) fn turns(
     document: &SpaceDocument,
@@ -203,15 +276,22 @@ pub(crate) fn turns(
     request: &Request,
     algorithm: &str,
 ) -> Result<Vec<Turn>, AskError> {
+    if let Some(objectives) = &request.objectives {
+        objectives.check(&input.points)?;
+    }
+    let goal = request.goal();
     let searches = searches(document, input)?;
     let total = searches.len();
     let turn = |(rank, search): (usize, &Search<'_>)| {
         let (count, _) = allowance(request, &search.entries, rank, total);
-        let mut history = History::new(&search.space, search.entries(), request.mode);
+        let mut history = History::towards(&search.space, search.entries(), &goal);
         if request.number_points {
             history.number_points();
         }
-        history.relate(related(search, &searches, rank, request, |_| true));
+        if request.cost_aware {
+            history.weigh_seconds(thrift(request, &history, rank, total));
+        }
+        history.relate(related(search, &searches, rank, request, &goal, |_| true));
         Turn {
             segment: search.segment,
             count,
@@ -229,11 +309,12 @@ fn related(
     searches: &[Search<'_>],
     rank: usize,
     request: &Request,
+    goal: &Goal,
     keep: impl Fn(&HistoryEntry) -> bool,
 ) -> Vec<Related> {
     let mut related: Vec<Related> = (request.earlier.iter())
         .flat_map(by_segment)
-        .map(|entries| Related::new(&search.space, entries, request.mode))
+        .map(|entries| Related::new(&search.space, entries, goal))
         .collect();
     if request.transfer {
         // Of very many segments, those with most points; of equals those that follow in the circle, so that all serve alike.
@@ -242,7 +323,7 @@ fn related(
         others.truncate(NEIGHBOURS);
         related.extend(others.into_iter().map(|other| {
             let entries = searches[other].entries().filter(|entry| keep(entry));
-            Related::new(&search.space, entries, request.mode)
+            Related::new(&search.space, entries, goal)
         }));
     }
     related
@@ -343,6 +424,23 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Seconds count fully at the beginning and no more at the end, when it is quality that is still wanted; without an end, always
+/// fully.
+///
+/// E. H. Lee and others, *Cost-aware Bayesian optimization* (2020), section 3.3, with points in the place of seconds: how many
+/// seconds there are nobody says.
+fn thrift(request: &Request, history: &History, rank: usize, total: usize) -> f64 {
+    match share(request, rank, total) {
+        Some(share) => 1.0 - history.len() as f64 / share.max(1) as f64,
+        None => 1.0,
+    }
+}
+
+/// The points of the whole search that are for the segment number `rank` of `total`.
+fn share(request: &Request, rank: usize, total: usize) -> Option<usize> {
+    (request.max_points).map(|all| all / total + usize::from(rank < all % total))
+}
+
 /// How many points the segment number `rank` of `total` gets: what was asked for, less pending ones if they are to be subtracted,
 /// within its share of the points that the search has left. And that share, if the search has an end.
 fn allowance(
@@ -357,10 +455,7 @@ fn allowance(
     } else {
         0
     };
-    let left = request.max_points.map(|all| {
-        let share = all / total + usize::from(rank < all % total);
-        share.saturating_sub(entries.len())
-    });
+    let left = share(request, rank, total).map(|share| share.saturating_sub(entries.len()));
     let count = request.count.saturating_sub(pending).min(left.unwrap_or(usize::MAX));
     (count, left)
 }

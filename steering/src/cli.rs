@@ -9,6 +9,7 @@
 mod arguments;
 mod asking;
 mod explaining;
+mod front;
 mod importance;
 mod listing;
 mod output;
@@ -88,6 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Explain(options) => explaining::run(&options),
         Command::Verify(options) => verifying::run(&options),
         Command::Importance(options) => importance::run(&options),
+        Command::Front(options) => front::run(&options),
         Command::Samplers(options) => listing::run(&options),
         Command::Schedulers(options) => scheduling::list(&options),
     };

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::ask::{AskError, Request, sampler, scheduled, turns};
 use crate::history::{History, Mode};
+use crate::objectives::{for_next_point, weights_of_next};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
 
@@ -122,12 +123,20 @@ pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Reques
     }
     for mut turn in turns(document, input, request, entry.name)? {
         let segment = turn.segment;
-        let points = sampler
-            .suggest(&turn.space, &turn.history, turn.count, turn.key)
-            .map_err(|reason| AskError::Suggest { segment, reason })?;
+        let points = (turn.suggest(sampler.as_ref())).map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
-            let explanation = sampler.explain(&turn.space, &turn.history, &point, turn.key);
-            let nearest = nearest(&turn.space, &turn.history, &point, request.mode);
+            let seen = for_next_point(&turn.history, turn.key);
+            let mut explanation = sampler.explain(&turn.space, &seen, &point, turn.key);
+            if let (Some(weights), Some(objectives)) = (weights_of_next(&turn.history, turn.key), &request.objectives) {
+                let named = objectives.all().iter().zip(&weights);
+                let named: Vec<String> = named
+                    .map(|(objective, weight)| format!("{} {weight:.2}", objective.name))
+                    .collect();
+                explanation.text = format!("{}; made for the weights {}", explanation.text, named.join(", "));
+                explanation = explanation.with("weights", weights);
+            }
+            drop(seen);
+            let nearest = nearest(&turn.space, &turn.history, &point, request.goal().mode());
             turn.history.push(&turn.space, &point);
             answer.push(Explained {
                 segment,

@@ -13,6 +13,7 @@ use protocol::limits::RESERVED_PREFIX;
 use protocol::steering::{FailureKind, HistoryEntry};
 use protocol::{Loss, Outcome, Point};
 
+use crate::objectives::Objectives;
 use crate::space::{Coordinate, Space};
 
 pub use related::Related;
@@ -27,6 +28,15 @@ pub enum Mode {
     Max,
 }
 
+/// What a search is after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// The loss.
+    Loss(Mode),
+    /// Named losses.
+    Objectives(Objectives),
+}
+
 /// A point with its outcome, as samplers see it.
 #[derive(Debug, Clone)]
 pub struct Observation {
@@ -36,6 +46,10 @@ pub struct Observation {
     pub outcome: Outcome,
     /// Whether the failure tells something about the point.
     pub blamed: bool,
+    /// With several objectives, the losses of an evaluated point, all of them to be minimised; else nothing.
+    pub(crate) losses: Vec<f64>,
+    /// How long the evaluation took, in seconds above 0, if that is known.
+    pub seconds: Option<f64>,
     number: Option<u64>,
     identity: Identity,
 }
@@ -55,16 +69,35 @@ pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
     taken: HashSet<Vec<u64>>,
+    thrift: f64,
     related: Vec<Related>,
+    objectives: usize,
 }
 
 impl History {
     /// Puts the entries of one segment in order.
     #[must_use]
     pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
+        Self::towards(space, entries, &Goal::Loss(mode))
+    }
+
+    /// The same for any goal.
+    #[must_use]
+    pub fn towards<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, goal: &Goal) -> Self {
         let mut observations: Vec<Observation> = entries
             .into_iter()
-            .map(|entry| observation(space, entry.input.point(), outcome(entry, mode), blamed(entry)))
+            .map(|entry| {
+                let Judged {
+                    outcome,
+                    blamed,
+                    losses,
+                } = goal.judge(entry);
+                Observation {
+                    losses,
+                    seconds: seconds(entry),
+                    ..observation(space, entry.input.point(), outcome, blamed)
+                }
+            })
             .collect();
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
@@ -75,7 +108,10 @@ impl History {
             }
         }
         observations.sort_by(order);
-        Self::of(observations, numbered)
+        Self {
+            objectives: goal.objectives(),
+            ..Self::of(observations, numbered)
+        }
     }
 
     /// Points in the order of their numbers, which are those of their places.
@@ -98,7 +134,20 @@ impl History {
             numbered,
             taken,
             related: Vec::new(),
+            objectives: 1,
+            thrift: 0.0,
         }
+    }
+
+    /// How much the length of evaluations counts: 0 not at all, 1 as much as the improvement that is expected of them.
+    #[must_use]
+    pub fn thrift(&self) -> f64 {
+        self.thrift
+    }
+
+    /// From now on the length of evaluations counts, by `thrift` between 0 and 1.
+    pub fn weigh_seconds(&mut self, thrift: f64) {
+        self.thrift = thrift.clamp(0.0, 1.0);
     }
 
     /// Lets the search learn from others, of which those that taught nothing are left out.
@@ -111,6 +160,31 @@ impl History {
     #[must_use]
     pub fn related(&self) -> &[Related] {
         &self.related
+    }
+
+    /// Number of objectives.
+    #[must_use]
+    pub fn objectives(&self) -> usize {
+        self.objectives
+    }
+
+    /// This history, and those related to it, with one number as the loss of each evaluated point, made of its losses.
+    pub(crate) fn with_losses(&self, scalars: impl Fn(&[&[f64]]) -> Vec<f64>) -> Self {
+        let mut history = self.clone();
+        history.objectives = 1;
+        let evaluated = |observation: &&mut Observation| observation.outcome.loss().is_some();
+        let losses: Vec<&[f64]> = (self.observations.iter())
+            .filter(|observation| observation.outcome.loss().is_some())
+            .map(|observation| observation.losses.as_slice())
+            .collect();
+        let numbers = scalars(&losses);
+        for (observation, number) in history.observations.iter_mut().filter(evaluated).zip(numbers) {
+            observation.outcome = outcome_of(number);
+        }
+        for related in &mut history.related {
+            *related = related.with_losses(&scalars);
+        }
+        history
     }
 
     /// The observations, oldest first if the points are numbered, else in canonical order.
@@ -214,9 +288,70 @@ fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> 
         coordinates,
         outcome,
         blamed,
+        losses: Vec::new(),
+        seconds: None,
         number,
         identity,
     }
+}
+
+/// What an entry says.
+struct Judged {
+    outcome: Outcome,
+    blamed: bool,
+    losses: Vec<f64>,
+}
+
+impl Goal {
+    /// Whether the first or only objective is to be made large.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Loss(mode) => *mode,
+            Self::Objectives(objectives) => objectives.all()[0].mode,
+        }
+    }
+
+    fn objectives(&self) -> usize {
+        match self {
+            Self::Loss(_) => 1,
+            Self::Objectives(objectives) => objectives.all().len(),
+        }
+    }
+
+    fn judge(&self, entry: &HistoryEntry) -> Judged {
+        let (outcome, blamed) = (outcome(entry, Mode::Min), blamed(entry));
+        match (self, outcome) {
+            (Self::Loss(mode), _) => Judged {
+                outcome: self::outcome(entry, *mode),
+                blamed,
+                losses: Vec::new(),
+            },
+            (Self::Objectives(objectives), Outcome::Done { .. }) => match objectives.losses(entry) {
+                Some(losses) => Judged {
+                    outcome: outcome_of(losses[0]),
+                    blamed,
+                    losses,
+                },
+                // An evaluation that did not say is not to blame.
+                None => Judged {
+                    outcome: Outcome::Failed,
+                    blamed: false,
+                    losses: Vec::new(),
+                },
+            },
+            (Self::Objectives(_), outcome) => Judged {
+                outcome,
+                blamed,
+                losses: Vec::new(),
+            },
+        }
+    }
+}
+
+/// A number as an outcome.
+fn outcome_of(number: f64) -> Outcome {
+    Loss::new(number).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
 }
 
 /// The outcome of an entry, small losses being good ones.
@@ -236,6 +371,12 @@ pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
     entry.meta.as_ref().and_then(|meta| meta.failure) != Some(FailureKind::Infrastructure)
 }
 
+/// Times that are not above zero were not measured.
+fn seconds(entry: &HistoryEntry) -> Option<f64> {
+    let seconds = entry.meta.as_ref()?.seconds?;
+    (seconds > 0.0 && seconds.is_finite()).then_some(seconds)
+}
+
 /// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.
 fn order(left: &Observation, right: &Observation) -> Ordering {
     let rank = |observation: &Observation| match observation.outcome {
@@ -249,4 +390,16 @@ fn order(left: &Observation, right: &Observation) -> Ordering {
         .then_with(|| left_kind.cmp(&right_kind))
         .then_with(|| left_loss.total_cmp(&right_loss))
         .then_with(|| left.blamed.cmp(&right.blamed))
+        .then_with(|| left.seconds.unwrap_or(0.0).total_cmp(&right.seconds.unwrap_or(0.0)))
+        .then_with(|| compare(&left.losses, &right.losses))
+}
+
+/// By the first number that differs.
+fn compare(left: &[f64], right: &[f64]) -> Ordering {
+    let unequal = left
+        .iter()
+        .zip(right)
+        .map(|(a, b)| a.total_cmp(b))
+        .find(|order| order.is_ne());
+    unequal.unwrap_or(Ordering::Equal)
 }

@@ -9,8 +9,10 @@
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`schedulers`]: the ways of deciding how far each point is trained, and their registry;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
+//! * [`objectives`]: several losses at once, and the front of those that no other beats;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
+//! * [`two_step`]: how far part of the data can be trusted;
 //! * [`rng`]: random numbers without state;
 //! * [`cli`]: the command line, the only place with files and environment variables.
 //!
@@ -37,7 +39,9 @@ pub mod explain;
 pub mod history;
 pub mod importance;
 mod numerics;
+pub mod objectives;
 pub mod rng;
 pub mod samplers;
 pub mod schedulers;
 pub mod space;
+pub mod two_step;

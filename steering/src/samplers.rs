@@ -13,6 +13,7 @@ mod random;
 mod settings;
 mod sobol;
 mod tpe;
+mod turbo;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,9 +45,19 @@ pub trait Sampler: fmt::Debug {
     /// When the sampler cannot work on this space.
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError>;
 
+    /// Whether [`History::thrift`] counts for the suggestions.
+    fn weighs_seconds(&self) -> bool {
+        false
+    }
+
     /// Whether [`History::related`] counts for the suggestions.
     fn learns_from_others(&self) -> bool {
         false
+    }
+
+    /// Whether the losses of the history may be others in the next call, as they are with several objectives.
+    fn bears_changing_losses(&self) -> bool {
+        true
     }
 
     /// Why this sampler proposes `point` right after `history`, from the same arguments. What every sampler has in common, the
@@ -147,6 +158,7 @@ impl Registry {
         registry.register(random::ENTRY);
         registry.register(sobol::ENTRY);
         registry.register(tpe::ENTRY);
+        registry.register(turbo::ENTRY);
         registry
     }
 
@@ -245,7 +257,7 @@ mod tests {
             assert_eq!(registry.build(entry.name, &[]).unwrap().0.name, entry.name);
         }
         let error = registry.build("tpo", &[]).unwrap_err();
-        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
+        insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, turbo, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
     }
 
     #[test]

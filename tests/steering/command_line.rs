@@ -278,7 +278,17 @@ fn listings_are_for_people_and_for_programs() {
     let names: Vec<&str> = list.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["auto", "cmaes", "evolution", "gp", "grid", "random", "sobol", "tpe"]
+        [
+            "auto",
+            "cmaes",
+            "evolution",
+            "gp",
+            "grid",
+            "random",
+            "sobol",
+            "tpe",
+            "turbo"
+        ]
     );
     assert!(
         list[3]["settings"]

@@ -6,7 +6,48 @@ use protocol::search_space::SpaceDocument;
 use serde_json::json;
 use steering::ask::{ask, spaces};
 
-use crate::support::{history, repository, request};
+use crate::support::{history, repository, request, stderr, steer};
+
+/// All methods of search spaces, and the types and bounds of the two foreign formats.
+const METHODS: [&str; 17] = [
+    "categorical",
+    "uniform",
+    "uniformint",
+    "quniform",
+    "loguniform",
+    "loguniformint",
+    "qloguniform",
+    "normal",
+    "qnormal",
+    "lognormal",
+    "qlognormal",
+    "fixed",
+    "Choice",
+    "TransitionChoice",
+    "Scalar",
+    "Log",
+    "levels",
+];
+
+#[test]
+fn every_example_of_the_page_is_valid_and_every_method_has_one() {
+    let page = fs::read_to_string(repository().join("search_spaces/README.md")).unwrap();
+    let examples: Vec<&str> = (page.split("```json\n").skip(1))
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let all = examples.concat();
+    for method in METHODS {
+        assert!(all.contains(&format!("\"{method}\"")), "no example has `{method}`");
+    }
+    let directory = tempfile::TempDir::new().unwrap();
+    for example in examples {
+        fs::write(directory.path().join("space.json"), example).unwrap();
+        for line in ["validate -s space.json", "ask -n 3 -s space.json"] {
+            let done = steer(directory.path(), line);
+            assert!(done.status.success(), "{line}: {example}\n{}", stderr(&done));
+        }
+    }
+}
 
 #[test]
 fn every_search_space_that_comes_with_the_program_can_be_searched() {

@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod commands;
 mod kill;
+mod knowledge;
 mod payloads;
 mod processes;
 mod search;

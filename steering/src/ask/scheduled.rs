@@ -4,6 +4,7 @@ use protocol::search_space::SpaceDocument;
 use protocol::steering::SteeringInput;
 
 use super::{AskError, Request, Turn, allowance, key, related, searches};
+use crate::history::Goal;
 use crate::samplers::Registry;
 use crate::schedulers::{self, Deciders, Proposal, Refusal, Schedule, Search, suggest};
 
@@ -14,6 +15,9 @@ pub(crate) fn scheduled(
     request: &Request,
     schedule: &Schedule,
 ) -> Result<Vec<(Turn, Vec<Proposal>)>, AskError> {
+    if request.objectives.is_some() {
+        return Err(AskError::ScheduledObjectives);
+    }
     let registry = Registry::standard();
     let (entry, sampler) = super::sampler(&registry, request)?;
     let scheduler = schedulers::Registry::standard().build(schedule)?;
@@ -36,12 +40,13 @@ pub(crate) fn scheduled(
                 mode: request.mode,
                 key,
                 left,
-                related: related(search, &searches, rank, request, |entry| {
+                related: related(search, &searches, rank, request, &Goal::Loss(request.mode), |entry| {
                     schedule.fidelity.of(entry.input.point()) == Some(schedule.fidelity.full())
                 }),
             };
             suggest(deciders, search, count).map_err(|refusal| match refusal {
                 Refusal::History(problems) => AskError::History(problems),
+                Refusal::Scheduler(error) => AskError::Setup(error),
                 Refusal::Sampler(reason) => AskError::Suggest { segment, reason },
             })?
         };

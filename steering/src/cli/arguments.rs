@@ -9,6 +9,7 @@ use protocol::{environment, limits};
 
 use super::scheduling::ScheduleOptions;
 use crate::history::Mode;
+use crate::objectives::Objectives;
 
 /// Chooses the next points of a hyperparameter search.
 #[derive(Debug, Parser)]
@@ -46,6 +47,9 @@ pub(super) enum Command {
     /// Say how much of the differences between losses each dimension accounts for
     #[command(before_help = IMPORTANCE_EXAMPLE, after_help = IMPORTANCE_NOTES)]
     Importance(ImportanceOptions),
+    /// Print the points that no other beats in all objectives
+    #[command(before_help = FRONT_EXAMPLE, after_help = FRONT_NOTES)]
+    Front(FrontOptions),
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
@@ -56,7 +60,8 @@ pub(super) enum Command {
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \
     steering ask -n 1 -i segments.json --transfer\n  \
-    steering ask -n 4 -i input.json --warm last_year --warm older.json";
+    steering ask -n 4 -i input.json --warm last_year --warm older.json\n  \
+    steering ask -n 4 -i input.json --objectives loss:min,latency:min";
 const GENERATE_EXAMPLE: &str = "Example:\n  steering generate --lib=nevergrad --n_point=4 --max_point=20 --infile input.json --outfile output.json";
 const EXPLAIN_EXAMPLE: &str = "Example:\n  steering explain --lib tpe -n 4 -m 100 -i input.json";
 const EXPLAIN_NOTES: &str = "The options are those of `ask`, so that a recorded call is explained by putting `explain` in the place of `ask`.\n\
@@ -65,6 +70,10 @@ const IMPORTANCE_EXAMPLE: &str = "Example:\n  steering importance -i input.json"
 const IMPORTANCE_NOTES: &str = "Shares are those of the variance of the loss over the whole search space, as a random forest predicts it from the\n\
     evaluated points; ± is one standard deviation. Shares of pairs are beyond those of both dimensions. Where a few\n\
     diverged points outweigh all others, `--cap 0.9` tells more.";
+const FRONT_EXAMPLE: &str = "Examples:\n  steering front -i my_task --objectives loss:min,latency:min\n  \
+    steering front -i input.json --objectives loss:min,accuracy:max --reference loss=1,accuracy=0.5";
+const FRONT_NOTES: &str = "The hypervolume is that between the front and the reference: in each objective the worst value on the front and a tenth\n\
+    of the range of the front, unless given.";
 const VERIFY_EXAMPLE: &str =
     "Examples:\n  steering verify my_task\n  steering verify ask --lib tpe -n 4 -i input.json -o output.json";
 const VERIFY_NOTES: &str = "A task directory holds its iterations in `steering/1`, `steering/2` and so on, each with the call, its input and\n\
@@ -81,6 +90,7 @@ const ASK_NOTES: &str = "Samplers: auto, cmaes, evolution, gp, grid, random, sob
 
 /// Options of `ask` and `generate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct AskOptions {
     /// Sampler, or library of hpogrid, in any case of letters
     #[arg(short, long, value_name = "NAME", default_value = crate::ask::DEFAULT_SAMPLER)]
@@ -142,6 +152,12 @@ pub(super) struct AskOptions {
     /// Learn from an earlier task: its directory, its `results.json`, or a steering input of its; may be repeated
     #[arg(long, value_name = "FILE | TASK")]
     pub(super) warm: Vec<PathBuf>,
+    /// Losses to be made small or large at the same time, as `loss:min,accuracy:max`; names are those of `losses` in output files
+    #[arg(long, value_name = "LIST", conflicts_with = "mode")]
+    pub(super) objectives: Option<Objectives>,
+    /// Prefer short evaluations, by the `seconds` of the history; for `auto` and `gp`
+    #[arg(long, conflicts_with = "scheduler")]
+    pub(super) cost_aware: bool,
     /// A setting of the sampler, see `steering samplers`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
@@ -161,6 +177,9 @@ pub(super) struct ValidateOptions {
     /// The loss that means failure, or `off`
     #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
     pub(super) failed_loss: FailedLoss,
+    /// Objectives that the evaluated points of the steering input must have
+    #[arg(long, value_name = "LIST", requires = "infile")]
+    pub(super) objectives: Option<Objectives>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -208,6 +227,26 @@ pub(super) struct ImportanceOptions {
     /// Seed of the random numbers
     #[arg(long, value_name = "NUMBER", default_value = "1", allow_negative_numbers = true)]
     pub(super) seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Options of `front`.
+#[derive(Debug, Args)]
+pub(super) struct FrontOptions {
+    /// Steering input, task directory, or its `results.json`
+    #[arg(short, long, value_name = "FILE | TASK")]
+    pub(super) infile: PathBuf,
+    /// Losses to be made small or large, as `loss:min,accuracy:max`
+    #[arg(long, value_name = "LIST")]
+    pub(super) objectives: Objectives,
+    /// Where the hypervolume ends, as `loss=1,accuracy=0.5`
+    #[arg(long, value_name = "LIST")]
+    pub(super) reference: Option<String>,
+    /// The loss that means failure, or `off`
+    #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
+    pub(super) failed_loss: FailedLoss,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -1,5 +1,6 @@
 //! `steering ask` and `steering generate`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -27,6 +28,9 @@ pub(super) struct Source<'a> {
 }
 
 pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure> {
+    if let Some(path) = &options.outfile {
+        clear(path, [options.infile.as_deref(), options.space.as_deref()])?;
+    }
     let text = answer(options, dialect)?;
     match &options.outfile {
         Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
@@ -35,6 +39,25 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
         None => output::print(&text)?,
     }
     Ok(exit::DONE)
+}
+
+/// Takes away what an earlier call has left at `path`: whatever happens now, it will not be taken for the answer.
+fn clear(path: &Path, sources: [Option<&Path>; 2]) -> Result<(), Failure> {
+    let Ok(place) = path.canonicalize() else { return Ok(()) };
+    let same = |source: &Path| source.canonicalize().is_ok_and(|source| source == place);
+    if let Some(source) = sources.into_iter().flatten().find(|source| same(source)) {
+        return Err(Failure::input(anyhow!(
+            "the new points would overwrite `{}`, from which they are made; give another file by `--outfile`",
+            source.display()
+        )));
+    }
+    // Pipes and devices hold nothing old.
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+        fs::remove_file(path).map_err(|error| {
+            Failure::infrastructure(anyhow!("cannot remove the old output `{}`: {error}", path.display()))
+        })?;
+    }
+    Ok(())
 }
 
 /// What goes into the output file.
@@ -78,8 +101,10 @@ pub(super) fn with_question<T>(
         number_points: options.number_points,
         transfer: options.transfer,
         earlier: earlier(&options.warm, options.failed_loss.0)?,
+        objectives: options.objectives.clone(),
+        cost_aware: options.cost_aware,
     };
-    for remark in remarks(&document, &request, &options.warm) {
+    for remark in remarks(&document, &input, &request, &options.warm) {
         output::warn(&remark);
     }
     answer(&document, &input, &request).map_err(|error| explain(error, &source, options.infile.as_deref()))
@@ -91,14 +116,23 @@ fn earlier(paths: &[PathBuf], failed_loss: Option<f64>) -> Result<Vec<SteeringIn
     paths.iter().map(read).collect()
 }
 
-/// What of earlier tasks does not fit.
-fn remarks(document: &SpaceDocument, request: &Request, paths: &[PathBuf]) -> Vec<String> {
+/// What does not fit of earlier tasks and of the history.
+fn remarks(document: &SpaceDocument, input: &SteeringInput, request: &Request, paths: &[PathBuf]) -> Vec<String> {
     // Faults of the space are told later, with their places.
     let spaces = spaces(document).unwrap_or_default();
-    let mut remarks = Vec::new();
+    let (mut remarks, goal) = (Vec::new(), request.goal());
+    if let Some(objectives) = &request.objectives {
+        let evaluated = input.points.iter().filter(|entry| entry.outcome.loss().is_some());
+        let lacking = evaluated.filter(|entry| objectives.losses(entry).is_none()).count();
+        if lacking > 0 {
+            remarks.push(format!(
+                "nothing is learnt from {lacking} evaluated points that lack one of the objectives {objectives}"
+            ));
+        }
+    }
     for (input, path) in request.earlier.iter().zip(paths) {
         let related: Vec<Related> = (spaces.iter())
-            .map(|(_, space)| Related::new(space, &input.points, request.mode))
+            .map(|(_, space)| Related::new(space, &input.points, &goal))
             .collect();
         let most = |count: fn(&Related) -> usize| related.iter().map(count).max().unwrap_or(0);
         let (path, all, used, moved) = (
@@ -187,7 +221,15 @@ pub(super) fn explain(error: AskError, source: &Source<'_>, infile: Option<&Path
             let path = infile.unwrap_or(Path::new("-"));
             DocumentError::invalid("steering input", path, problems).into()
         }
-        AskError::Setup(_) | AskError::Unteachable { .. } => Failure::input(error),
+        AskError::Setup(_)
+        | AskError::CostBlind { .. }
+        | AskError::Unteachable { .. }
+        | AskError::OneObjective { .. }
+        | AskError::ScheduledObjectives => Failure::input(error),
+        AskError::Objectives(error) => {
+            let path = infile.unwrap_or(Path::new("-"));
+            Failure::input(anyhow!("steering input `{}`: {error}", path.display()))
+        }
         AskError::Suggest { .. } | AskError::Point { .. } => {
             Failure::input(anyhow::Error::new(error).context(format!("{} `{}`", source.what, source.path.display())))
         }

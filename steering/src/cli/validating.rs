@@ -83,6 +83,13 @@ pub(super) fn run(options: &ValidateOptions) -> Result<u8, Failure> {
     }
     if let (Some(input), Some(path)) = (&input, &options.infile) {
         findings.points = Some(input.points.len());
+        if let Some(Err(error)) = options
+            .objectives
+            .as_ref()
+            .map(|objectives| objectives.check(&input.points))
+        {
+            findings.add(path, "steering input", [Problem::new("/meta", error.to_string())]);
+        }
         if !findings.spaces.is_empty() {
             compare(input, path, &mut findings);
         }

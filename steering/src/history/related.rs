@@ -2,7 +2,7 @@
 
 use protocol::steering::HistoryEntry;
 
-use super::{Mode, outcome};
+use super::{Goal, compare};
 use crate::space::{Coordinate, Domain, Space};
 
 /// The evaluated points of another search, in the coordinates of this one.
@@ -10,6 +10,8 @@ use crate::space::{Coordinate, Domain, Space};
 pub struct Related {
     /// Coordinates and loss, best first. Dimensions that the other search did not have are `None`.
     points: Vec<(Vec<Option<Coordinate>>, f64)>,
+    /// With several objectives, the losses of each of them; else nothing.
+    losses: Vec<Vec<f64>>,
     /// Points that say nothing here: no dimension of theirs is one of this space, or they have no loss.
     ignored: usize,
     /// Points of which a value was moved to the nearest one that the space has.
@@ -19,25 +21,57 @@ pub struct Related {
 impl Related {
     /// Takes over what `entries` say about the dimensions of `space`. Numbers out of range count as the nearest in range.
     #[must_use]
-    pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, mode: Mode) -> Self {
+    pub fn new<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, goal: &Goal) -> Self {
         let mut related = Self::default();
+        let mut points = Vec::new();
         for entry in entries {
             let (coordinates, moved) = space.encode_nearest(entry.input.point());
             let speaks = (space.dimensions().iter().zip(&coordinates))
                 .any(|(dimension, coordinate)| coordinate.is_some() && !matches!(dimension.domain, Domain::Fixed(_)));
-            match outcome(entry, mode).loss() {
+            let judged = goal.judge(entry);
+            match judged.outcome.loss() {
                 Some(loss) if speaks => {
                     related.moved += usize::from(moved);
-                    related.points.push((coordinates, loss));
+                    points.push((coordinates, loss, judged.losses));
                 }
                 _ => related.ignored += 1,
             }
         }
+        related.arrange(points);
+        related
+    }
+
+    /// The same points with one number as the loss of each, made of its losses.
+    pub(super) fn with_losses(&self, scalars: impl Fn(&[&[f64]]) -> Vec<f64>) -> Self {
+        let mut related = Self {
+            ignored: self.ignored,
+            moved: self.moved,
+            ..Self::default()
+        };
+        let losses: Vec<&[f64]> = self.losses.iter().map(Vec::as_slice).collect();
+        let numbers = scalars(&losses);
+        let points = self.points.iter().zip(numbers).zip(&self.losses);
+        related.arrange(
+            points
+                .map(|(((point, _), number), losses)| (point.clone(), number, losses.clone()))
+                .collect(),
+        );
+        related
+    }
+
+    fn arrange(&mut self, mut points: Vec<(Vec<Option<Coordinate>>, f64, Vec<f64>)>) {
         let bits = |coordinates: &[Option<Coordinate>]| -> Vec<Option<u64>> {
             coordinates.iter().map(|c| c.map(Coordinate::bits)).collect()
         };
-        (related.points).sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| bits(&a.0).cmp(&bits(&b.0))));
-        related
+        points.sort_by(|a, b| {
+            (a.1.total_cmp(&b.1))
+                .then_with(|| bits(&a.0).cmp(&bits(&b.0)))
+                .then_with(|| compare(&a.2, &b.2))
+        });
+        for (coordinates, loss, losses) in points {
+            self.points.push((coordinates, loss));
+            self.losses.push(losses);
+        }
     }
 
     /// Coordinates and losses, best first.

@@ -130,7 +130,8 @@ impl Cholesky {
         inverse
     }
 
-    fn row(&self, i: usize) -> &[f64] {
+    /// Row `i` of L, up to its diagonal.
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.rows[row_start(i)..row_start(i + 1)]
     }
 }

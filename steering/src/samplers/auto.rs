@@ -3,20 +3,19 @@
 //! | what is looked at | choice |
 //! | --- | --- |
 //! | up to 2,000 evaluated points in up to 60 dimensions | `gp`, which gets most out of few evaluations |
-//! | more dimensions | `tpe`: no data suffice to learn a length scale for each of them |
+//! | up to 2,000 evaluated points in more dimensions | `turbo`, which learns what matters near the best point alone |
 //! | more points | `tpe`: its cost grows in proportion to them, and they describe the good region by their number |
 //! | 64 points still being evaluated | `tpe` for all further ones: hypothetical losses of so many would outweigh the real ones |
 //!
 //! What else tells searches apart is settled inside `gp`, by the data: kinds of dimensions by the kernel, noise and the scale of
 //! the losses by the fit, batches by believing in pending points, failures by a model of success. So there are no further
-//! switches, and none that could flip back and forth: points are never taken back, so a search moves from `gp` to `tpe` at most
-//! once, apart from bursts of pending points.
+//! switches, and none that could flip back and forth: points are never taken back, so a search moves to `tpe` at most once, apart from bursts of pending points.
 //!
 //! The choice depends on the space and the history alone, not on how many points are asked for at once.
 
 use protocol::Point;
 
-use super::{Entry, Sampler, Settings, SetupError, SuggestError, gp, tpe};
+use super::{Entry, Sampler, Settings, SetupError, SuggestError, gp, tpe, turbo};
 use crate::explain::Explanation;
 use crate::history::History;
 use crate::rng::Key;
@@ -31,7 +30,7 @@ const PENDING: usize = 64;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "auto",
-    summary: "the default: `gp` while evaluations are few, `tpe` for long histories and many dimensions",
+    summary: "the default: `gp` while evaluations are few, `turbo` in many dimensions, `tpe` for long histories",
     settings: &[],
     build,
 };
@@ -41,6 +40,7 @@ fn build(_: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
     Ok(Box::new(Auto {
         gp: default(&gp::ENTRY)?,
         tpe: default(&tpe::ENTRY)?,
+        turbo: default(&turbo::ENTRY)?,
     }))
 }
 
@@ -48,6 +48,18 @@ fn build(_: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
 struct Auto {
     gp: Box<dyn Sampler>,
     tpe: Box<dyn Sampler>,
+    turbo: Box<dyn Sampler>,
+}
+
+impl Auto {
+    /// What is chosen where `gp` is not, with its name.
+    fn otherwise(&self, space: &Space, history: &History) -> (&'static str, &dyn Sampler) {
+        if is_wide(space) && history.len() - history.pending() <= POINTS {
+            ("turbo", self.turbo.as_ref())
+        } else {
+            ("tpe", self.tpe.as_ref())
+        }
+    }
 }
 
 impl Sampler for Auto {
@@ -60,9 +72,14 @@ impl Sampler for Auto {
             for point in &mut points {
                 grown.push(space, point);
             }
-            points.extend(self.tpe.suggest(space, &grown, count - share, key)?);
+            let (_, other) = self.otherwise(space, history);
+            points.extend(other.suggest(space, &grown, count - share, key)?);
         }
         Ok(points)
+    }
+
+    fn weighs_seconds(&self) -> bool {
+        true
     }
 
     fn learns_from_others(&self) -> bool {
@@ -71,9 +88,9 @@ impl Sampler for Auto {
 
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         let (sampler, chosen) = if share(space, history) > 0 {
-            ("gp", &self.gp)
+            ("gp", self.gp.as_ref())
         } else {
-            ("tpe", &self.tpe)
+            self.otherwise(space, history)
         };
         chosen.explain(space, history, point, key).with("sampler", sampler)
     }
@@ -81,17 +98,19 @@ impl Sampler for Auto {
 
 /// How many of the next points are for `gp`.
 fn share(space: &Space, history: &History) -> usize {
-    let varying = space
-        .dimensions()
-        .iter()
-        .filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)))
-        .count();
     let pending = history.pending();
-    if varying > DIMENSIONS || history.len() - pending > POINTS {
+    if is_wide(space) || history.len() - pending > POINTS {
         0
     } else {
         PENDING.saturating_sub(pending)
     }
+}
+
+/// Whether there are more dimensions that vary than `gp` has length scales for.
+fn is_wide(space: &Space) -> bool {
+    let dimensions = space.dimensions().iter();
+    let varying = dimensions.filter(|dimension| !matches!(dimension.domain, Domain::Fixed(_)));
+    varying.count() > DIMENSIONS
 }
 
 #[cfg(test)]
@@ -133,5 +152,21 @@ mod tests {
         assert_eq!(share(&few, &history(&few, 0, 70)), 0);
         assert_eq!(share(&space(60), &history(&few, 0, 0)), 64);
         assert_eq!(share(&space(61), &history(&few, 0, 0)), 0);
+    }
+
+    #[test]
+    fn many_dimensions_are_for_turbo_and_long_histories_for_tpe() {
+        let explained = |space: &Space, evaluated: usize| {
+            let auto = build(&Settings::new(&ENTRY, &[]).unwrap()).unwrap();
+            let history = history(space, evaluated, 0);
+            let point = Point::default();
+            auto.explain(space, &history, &point, Key::new(1, "", None, "auto"))
+                .facts["sampler"]
+                .clone()
+        };
+        assert_eq!(explained(&space(2), 5), "gp");
+        assert_eq!(explained(&space(61), 5), "turbo");
+        assert_eq!(explained(&space(2), 2_001), "tpe");
+        assert_eq!(explained(&space(61), 2_001), "tpe");
     }
 }

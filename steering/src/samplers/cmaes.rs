@@ -52,6 +52,11 @@ struct Cmaes {
 }
 
 impl Sampler for Cmaes {
+    /// The strategy is replayed from its start, which other losses would have led elsewhere.
+    fn bears_changing_losses(&self) -> bool {
+        false
+    }
+
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
         // Where points can repeat, what was just proposed may be found at an earlier position: then the replay starts afresh,
         // so that a batch gives what single points would.

@@ -20,16 +20,16 @@
 //! conditioned on the best, the nearest to the best and a share of all others.
 
 mod acquisition;
-mod candidates;
+pub(super) mod candidates;
 mod explaining;
 mod fit;
 mod kernel;
-mod layout;
-mod model;
+pub(super) mod layout;
+pub(super) mod model;
 mod outputs;
-mod posterior;
+pub(super) mod posterior;
 mod search;
-mod startup;
+pub(super) mod startup;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -128,6 +128,10 @@ impl Sampler for Gp {
             }
             startup::next(space, &layout, grown, key)
         }))
+    }
+
+    fn weighs_seconds(&self) -> bool {
+        true
     }
 
     fn learns_from_others(&self) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use protocol::exit;
 use serde_json::{Value, json};
+use steering::objectives::Objectives;
 
 use super::arguments::{ListArguments, LogsArguments, ShowArguments, TaskArguments};
 use super::error::CliError;
@@ -89,6 +90,10 @@ impl Output for Shown<'_> {
         }
         let points: Vec<&PointState> = self.state.points.iter().collect();
         text.push_str(&point_table(self.task, &points));
+        if let Some(objectives) = report::objectives(self.task) {
+            let _ = writeln!(text, "\non the front of {}:", escape(&objectives.to_string()));
+            text.push_str(&front_text(self.task, self.state, &objectives));
+        }
         text
     }
 }
@@ -169,13 +174,18 @@ impl Output for Best<'_> {
     fn json(&self) -> Value {
         let document = report::show(self.task, self.state, "");
         let mut best = document["best"].clone();
-        if let (Some(best), Some(segments)) = (best.as_object_mut(), document.get("best_of_segments")) {
-            best.insert("best_of_segments".to_owned(), segments.clone());
+        for key in ["best_of_segments", "front"] {
+            if let (Some(best), Some(value)) = (best.as_object_mut(), document.get(key)) {
+                best.insert(key.to_owned(), value.clone());
+            }
         }
         best
     }
 
     fn text(&self) -> String {
+        if let Some(objectives) = report::objectives(self.task) {
+            return front_text(self.task, self.state, &objectives);
+        }
         let ranking = self.state.ranking();
         let mut text = String::new();
         for segment in self.task.segment_ids() {
@@ -197,6 +207,28 @@ impl Output for Best<'_> {
         }
         text
     }
+}
+
+/// The points of the fronts, by the first objective, with their losses.
+fn front_text(task: &Task, state: &State, objectives: &Objectives) -> String {
+    let mut text = String::new();
+    for front in report::fronts(task, state, objectives) {
+        if let Some(name) = task.segment_name(front.segment) {
+            let _ = writeln!(text, "segment {name}:");
+        }
+        for (point, losses) in front.members {
+            let named = objectives.all().iter().zip(losses);
+            let named: Vec<String> = named
+                .map(|(objective, loss)| format!("{} {}", escape(&objective.name), number(loss)))
+                .collect();
+            let values = serde_json::to_string(&point.point).unwrap_or_default();
+            let _ = writeln!(text, "point {}, {}: {}", point.id, named.join(", "), escape(&values));
+        }
+    }
+    if text.is_empty() {
+        text.push_str("no point has all losses of the objectives\n");
+    }
+    text
 }
 
 pub(super) fn best(arguments: &TaskArguments) -> Result<u8, CliError> {

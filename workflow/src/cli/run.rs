@@ -197,6 +197,11 @@ fn with_absolute_paths(options: &TaskOptions, base: &Path) -> Result<TaskOptions
         }
         *list = items.join(",");
     }
+    if let Some(list) = &mut options.warm {
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items: Result<Vec<String>, CliError> = items.map(|item| text_of(&base.join(item))).collect();
+        *list = items?.join(",");
+    }
     Ok(options)
 }
 
@@ -252,7 +257,7 @@ fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
                     return Ok(());
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let ours = ["sandbox", "points", "metrics", "epochs", "lock"].contains(&name.as_str())
+                let ours = ["sandbox", "earlier", "points", "metrics", "epochs", "lock"].contains(&name.as_str())
                     || (name.starts_with(".task.json.")
                         && Path::new(&name).extension().is_some_and(|end| end == "tmp"));
                 if !ours {

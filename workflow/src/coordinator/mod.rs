@@ -8,3 +8,4 @@ mod steering;
 pub(crate) use attempts::plan_orders;
 pub(crate) use drive::{Coordinator, CoordinatorError, Flow, Halt, Observer, now};
 pub(crate) use plan::points_to_ask;
+pub(crate) use steering::history;

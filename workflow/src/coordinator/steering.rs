@@ -231,7 +231,7 @@ fn take(
 }
 
 /// The history as steering reads it.
-pub(super) fn history(task: &Task, state: &State) -> SteeringInput {
+pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
     let points = state.points.iter().map(|point| {
         let failure = match point.outcome {
             PointOutcome::Failed { by_payload: true } => Some(FailureKind::Payload),

@@ -3,6 +3,7 @@
 use protocol::{SegmentId, limits};
 use serde_json::{Map, Value, json};
 
+use super::front::{fronts, fronts_json, objectives};
 use crate::state::{PointOutcome, PointState, State, TaskEnd};
 use crate::task::Task;
 
@@ -57,6 +58,9 @@ fn document(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Va
             })
             .collect();
         document["best_of_segments"] = Value::Object(best);
+    }
+    if let Some(objectives) = objectives(task) {
+        document["front"] = fronts_json(&fronts(task, state, &objectives));
     }
     document["points"] = state
         .points

@@ -9,8 +9,9 @@ use protocol::error::DocumentError;
 use protocol::json::{self, Dialect};
 use protocol::search_space::SpaceDocument;
 use protocol::segments::{self, SegmentData};
+use protocol::steering::SteeringInput;
 use protocol::task_options::{ContainerRuntime, TaskOptions};
-use protocol::{Problem, SegmentId, exit, limits};
+use protocol::{Problem, SegmentId, earlier, exit, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,7 +19,7 @@ use thiserror::Error;
 
 use super::directory::TaskDirectory;
 use super::sandbox::{self, SandboxFile};
-use super::settings::{Settings, with_defaults};
+use super::settings::{Settings, items, with_defaults};
 use super::training;
 use crate::files;
 
@@ -145,6 +146,8 @@ pub(crate) struct Sources {
 pub(crate) fn prepare(sources: &Sources) -> Result<(Task, Settings), TaskError> {
     let given = &sources.options;
     check_containers(given)?;
+    check_own_steering(given)?;
+    earlier_tasks(given)?;
     let options = with_defaults(given);
     let settings = Settings::resolve(&options).map_err(TaskError::Options)?;
     let segments = read_segments(given, &settings)?;
@@ -171,6 +174,30 @@ pub(crate) fn prepare(sources: &Sources) -> Result<(Task, Settings), TaskError> 
         sandbox,
     };
     Ok((task, settings))
+}
+
+/// What our own steering does on demand has to be said in `steeringExec` where that is given.
+fn check_own_steering(options: &TaskOptions) -> Result<(), TaskError> {
+    let Some(command) = options.steering_exec.as_deref().filter(|command| !command.is_empty()) else {
+        return Ok(());
+    };
+    for (key, given) in [
+        ("transfer", options.transfer == Some(true)),
+        ("warm", options.warm.is_some()),
+    ] {
+        if given {
+            let message = format!("has no effect on the given `steeringExec` (`{command}`); leave one of them out");
+            return Err(option_problem(key, message));
+        }
+    }
+    Ok(())
+}
+
+/// The histories of the earlier tasks that a task learns from; `warm` carries absolute paths.
+fn earlier_tasks(options: &TaskOptions) -> Result<Vec<SteeringInput>, TaskError> {
+    items(options.warm.as_deref().unwrap_or_default())
+        .map(|path| Ok(earlier::read(Path::new(path), Some(limits::FAILED_LOSS))?))
+        .collect()
 }
 
 /// Containers are started by nobody yet, so a task that needs one is refused rather than run in another environment.
@@ -315,6 +342,13 @@ impl Task {
         }
         sandbox::copy(base, &directory.sandbox(), &self.sandbox)
             .map_err(|(path, source)| TaskError::io("write", &path, source))?;
+        for (index, input) in earlier_tasks(&self.options)?.iter().enumerate() {
+            let folder = directory.earlier();
+            files::create_private_directory(&folder).map_err(|source| TaskError::io("create", &folder, source))?;
+            let path = folder.join(format!("{}.json", index + 1));
+            let text = input.to_json(limits::FAILED_LOSS);
+            json::write_atomically(&path, text.as_bytes()).map_err(|source| TaskError::io("write", &path, source))?;
+        }
         let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
         let path = directory.task_file();
         let text = text.map_err(|source| TaskError::io("write", &path, source))? + "\n";

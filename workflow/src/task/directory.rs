@@ -34,6 +34,11 @@ impl TaskDirectory {
         self.root.join("sandbox")
     }
 
+    /// Histories of earlier tasks, as they were at submission.
+    pub(crate) fn earlier(&self) -> PathBuf {
+        self.root.join(super::settings::EARLIER)
+    }
+
     /// Where run `number` of steering happens.
     pub(crate) fn steering(&self, number: u32) -> PathBuf {
         self.root.join("steering").join(number.to_string())

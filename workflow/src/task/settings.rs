@@ -7,6 +7,8 @@ use protocol::Problem;
 use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions};
 use protocol::units::{duration, size};
 
+use steering::objectives::Objectives;
+
 use crate::state::RetryLimits;
 
 /// Options that passed every check.
@@ -49,6 +51,14 @@ pub(crate) struct CheckpointSettings {
     pub(crate) largest: u64,
 }
 
+/// The directory of a task with the histories of earlier tasks, as they were at submission.
+pub(crate) const EARLIER: &str = "earlier";
+
+/// The parts of a comma list.
+pub(crate) fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
 /// The command that runs our own steering.
 fn default_steering(options: &TaskOptions) -> String {
     let sampler = options
@@ -56,7 +66,19 @@ fn default_steering(options: &TaskOptions) -> String {
         .as_deref()
         .map(|name| format!(" --lib {name}"))
         .unwrap_or_default();
-    format!("steering ask{sampler} -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT")
+    let mut command = format!("steering ask{sampler}");
+    if options.transfer == Some(true) {
+        command.push_str(" --transfer");
+    }
+    for number in 1..=options.warm.as_deref().map_or(0, |list| items(list).count()) {
+        // From the directory of a run of steering: `steering/<n>` of the task.
+        let _ = write!(command, " --warm ../../{EARLIER}/{number}.json");
+    }
+    if let Some(objectives) = &options.objectives {
+        let quoted = objectives.replace('\'', r"'\''");
+        let _ = write!(command, " --objectives '{quoted}'");
+    }
+    command + " -n %NUM_POINTS -m %MAX_POINTS -i %IN -o %OUT"
 }
 
 /// The command that runs our own evaluation.
@@ -145,6 +167,9 @@ impl Settings {
         let steering_timeout = duration_of(&mut check, "steeringTimeout", &full.steering_timeout);
         let grace = duration_of(&mut check, "killGrace", &full.kill_grace).unwrap_or(Duration::from_secs(30));
         let steering_exec = check.command("steeringExec", full.steering_exec.as_deref());
+        if let Some(Err(error)) = full.objectives.as_deref().map(str::parse::<Objectives>) {
+            check.add("objectives", error.to_string());
+        }
         let evaluation_exec = check.command("evaluationExec", full.evaluation_exec.as_deref());
         let input = check.file("evaluationInput", full.evaluation_input.as_deref());
         let training_data = check.file("evaluationTrainingData", full.evaluation_training_data.as_deref());

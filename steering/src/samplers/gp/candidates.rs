@@ -10,30 +10,30 @@ use super::layout::{Layout, is_conditional};
 /// Quantiles at which the search ends on the unbounded normal family.
 const TAIL: f64 = 1e-4;
 /// Values up to which a discrete numeric dimension is searched value by value.
-pub(super) const FEW: u64 = 16;
+pub(in crate::samplers) const FEW: u64 = 16;
 
 /// A point while it is being improved.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(in crate::samplers) struct Candidate {
     /// A value for every dimension, also for those that are inactive for now.
-    pub(super) genes: Vec<Coordinate>,
+    pub(in crate::samplers) genes: Vec<Coordinate>,
     /// The active ones.
-    pub(super) coordinates: Vec<Option<Coordinate>>,
+    pub(in crate::samplers) coordinates: Vec<Option<Coordinate>>,
     /// What the kernel sees.
-    pub(super) row: Vec<f64>,
-    pub(super) score: f64,
+    pub(in crate::samplers) row: Vec<f64>,
+    pub(in crate::samplers) score: f64,
 }
 
 /// Makes candidates for one point.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
-    pub(super) space: &'a Space,
-    pub(super) layout: &'a Layout,
+pub(in crate::samplers) struct Source<'a> {
+    pub(in crate::samplers) space: &'a Space,
+    pub(in crate::samplers) layout: &'a Layout,
     conditional: bool,
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(space: &'a Space, layout: &'a Layout) -> Self {
+    pub(in crate::samplers) fn new(space: &'a Space, layout: &'a Layout) -> Self {
         let conditional = space.dimensions().iter().any(is_conditional);
         Self {
             space,
@@ -43,7 +43,7 @@ impl<'a> Source<'a> {
     }
 
     /// The candidate with these genes.
-    pub(super) fn express(&self, genes: Vec<Coordinate>) -> Candidate {
+    pub(in crate::samplers) fn express(&self, genes: Vec<Coordinate>) -> Candidate {
         let coordinates = self.active(&genes);
         let row = self.layout.row(&coordinates);
         Candidate {
@@ -55,7 +55,7 @@ impl<'a> Source<'a> {
     }
 
     /// The candidate of a known point; what it leaves open is filled from `others`.
-    pub(super) fn known(&self, coordinates: &[Option<Coordinate>], others: &[Coordinate]) -> Candidate {
+    pub(in crate::samplers) fn known(&self, coordinates: &[Option<Coordinate>], others: &[Coordinate]) -> Candidate {
         self.express(
             coordinates
                 .iter()
@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
     }
 
     /// `count` points of a Sobol sequence, shifted at random for this ordinal.
-    pub(super) fn spread(&self, count: usize, key: Key, ordinal: u64) -> Vec<Candidate> {
+    pub(in crate::samplers) fn spread(&self, count: usize, key: Key, ordinal: u64) -> Vec<Candidate> {
         let dimensions = self.space.dimensions().len();
         let sobol = Sobol::new(dimensions.min(crate::numerics::sobol::DIMENSIONS));
         let shifts: Vec<u32> = (0..dimensions)
@@ -94,7 +94,13 @@ impl<'a> Source<'a> {
     }
 
     /// A neighbour of `base`: some of its values are changed, at least one of them, numbers by a step around `reach`.
-    pub(super) fn neighbour(&self, base: &Candidate, reach: f64, share: f64, generator: &mut Generator) -> Candidate {
+    pub(in crate::samplers) fn neighbour(
+        &self,
+        base: &Candidate,
+        reach: f64,
+        share: f64,
+        generator: &mut Generator,
+    ) -> Candidate {
         let mut genes = base.genes.clone();
         let varying: Vec<usize> = (0..genes.len())
             .filter(|position| base.coordinates[*position].is_some_and(|c| c != Coordinate::Fixed))
@@ -112,7 +118,7 @@ impl<'a> Source<'a> {
     }
 
     /// The interval of model coordinates that is searched.
-    pub(super) fn range(numeric: &Numeric) -> (f64, f64) {
+    pub(in crate::samplers) fn range(numeric: &Numeric) -> (f64, f64) {
         match numeric.spread() {
             Spread::Uniform { .. } => (0.0, 1.0),
             Spread::Normal { .. } => (TAIL, 1.0 - TAIL),
@@ -120,7 +126,7 @@ impl<'a> Source<'a> {
     }
 
     /// All other values of a dimension that has few; nothing for one with many.
-    pub(super) fn alternatives(&self, position: usize, present: Coordinate) -> Vec<Coordinate> {
+    pub(in crate::samplers) fn alternatives(&self, position: usize, present: Coordinate) -> Vec<Coordinate> {
         let all: Vec<Coordinate> = match &self.space.dimensions()[position].domain {
             Domain::Fixed(_) => Vec::new(),
             Domain::Categorical { categories, .. } => (0..categories.len()).map(Coordinate::Category).collect(),
@@ -133,7 +139,7 @@ impl<'a> Source<'a> {
     }
 
     /// The number of `position` if it is searched by slopes.
-    pub(super) fn smooth(&self, position: usize) -> Option<&Numeric> {
+    pub(in crate::samplers) fn smooth(&self, position: usize) -> Option<&Numeric> {
         match &self.space.dimensions()[position].domain {
             Domain::Numeric(numeric) if numeric.size().is_none_or(|size| size > FEW) => Some(numeric),
             _ => None,
@@ -141,7 +147,7 @@ impl<'a> Source<'a> {
     }
 
     /// The quantile of the middle of a dimension; any category.
-    pub(super) fn middle(&self, position: usize, generator: &mut Generator) -> f64 {
+    pub(in crate::samplers) fn middle(&self, position: usize, generator: &mut Generator) -> f64 {
         match &self.space.dimensions()[position].domain {
             Domain::Categorical { .. } => generator.uniform(),
             Domain::Fixed(_) | Domain::Numeric(_) => 0.5,
@@ -204,7 +210,7 @@ impl<'a> Source<'a> {
     }
 
     /// The point of a candidate.
-    pub(super) fn assignment(&self, candidate: &Candidate) -> Assignment {
+    pub(in crate::samplers) fn assignment(&self, candidate: &Candidate) -> Assignment {
         let mut assignment = self.space.blank();
         for (position, coordinate) in candidate.coordinates.iter().enumerate() {
             if let Some(coordinate) = coordinate {

@@ -39,9 +39,12 @@ impl Gp {
         let risk = forecast.success.map_or_else(String::new, |success| {
             format!(", and with a chance of {:.0} % it does not fail", 100.0 * success)
         });
+        let time = (forecast.seconds).map_or_else(String::new, |seconds| {
+            format!("; its evaluation is expected to take {seconds:.3} seconds, and short ones are preferred")
+        });
         let text = format!(
             "{aim}; the model predicts {:+.2} ± {:.2} against the best point, in standard deviations of the losses: better than it \
-             with a chance of {:.0} %{risk}",
+             with a chance of {:.0} %{risk}{time}",
             forecast.above_best,
             forecast.deviation,
             100.0 * forecast.improvement
@@ -53,5 +56,7 @@ impl Gp {
             .with("deviation", forecast.deviation)
             .with("chance_of_improvement", forecast.improvement)
             .with("chance_of_success", forecast.success)
+            .with("predicted_seconds", forecast.seconds)
+            .with("thrift", forecast.seconds.map(|_| history.thrift()))
     }
 }

@@ -20,11 +20,11 @@ const INACTIVE: f64 = -1.0;
 
 /// How rows of features are made from points.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(in crate::samplers) struct Layout {
     sources: Vec<Source>,
     /// Features compared by distance come first, then those compared for equality.
-    pub(super) distances: usize,
-    pub(super) features: usize,
+    pub(in crate::samplers) distances: usize,
+    pub(in crate::samplers) features: usize,
     /// Rows end with the code of the search that a point belongs to, 0 for this one.
     shared: bool,
 }
@@ -45,7 +45,7 @@ enum Source {
 }
 
 impl Layout {
-    pub(super) fn new(space: &Space) -> Self {
+    pub(in crate::samplers) fn new(space: &Space) -> Self {
         let mut distances = 0;
         let mut codes = 0;
         let next = |counter: &mut usize| {
@@ -105,15 +105,35 @@ impl Layout {
     }
 
     /// Position and feature of every numeric dimension.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(in crate::samplers) fn numbers(&self) -> impl Iterator<Item = (usize, usize)> {
         self.sources.iter().filter_map(|source| match source {
             Source::Number { position, feature } => Some((*position, *feature)),
             Source::Category { .. } | Source::Activity { .. } => None,
         })
     }
 
+    /// The largest of `values`, one for each feature, over the features of every one of `dimensions` dimensions; 0 for constants.
+    pub(in crate::samplers) fn by_dimension(&self, values: &[f64], dimensions: usize) -> Vec<f64> {
+        let mut largest: Vec<f64> = vec![0.0; dimensions];
+        let mut raise = |position: usize, feature: usize| largest[position] = largest[position].max(values[feature]);
+        for source in &self.sources {
+            match source {
+                Source::Number { position, feature } | Source::Activity { position, feature } => {
+                    raise(*position, *feature);
+                }
+                Source::Category { position, code, place } => {
+                    raise(*position, *code);
+                    if let Some((feature, _)) = place {
+                        raise(*position, *feature);
+                    }
+                }
+            }
+        }
+        largest
+    }
+
     /// The row of a point.
-    pub(super) fn row(&self, coordinates: &[Option<Coordinate>]) -> Vec<f64> {
+    pub(in crate::samplers) fn row(&self, coordinates: &[Option<Coordinate>]) -> Vec<f64> {
         let mut row = vec![0.0; self.features + usize::from(self.shared)];
         for source in &self.sources {
             Self::fill(source, coordinates, &mut row);
@@ -143,7 +163,7 @@ impl Layout {
 }
 
 /// Whether the dimension exists only under a condition.
-pub(super) fn is_conditional(dimension: &Dimension) -> bool {
+pub(in crate::samplers) fn is_conditional(dimension: &Dimension) -> bool {
     !dimension.conditions.is_empty()
 }
 

@@ -1,9 +1,11 @@
 //! What is learnt from a history: a small ensemble of Gaussian processes for the loss, and one for success.
 
+mod cost;
 mod forecast;
 
 use protocol::Outcome;
 
+use self::cost::Cost;
 use super::Options;
 use super::acquisition::log_improvement;
 use super::fit::{Fit, Prior};
@@ -34,6 +36,8 @@ const REFINE: u64 = 10;
 const THIN: usize = 4;
 /// Points on which parameters are fitted, at most.
 const FITTED: usize = 300;
+/// Differences of features that a fit keeps, at most: of hundreds of dimensions it looks at fewer points.
+const DIFFERENCES: f64 = 2.5e6;
 /// Points from which on the data leave little doubt about the parameters.
 const MANY: usize = 150;
 /// Median of ln v for success and failure.
@@ -54,6 +58,7 @@ const PENDING: usize = 128;
 pub(super) struct Model {
     members: Vec<Member>,
     success: Option<Success>,
+    cost: Option<Cost>,
     /// Rows of the evaluated points that the processes are conditioned on.
     pub(super) rows: Vec<Vec<f64>>,
     /// Coordinates of the best evaluated points, by predicted loss, the best first.
@@ -64,7 +69,7 @@ pub(super) struct Model {
 
 /// What decides whether a point will fail.
 #[derive(Debug, Clone)]
-struct Success {
+pub(in crate::samplers) struct Success {
     posterior: Posterior,
     /// Least chance of success that a point should have.
     least: f64,
@@ -109,7 +114,7 @@ impl Model {
             return None;
         }
         let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
-        let (scaled, mut parameters) = fit(&rows, &losses, layout, options, &mut generator)?;
+        let (scaled, mut parameters) = fit(&rows, &losses, layout, options.draws, &mut generator)?;
         let own = Own {
             rows: &rows,
             scaled: &scaled,
@@ -148,6 +153,7 @@ impl Model {
         Some(Self {
             members,
             success: success(layout, history),
+            cost: Cost::new(layout, history),
             rows: data,
             best,
             elsewhere,
@@ -218,6 +224,9 @@ impl Model {
             }
         }
         workspace.terms = terms;
+        if let Some(cost) = &self.cost {
+            worth -= cost.weight(row, workspace, slopes.as_deref_mut());
+        }
         if let Some(success) = &self.success {
             worth += chance(success, row, workspace, slopes);
         }
@@ -246,7 +255,8 @@ impl Model {
         (rows.iter().enumerate())
             .map(|(index, row)| {
                 let own: Vec<f64> = terms.iter().map(|terms| terms[index]).collect();
-                log_sum_exp(&own)
+                let cost = (self.cost.as_ref()).map_or(0.0, |cost| cost.weight(row, workspace, None));
+                log_sum_exp(&own) - cost
                     + self
                         .success
                         .as_ref()
@@ -342,13 +352,14 @@ fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec
     chosen.into_iter().map(|position| evaluated[position]).collect()
 }
 
-/// Positions on which parameters are fitted: all, or the best, a third of [`FITTED`], and the others evenly by rank.
-fn fitted(n: usize) -> Vec<usize> {
-    if n <= FITTED {
+/// Positions on which parameters are fitted: all, or the best, a third of those that are affordable, and the others evenly by rank.
+fn fitted(n: usize, features: usize) -> Vec<usize> {
+    let most = FITTED.min((2.0 * DIFFERENCES / features.max(1) as f64).sqrt() as usize);
+    if n <= most {
         return (0..n).collect();
     }
-    let best = FITTED / 3;
-    let others = FITTED - best;
+    let best = most / 3;
+    let others = most - best;
     (0..best)
         .chain((0..others).map(|index| best + index * (n - best) / others))
         .collect()
@@ -360,10 +371,10 @@ fn fit(
     rows: &[Vec<f64>],
     losses: &[f64],
     layout: &Layout,
-    options: &Options,
+    draws: usize,
     generator: &mut Generator,
 ) -> Option<(Scaled, Vec<Parameters>)> {
-    let positions = fitted(rows.len());
+    let positions = fitted(rows.len(), layout.features);
     let some_rows: Vec<Vec<f64>> = positions.iter().map(|position| rows[*position].clone()).collect();
     let pick = |values: &[f64]| -> Vec<f64> { positions.iter().map(|position| values[*position]).collect() };
     let fit = Fit::new(&some_rows, layout.distances, layout.features, PRIOR);
@@ -389,11 +400,7 @@ fn fit(
     let values = pick(&chosen.values);
     let mut theta = fit.climb(&values, &shared.theta, REFINE).theta;
     let mut parameters = vec![fit.parameters(&theta)];
-    let draws = if positions.len() > MANY {
-        options.draws.min(1)
-    } else {
-        options.draws
-    };
+    let draws = if positions.len() > MANY { draws.min(1) } else { draws };
     for _ in 0..draws {
         theta = fit.draw(&values, theta, THIN, generator);
         parameters.push(fit.parameters(&theta));
@@ -401,8 +408,19 @@ fn fit(
     Some((chosen, parameters))
 }
 
+/// The losses on their scale and the most probable parameters, for samplers with a single process.
+pub(in crate::samplers) fn most_probable(
+    rows: &[Vec<f64>],
+    losses: &[f64],
+    layout: &Layout,
+    generator: &mut Generator,
+) -> Option<(Vec<f64>, Parameters)> {
+    let (scaled, parameters) = fit(rows, losses, layout, 0, generator)?;
+    Some((scaled.values, parameters.into_iter().next()?))
+}
+
 /// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
-fn success(layout: &Layout, history: &History) -> Option<Success> {
+pub(in crate::samplers) fn success(layout: &Layout, history: &History) -> Option<Success> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
     for observation in history.observations() {
@@ -442,6 +460,14 @@ fn success(layout: &Layout, history: &History) -> Option<Success> {
         0.0
     };
     Some(Success { posterior, least })
+}
+
+impl Success {
+    /// P, the chance that the point with these features does not fail.
+    pub(in crate::samplers) fn chance(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
+        let prediction = self.posterior.predict(row, scratch);
+        distribution(prediction.mean / (prediction.variance + DOUBT).sqrt())
+    }
 }
 
 /// ln P, less a penalty where P is too low, with P the mass above zero of the process for success; slopes are added to `slopes`.

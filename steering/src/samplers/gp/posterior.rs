@@ -17,9 +17,9 @@ use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start};
 
 /// The parameters of the kernel.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Parameters {
+pub(in crate::samplers) struct Parameters {
     /// l, one per feature.
-    pub(super) lengths: Vec<f64>,
+    pub(in crate::samplers) lengths: Vec<f64>,
     /// s².
     pub(super) signal: f64,
     /// v.
@@ -30,7 +30,7 @@ pub(super) struct Parameters {
 
 /// The process conditioned on the data.
 #[derive(Debug, Clone)]
-pub(super) struct Posterior {
+pub(in crate::samplers) struct Posterior {
     parameters: Parameters,
     distances: usize,
     /// 1/l for distances, 1/l² for codes.
@@ -44,7 +44,7 @@ pub(super) struct Posterior {
 
 /// Memory for one prediction after another.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(in crate::samplers) struct Scratch {
     covariances: Vec<f64>,
     slopes: Vec<f64>,
     solved: Vec<f64>,
@@ -52,14 +52,19 @@ pub(super) struct Scratch {
 
 /// Mean and variance of the noiseless process at a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Prediction {
-    pub(super) mean: f64,
-    pub(super) variance: f64,
+pub(in crate::samplers) struct Prediction {
+    pub(in crate::samplers) mean: f64,
+    pub(in crate::samplers) variance: f64,
 }
 
 impl Posterior {
     /// Conditions on `values` at `rows`; nothing if the matrix cannot be factored even with some more noise.
-    pub(super) fn new(parameters: Parameters, distances: usize, rows: &[Vec<f64>], values: &[f64]) -> Option<Self> {
+    pub(in crate::samplers) fn new(
+        parameters: Parameters,
+        distances: usize,
+        rows: &[Vec<f64>],
+        values: &[f64],
+    ) -> Option<Self> {
         let scales: Vec<f64> = (parameters.lengths.iter().enumerate())
             .map(|(feature, length)| {
                 if feature < distances {
@@ -129,13 +134,13 @@ impl Posterior {
     }
 
     /// The prediction at a row of features.
-    pub(super) fn predict(&self, row: &[f64], scratch: &mut Scratch) -> Prediction {
+    pub(in crate::samplers) fn predict(&self, row: &[f64], scratch: &mut Scratch) -> Prediction {
         self.covary(row, self.weights.len(), false, scratch);
         self.solve(scratch)
     }
 
     /// The mean alone, which costs much less.
-    pub(super) fn mean(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
+    pub(in crate::samplers) fn mean(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
         self.covary(row, self.weights.len(), false, scratch);
         dot(&scratch.covariances, &self.weights)
     }
@@ -166,6 +171,36 @@ impl Posterior {
             by_variance.push(-4.0 * scale * variance);
         }
         prediction
+    }
+
+    /// Means at some rows, and the covariances between them without noise, packed.
+    pub(in crate::samplers) fn joint(&self, rows: &[&[f64]]) -> (Vec<f64>, Vec<f64>) {
+        let mut scratch = Scratch::default();
+        let mut means = Vec::with_capacity(rows.len());
+        let mut solved: Vec<Vec<f64>> = Vec::with_capacity(rows.len());
+        let mut covariances = Vec::with_capacity(row_start(rows.len()));
+        for (i, row) in rows.iter().enumerate() {
+            means.push(self.predict(row, &mut scratch).mean);
+            solved.push(scratch.solved.clone());
+            for (other, explained) in rows[..=i].iter().zip(&solved) {
+                covariances.push(self.covariance(row, other) - dot(explained, &scratch.solved));
+            }
+        }
+        (means, covariances)
+    }
+
+    /// The covariance of two rows before there are data.
+    fn covariance(&self, a: &[f64], b: &[f64]) -> f64 {
+        let mut square = 0.0;
+        for (feature, scale) in self.scales.iter().enumerate() {
+            let (a, b) = (a[feature], b[feature]);
+            if feature < self.distances {
+                square += (a - b) * (a - b) * scale * scale;
+            } else if a.to_bits() != b.to_bits() {
+                square += scale;
+            }
+        }
+        self.parameters.signal * matern(square).0 + self.parameters.mean_variance
     }
 
     fn solve(&self, scratch: &mut Scratch) -> Prediction {

@@ -21,7 +21,7 @@ const BORROWED: usize = 2;
 const APART: f64 = 0.05;
 
 /// The next point, unless all are taken.
-pub(super) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
+pub(in crate::samplers) fn next(space: &Space, layout: &Layout, history: &History, key: Key) -> Option<Point> {
     let ordinal = history.next_ordinal();
     let source = Source::new(space, layout);
     let mut generator = key.generator(ordinal, Stream::Startup);

@@ -1,6 +1,6 @@
 //! What the model says about a point, for people.
 
-use super::{DOUBT, Model};
+use super::Model;
 use crate::numerics::normal::distribution;
 use crate::samplers::gp::posterior::Scratch;
 
@@ -16,6 +16,8 @@ pub(in crate::samplers::gp) struct Forecast {
     pub(in crate::samplers::gp) improvement: f64,
     /// Chance that it does not fail; nothing while no point has failed.
     pub(in crate::samplers::gp) success: Option<f64>,
+    /// Seconds that its evaluation takes; nothing while they do not count.
+    pub(in crate::samplers::gp) seconds: Option<f64>,
 }
 
 impl Model {
@@ -31,15 +33,13 @@ impl Model {
             improvement += distribution((member.incumbent - prediction.mean) / spread);
         }
         let count = self.members.len() as f64;
-        let success = self.success.as_ref().map(|success| {
-            let prediction = success.posterior.predict(row, &mut scratch);
-            distribution(prediction.mean / (prediction.variance + DOUBT).sqrt())
-        });
+        let success = self.success.as_ref().map(|success| success.chance(row, &mut scratch));
         Forecast {
             above_best: above_best / count,
             deviation: deviation / count,
             improvement: improvement / count,
             success,
+            seconds: (self.cost.as_ref()).map(|cost| libm::exp(cost.log_seconds(row, &mut scratch))),
         }
     }
 }
