@@ -4,6 +4,7 @@
 //! sets change roles ("ping-pong"): nothing is copied, and no output ever aliases an input, which ONNX Runtime would
 //! silently compute wrongly. Each program has one binding per role of the sets.
 
+mod kernels;
 mod machine;
 mod values;
 
