@@ -114,8 +114,8 @@ pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -
     let description = DataDescription::from_value(&work.data)?;
     let files = training_files(subject, &description)?;
     let kind = match work.plan.loss {
-        Loss::BinaryCrossEntropy => TargetKind::Either,
-        loss if loss.needs_classes() => TargetKind::Classes,
+        Loss::BinaryCrossEntropy { .. } | Loss::Graph { .. } => TargetKind::Either,
+        Loss::CrossEntropy { .. } => TargetKind::ClassesOrShares,
         _ => TargetKind::Values,
     };
     let mut fetching = FetchOptions::new(subject.cache.clone().unwrap_or_else(cache));
