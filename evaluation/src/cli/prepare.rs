@@ -241,9 +241,11 @@ pub(crate) fn start_cuda(number: u32, library: &Library, start: Start<'_>) -> Re
         if library::driver().is_none() {
             failure.push_str("; no NVIDIA driver is there");
         }
-        Failure::new(
-            exit::INFRASTRUCTURE,
-            format!("{failure}; `evaluation doctor` tells more, `evaluation setup --gpu` fetches what is missing"),
-        )
+        let remedy = if missing.is_empty() && unloadable.is_empty() {
+            "`evaluation doctor --device cuda` tells more"
+        } else {
+            "`evaluation doctor --device cuda` tells more, `evaluation setup --gpu` fetches what is missing"
+        };
+        Failure::new(exit::INFRASTRUCTURE, format!("{failure}; {remedy}"))
     })
 }
