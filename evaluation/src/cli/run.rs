@@ -259,7 +259,7 @@ impl Record<'_> {
                         .validation
                         .0
                         .iter()
-                        .map(|(metric, value)| (metric.name().to_owned(), json!(value)))
+                        .map(|(metric, value)| (metric.name().into_owned(), json!(value)))
                         .collect()
                 })
                 .unwrap_or_default();

@@ -266,7 +266,7 @@ fn failure(doing: &str, error: &ort::Error) -> EngineError {
     EngineError::Run {
         engine: "ONNX Runtime",
         doing: doing.to_owned(),
-        message: error.message().to_owned(),
+        message: error.message().trim_end().to_owned(),
     }
 }
 
