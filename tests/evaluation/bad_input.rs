@@ -181,8 +181,8 @@ fn rows_and_shapes_must_fit() {
     );
     assert_eq!(
         refused(&json!({"inputs": "y", "targets": "x"}), &["x.npy", "y.npy"]),
-        "training data: target `x`, which holds classes, must be one number or text per row, found 4 (one-hot targets: \
-         store the index of the class)"
+        "`cross_entropy` needs classes as targets, or one probability a class, which sum up to 1; row 0 of the training \
+         set has [-0.75, -1.375, 3.75, 1.375]"
     );
     let ragged = refused(&json!({"inputs": "ragged", "targets": "y"}), &["ragged.parquet"]);
     assert_eq!(
