@@ -138,7 +138,7 @@ fn a_sampler_that_replays_its_past_refuses() {
     )
     .unwrap_err();
     assert!(matches!(error, AskError::OneObjective { .. }));
-    insta::assert_snapshot!(error, @"the sampler `cmaes` cannot search for several objectives, whose weights change from point to point; leave all but one out, or choose one of auto, evolution, gp, grid, random, sobol, tpe");
+    insta::assert_snapshot!(error, @"the sampler `cmaes` cannot search for several objectives, whose weights change from point to point; leave all but one out, or choose one of auto, evolution, gp, grid, random, sobol, tpe, turbo");
 }
 
 #[test]
