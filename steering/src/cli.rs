@@ -13,6 +13,7 @@ mod front;
 mod importance;
 mod listing;
 mod output;
+mod planning;
 mod scheduling;
 mod validating;
 mod verifying;
@@ -91,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Importance(options) => importance::run(&options),
         Command::Front(options) => front::run(&options),
         Command::Samplers(options) => listing::run(&options),
+        Command::Plan(options) => planning::run(&options),
         Command::Schedulers(options) => scheduling::list(&options),
     };
     match done {

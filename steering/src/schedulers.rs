@@ -16,7 +16,9 @@ mod hyperband;
 pub mod ledger;
 mod pasha;
 mod pbt;
+mod plan;
 mod synchronous;
+mod two_step;
 mod view;
 
 use std::fmt;
@@ -33,6 +35,7 @@ use crate::space::Space;
 pub(crate) use asking::{Deciders, Proposal, Refusal, Search, suggest};
 pub use fidelity::{Fidelity, FidelityError, Unit};
 pub use ledger::{Ledger, Record};
+pub use plan::{Plan, PlannedBracket};
 
 /// A scheduler with its settings, as it is asked for.
 #[derive(Debug, Clone)]
@@ -52,6 +55,9 @@ pub trait Scheduler: fmt::Debug {
     /// Fewer than asked mean that the search is over. As long as it is not, and whatever is still being evaluated, there is
     /// something to do. With the last point of a budget at least one configuration has been granted full training.
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment>;
+
+    /// What becomes of so many configurations; `None`: of as many as make a whole of it.
+    fn plan(&self, configurations: Option<u64>) -> Plan;
 
     /// Whether the settings make sense in this space.
     ///
@@ -146,6 +152,7 @@ impl Registry {
         registry.register(pasha::ENTRY);
         registry.register(pbt::ENTRY);
         registry.register(synchronous::ENTRY);
+        registry.register(two_step::ENTRY);
         registry
     }
 

@@ -16,8 +16,8 @@ import numpy as np
 class Curves:
     """`loss(point, epochs)` is what the search sees, `truth(point)` the noiseless loss after full training."""
 
-    def __init__(self, name, space, full, noise=0.0):
-        self.name, self.space, self.full, self.noise = name, space, full, noise
+    def __init__(self, name, space, full, noise=0.0, goal=None):
+        self.name, self.space, self.full, self.noise, self.goal = name, space, full, noise, goal
         self.cache = {}
 
     def key(self, point):
@@ -43,7 +43,7 @@ class Curves:
 
 class LCBench(Curves):
     def __init__(self, problem):
-        super().__init__(problem.name, problem.space.spec, 52)
+        super().__init__(problem.name, problem.space.spec, 52, goal=problem.meta["random"]["100"])
         self.problem = problem
 
     def _curve(self, point):
@@ -62,7 +62,7 @@ class LCBench(Curves):
 
 class Digits(Curves):
     def __init__(self, problem):
-        super().__init__(problem.name, problem.space.spec, 27, noise=problem.noise)
+        super().__init__(problem.name, problem.space.spec, 27, noise=problem.noise, goal=problem.meta["random"]["100"])
         self.problem = problem
 
     def _curve(self, point):

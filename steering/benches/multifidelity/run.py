@@ -3,7 +3,7 @@
     python steering/benches/multifidelity/run.py KIT STEERING OUT.jsonl [--seeds 30] [--methods ...] [--problems ...]
 
 Evaluations are made one by one; a configuration that goes on is charged the epochs beyond those it had. The target of a
-problem is the median over the seeds of the best true loss of random search after BUDGET full trainings. A run ends when it has
+problem is the median over many seeds of the best true loss of random search after BUDGET full trainings. A run ends when it has
 reached the target, or used the epochs of that random search. Runs that are in OUT.jsonl already are not repeated.
 """
 
@@ -23,7 +23,9 @@ BUDGET = 100
 
 
 def target(problem, seeds=100):
-    """The median of what random search finds, and the best that is known of it."""
+    """What random search finds in the median; the kit knows it for its own problems."""
+    if problem.goal is not None:
+        return problem.goal
     from hpokit.space import Space
 
     space = Space(problem.space)

@@ -53,6 +53,9 @@ pub(super) enum Command {
     /// List the samplers and their settings
     #[command(before_help = "Example:\n  steering samplers --json")]
     Samplers(ListOptions),
+    /// Say how many evaluations and how much training a scheduler leads to
+    #[command(before_help = "Example:\n  steering plan --scheduler hyperband --max-epochs 81")]
+    Plan(PlanOptions),
     /// List the schedulers and their settings
     #[command(before_help = "Example:\n  steering schedulers --json")]
     Schedulers(ListOptions),
@@ -247,6 +250,19 @@ pub(super) struct FrontOptions {
     /// The loss that means failure, or `off`
     #[arg(long, value_name = "LOSS", default_value = "1e5", value_parser = failed_loss, allow_hyphen_values = true)]
     pub(super) failed_loss: FailedLoss,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanOptions {
+    #[command(flatten)]
+    pub(super) schedule: ScheduleOptions,
+    /// Configurations to begin; as many as make a whole ladder, round or population if absent
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) configurations: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -5,7 +5,7 @@
 //! a new configuration begins on the lowest.
 
 use super::halving::{self, Rule, Rung};
-use super::{Assignment, Budget, Entry, Fidelity, Record, Scheduler, Situation};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
 use crate::samplers::{Setting, Settings, SetupError};
 
 /// The setting that all of the family have.
@@ -47,6 +47,10 @@ impl Rule for Asha {
         &self.fidelity
     }
 
+    fn eta(&self) -> u64 {
+        self.eta
+    }
+
     fn rungs(&self, _bracket: u64) -> Vec<u64> {
         self.fidelity.rungs(self.eta)
     }
@@ -67,6 +71,13 @@ impl Rule for Asha {
 impl Scheduler for Asha {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
         halving::assign(self, situation, count, budget)
+    }
+
+    fn plan(&self, configurations: Option<u64>) -> Plan {
+        halving::plan(
+            self,
+            configurations.unwrap_or_else(|| self.eta.saturating_pow(self.fidelity.halvings(self.eta))),
+        )
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

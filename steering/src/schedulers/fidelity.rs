@@ -163,6 +163,21 @@ impl Fidelity {
         .filter(|resource| *resource >= 1)
     }
 
+    /// A sum of grants: epochs, or times all data.
+    #[must_use]
+    pub fn amount(&self, units: u64) -> Value {
+        self.value(units)
+    }
+
+    /// A sum of grants in words: `405 epochs`, `2.5 times all data`.
+    #[must_use]
+    pub fn words_of_amount(&self, units: u64) -> String {
+        match self.unit {
+            Unit::Epochs => self.words(units),
+            Unit::Fraction => format!("{} times all data", units as f64 / FRACTION as f64),
+        }
+    }
+
     /// A grant in words: `9 epochs`, `0.25 of the data`.
     #[must_use]
     pub fn words(&self, resource: u64) -> String {

@@ -12,13 +12,16 @@ use std::collections::BTreeMap;
 use protocol::Outcome;
 
 use super::ledger::Configuration;
-use super::{Assignment, Budget, Fidelity, Situation, Subject};
+use super::{Assignment, Budget, Fidelity, Plan, PlannedBracket, Situation, Subject};
 use crate::explain::Explanation;
 
 /// What tells one member of the family from another.
 pub(super) trait Rule {
     /// How far points are trained.
     fn fidelity(&self) -> &Fidelity;
+
+    /// One in so many climbs.
+    fn eta(&self) -> u64;
 
     /// The rungs of a bracket, rising, the last one full training. There is always one.
     fn rungs(&self, bracket: u64) -> Vec<u64>;
@@ -62,6 +65,25 @@ impl Rung {
     /// All configurations that came here.
     pub(super) fn members(&self) -> usize {
         self.judged() + self.lost + self.pending
+    }
+}
+
+/// How many evaluations `configurations` lead to.
+pub(super) fn plan(rule: &impl Rule, configurations: u64) -> Plan {
+    let mut begun: BTreeMap<u64, u64> = BTreeMap::new();
+    for rank in 0..configurations {
+        *begun.entry(rule.bracket(rank)).or_default() += 1;
+    }
+    let brackets = begun.into_iter().map(|(bracket, mut count)| {
+        let mut rungs = Vec::new();
+        for resource in rule.rungs(bracket) {
+            rungs.push((resource, count));
+            count /= rule.eta();
+        }
+        PlannedBracket { bracket, rungs }
+    });
+    Plan {
+        brackets: brackets.collect(),
     }
 }
 

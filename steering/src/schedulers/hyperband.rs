@@ -8,7 +8,7 @@
 
 use super::asha::{ETA, eta};
 use super::halving::{self, Rule, Rung};
-use super::{Assignment, Budget, Entry, Fidelity, Record, Scheduler, Situation};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
 use crate::samplers::{Setting, Settings, SetupError};
 
 /// The setting that both kinds of Hyperband have.
@@ -71,6 +71,10 @@ impl Rule for Hyperband {
         &self.0.fidelity
     }
 
+    fn eta(&self) -> u64 {
+        self.0.eta
+    }
+
     fn rungs(&self, bracket: u64) -> Vec<u64> {
         self.0.rungs((bracket as usize).min(self.0.sizes.len() - 1))
     }
@@ -91,6 +95,10 @@ impl Rule for Hyperband {
 impl Scheduler for Hyperband {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
         halving::assign(self, situation, count, budget)
+    }
+
+    fn plan(&self, configurations: Option<u64>) -> Plan {
+        halving::plan(self, configurations.unwrap_or_else(|| self.0.sizes.iter().sum()))
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

@@ -10,7 +10,7 @@
 
 use super::asha::{ETA, eta};
 use super::halving::{self, Rule, Rung};
-use super::{Assignment, Budget, Entry, Fidelity, Record, Scheduler, Situation};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
 use crate::samplers::{Settings, SetupError};
 
 /// Configurations on a rung of which pairs are compared; of more, the best.
@@ -43,6 +43,10 @@ impl Rule for Pasha {
         &self.fidelity
     }
 
+    fn eta(&self) -> u64 {
+        self.eta
+    }
+
     fn rungs(&self, _bracket: u64) -> Vec<u64> {
         self.fidelity.rungs(self.eta)
     }
@@ -67,6 +71,13 @@ impl Rule for Pasha {
 impl Scheduler for Pasha {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
         halving::assign(self, situation, count, budget)
+    }
+
+    fn plan(&self, configurations: Option<u64>) -> Plan {
+        halving::plan(
+            self,
+            configurations.unwrap_or_else(|| self.eta.saturating_pow(self.fidelity.halvings(self.eta))),
+        )
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

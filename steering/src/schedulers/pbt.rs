@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use protocol::{Outcome, Point};
 use serde_json::Value;
 
-use super::{Assignment, Budget, Entry, Fidelity, Record, Scheduler, Situation, Subject};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
 use crate::explain::Explanation;
 use crate::rng::{Generator, Stream};
 use crate::samplers::{Setting, Settings, SetupError};
@@ -127,6 +127,17 @@ impl Scheduler for Pbt {
             assignments.push(assignment);
         }
         assignments
+    }
+
+    fn plan(&self, configurations: Option<u64>) -> Plan {
+        let members = configurations.unwrap_or(self.population as u64);
+        let stages = (0..self.generations()).map(|generation| (self.granted(generation), members));
+        Plan {
+            brackets: vec![PlannedBracket {
+                bracket: 0,
+                rungs: stages.collect(),
+            }],
+        }
     }
 
     fn fits(&self, space: &Space) -> Result<(), SetupError> {

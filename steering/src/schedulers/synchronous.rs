@@ -7,7 +7,7 @@
 use super::asha::ETA;
 use super::halving::{self, Rule, Rung};
 use super::hyperband::{BRACKETS, Brackets};
-use super::{Assignment, Budget, Entry, Fidelity, Record, Scheduler, Situation};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
 use crate::samplers::{Settings, SetupError};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -34,6 +34,10 @@ impl Synchronous {
 impl Rule for Synchronous {
     fn fidelity(&self) -> &Fidelity {
         &self.0.fidelity
+    }
+
+    fn eta(&self) -> u64 {
+        self.0.eta
     }
 
     fn rungs(&self, bracket: u64) -> Vec<u64> {
@@ -75,6 +79,10 @@ impl Rule for Synchronous {
 impl Scheduler for Synchronous {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
         halving::assign(self, situation, count, budget)
+    }
+
+    fn plan(&self, configurations: Option<u64>) -> Plan {
+        halving::plan(self, configurations.unwrap_or_else(|| self.0.sizes.iter().sum()))
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

@@ -62,6 +62,9 @@ fn every_message_says_what_was_expected_and_what_was_found() {
         "--scheduler pbt --max-epochs 9 --schedule population=3 -i empty.json",
         "--scheduler pbt --max-epochs 9 --schedule frozen=x,rat -i empty.json",
         "--scheduler pbt --max-epochs 9 -i plain.json",
+        "--scheduler two-step --max-epochs 9 --schedule top=0% -i empty.json",
+        "--scheduler two-step --max-epochs 9 --schedule calibration=2 -i empty.json",
+        "--scheduler two-step --max-epochs 9 -i rung.json",
         "--scheduler asha --max-epochs 9 -i population.json",
         "--scheduler asha --max-epochs 9 -i bracket.json",
         "--scheduler hyperband --max-epochs 9 -i plain.json",
@@ -110,4 +113,47 @@ fn a_search_by_files_alone_says_in_each_point_how_far_to_train_it() {
         &format!("explain{} -i plain.json", &line[3..]),
     ));
     assert!(why.contains("to be trained for"), "{why}");
+}
+
+#[test]
+fn a_plan_has_the_numbers_of_the_paper() {
+    let here = std::path::Path::new(".");
+    let plan = |line: &str| -> serde_json::Value {
+        serde_json::from_str(&stdout(&steer(here, &format!("plan {line} --json")))).unwrap()
+    };
+    let hyperband = plan("--scheduler hyperband --max-epochs 81");
+    let costs: Vec<&serde_json::Value> = (hyperband["brackets"].as_array().unwrap().iter())
+        .map(|bracket| &bracket["anew"])
+        .collect();
+    assert_eq!(costs, [405, 363, 351, 378, 405]);
+    assert_eq!(
+        (&hyperband["anew"], &hyperband["configurations"]),
+        (&json!(1_902), &json!(143))
+    );
+    let small = plan("--scheduler synchronous --max-epochs 27");
+    assert_eq!((&small["anew"], &small["configurations"]), (&json!(423), &json!(49)));
+    for (eta, count, evaluations) in [
+        (3, 27, 40),
+        (3, 81, 121),
+        (3, 100, 148),
+        (3, 256, 382),
+        (2, 100, 197),
+        (2, 256, 511),
+        (4, 256, 341),
+    ] {
+        let line = format!("--scheduler asha --max-epochs 1000000 --schedule eta={eta} --configurations {count}");
+        assert_eq!(plan(&line)["max_points"], evaluations, "{line}");
+    }
+    let text = stdout(&steer(here, "plan --scheduler asha --max-epochs 9 --configurations 12"));
+    insta::assert_snapshot!(text, @"");
+    assert_eq!(plan("--scheduler pbt --min-epochs 3 --max-epochs 10")["max_points"], 64);
+    assert_eq!(
+        plan("--scheduler two-step --min-fraction 0.05 --schedule configurations=1000")["max_points"],
+        1_031
+    );
+    let refused = steer(here, "plan");
+    assert_eq!(
+        (refused.status.code(), stderr(&refused).contains("--scheduler")),
+        (Some(2), true)
+    );
 }

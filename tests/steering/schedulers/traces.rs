@@ -318,3 +318,44 @@ fn a_population_ends_when_all_members_are_trained_in_full() {
     assert_eq!(points.len(), 12);
     assert_eq!(points.iter().filter(|pair| pair[0]["hpo.epochs"] == 3).count(), 4);
 }
+
+#[test]
+fn the_second_step_begins_with_a_calibration_and_goes_on_with_the_best() {
+    let settings = [
+        ("configurations", "30"),
+        ("top", "3"),
+        ("calibration", "4"),
+        ("chance", "0"),
+    ];
+    let mut request = scheduled(schedule("two-step", 9, &settings), 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    let mut second: Vec<f64> = Vec::new();
+    for number in 0..60 {
+        let Some(point) = next(&plane(), &points, &request).into_iter().next() else {
+            break;
+        };
+        let expected = if number < 30 { (1, 1) } else { (2, 9) };
+        assert_eq!(
+            (&point["hpo.step"], &point["hpo.epochs"]),
+            (&json!(expected.0), &json!(expected.1))
+        );
+        if number >= 30 {
+            second.push(point["x"].as_f64().unwrap());
+        }
+        let loss = point["x"].clone();
+        points.push(json!([point, loss]));
+    }
+    let mut first: Vec<f64> = points[..30].iter().map(|pair| pair[1].as_f64().unwrap()).collect();
+    first.sort_by(f64::total_cmp);
+    // Four of all ranks, then the best three, of which one was among the four.
+    assert_eq!(second, [first[0], first[9], first[19], first[29], first[1], first[2]]);
+    // As long as one is on its way, the best so far go on, and then more are begun: the answer never ends the search.
+    points.truncate(30);
+    points[29][1] = Value::Null;
+    request.count = 5;
+    let steps: Vec<Value> = next(&plane(), &points, &request)
+        .iter()
+        .map(|point| point["hpo.step"].clone())
+        .collect();
+    assert_eq!(steps, [2, 2, 2, 1, 1]);
+}
