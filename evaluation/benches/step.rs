@@ -91,6 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 labels,
                 classes: outputs,
             },
+            weights: None,
         }
     };
     train(

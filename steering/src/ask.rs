@@ -284,7 +284,8 @@ pub(crate) fn turns(
     let total = searches.len();
     let turn = |(rank, search): (usize, &Search<'_>)| {
         let (count, _) = allowance(request, &search.entries, rank, total);
-        let mut history = History::towards(&search.space, search.entries(), &goal);
+        let planned = share(request, rank, total);
+        let mut history = History::towards(&search.space, search.entries(), &goal).with_planned(planned);
         if request.number_points {
             history.number_points();
         }

@@ -69,6 +69,7 @@ pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
     taken: HashSet<Vec<u64>>,
+    planned: Option<usize>,
     thrift: f64,
     related: Vec<Related>,
     objectives: usize,
@@ -136,7 +137,21 @@ impl History {
             related: Vec::new(),
             objectives: 1,
             thrift: 0.0,
+            planned: None,
         }
+    }
+
+    /// Says how many points the search will have in all.
+    #[must_use]
+    pub fn with_planned(mut self, planned: Option<usize>) -> Self {
+        self.planned = planned;
+        self
+    }
+
+    /// Points that the search will have in all, those of `observations` included; nothing if there is no limit.
+    #[must_use]
+    pub fn planned(&self) -> Option<usize> {
+        self.planned
     }
 
     /// How much the length of evaluations counts: 0 not at all, 1 as much as the improvement that is expected of them.

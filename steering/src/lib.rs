@@ -12,6 +12,7 @@
 //! * [`objectives`]: several losses at once, and the front of those that no other beats;
 //! * [`explain`](mod@explain): why a point was proposed;
 //! * [`importance`](mod@importance): which dimensions matter;
+//! * [`two_step`]: how far part of the data can be trusted;
 //! * [`rng`]: random numbers without state;
 //! * [`cli`]: the command line, the only place with files and environment variables.
 //!
@@ -43,3 +44,4 @@ pub mod rng;
 pub mod samplers;
 pub mod schedulers;
 pub mod space;
+pub mod two_step;

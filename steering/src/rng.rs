@@ -46,6 +46,8 @@ pub enum Stream {
     Tie,
     /// Latent coordinates of an evolution strategy.
     Latent,
+    /// Changes of the hyperparameters of a member of a population; by member and generation, not by point.
+    Exploration,
     /// Scrambling of a quasi-random sequence; one per search, not per point.
     Scrambling,
     /// Draws of the parameters of a model; by the number of points that it learns from, not by the point that is made.
@@ -62,6 +64,7 @@ impl Stream {
             Self::Density => 2,
             Self::Tie => 3,
             Self::Latent => 4,
+            Self::Exploration => 5,
             Self::Scrambling => 6,
             Self::Parameters => 7,
             Self::Weights => 12,

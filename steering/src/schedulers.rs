@@ -15,6 +15,7 @@ mod halving;
 mod hyperband;
 pub mod ledger;
 mod pasha;
+mod pbt;
 mod synchronous;
 mod view;
 
@@ -51,6 +52,14 @@ pub trait Scheduler: fmt::Debug {
     /// Fewer than asked mean that the search is over. As long as it is not, and whatever is still being evaluated, there is
     /// something to do. With the last point of a budget at least one configuration has been granted full training.
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment>;
+
+    /// Whether the settings make sense in this space.
+    ///
+    /// # Errors
+    /// The setting that does not.
+    fn fits(&self, _space: &Space) -> Result<(), SetupError> {
+        Ok(())
+    }
 
     /// Whether this scheduler can have made a point.
     ///
@@ -135,6 +144,7 @@ impl Registry {
         registry.register(asha::ENTRY);
         registry.register(hyperband::ENTRY);
         registry.register(pasha::ENTRY);
+        registry.register(pbt::ENTRY);
         registry.register(synchronous::ENTRY);
         registry
     }

@@ -164,6 +164,21 @@ fn rows_and_shapes_must_fit() {
         ),
         "training data: `data.shape` must be a shape of 4 numbers, as many as a row of the inputs has, found 1 x 3 = 3 numbers"
     );
+    let flip = json!({"inputs": "x", "targets": "y", "augment": {"flip": "horizontal"}});
+    assert_eq!(
+        refused(&flip, &["x.npy", "y.npy"]),
+        "training data: inputs that are mirrored or shifted (`data.augment`) must be images, such as rows of shape \
+         3 x 32 x 32, found rows of shape 4; give `data.shape`"
+    );
+    let crop = json!({"inputs": "x", "targets": "y", "shape": [2, 2], "augment": {"crop": 2}});
+    assert_eq!(
+        refused(&crop, &["x.npy", "y.npy"]),
+        "model file: `/data/augment/crop` must be less than the 2 pixels of a side, found 2"
+    );
+    let values = json!({"inputs": "x", "targets": "y", "target_type": "values", "balance": "oversample"});
+    assert!(
+        refused(&values, &["x.npy", "y.npy"]).contains("`/data/balance` must be `none` where the targets are values")
+    );
     assert_eq!(
         refused(&json!({"inputs": "y", "targets": "x"}), &["x.npy", "y.npy"]),
         "training data: target `x`, which holds classes, must be one number or text per row, found 4 (one-hot targets: \

@@ -74,6 +74,57 @@ fn the_formats_of_the_sciences_train_to_the_same_loss() {
 }
 
 #[test]
+fn images_may_have_their_channels_last_and_change_from_pass_to_pass() {
+    let data = |layout: &str, augment: Value| json!({"inputs": "packed/images", "targets": "y", "layout": layout, "normalize": "standard", "augment": augment});
+    let run = |data: &Value| {
+        let work = Work::new(&model(data));
+        let file = fixture("blobs.h5");
+        let document = work.succeed(&["--quiet", "--device", "cpu", "--meta", "m.json", "--data", &file]);
+        (document["loss"].clone(), work.json("m.json"))
+    };
+    let (_, meta) = run(&data("hwc to chw", json!(null)));
+    assert_eq!(meta["data"]["row_shape"], json!([2, 2, 3]));
+    assert_eq!(meta["scaling"]["shift"].as_array().unwrap().len(), 2);
+    assert_eq!(meta["scaling"]["layout"], "hwc to chw");
+    let (_, meta) = run(&data("chw", json!(null)));
+    assert_eq!(meta["data"]["row_shape"], json!([2, 3, 2]));
+    let augment = json!({"flip": "both", "crop": 1, "seed": 4});
+    let (loss, meta) = run(&data("hwc", augment.clone()));
+    assert_eq!(meta["data"]["placement"], "memory");
+    assert_eq!(run(&data("hwc", augment)).0, loss);
+}
+
+#[test]
+fn rare_classes_train_as_often_as_frequent_ones_when_asked() {
+    let mut data = blobs();
+    data["balance"] = json!("oversample");
+    let work = Work::new(&model(&data));
+    let text = std::fs::read_to_string(fixture("blobs.csv")).unwrap();
+    // All of the first class, a third of the others.
+    let kept = text
+        .lines()
+        .enumerate()
+        .filter(|(at, line)| line.contains("alpha") || at / 3 % 3 == 0);
+    let kept: Vec<&str> = kept.map(|(_, line)| line).collect();
+    work.write("t.csv", kept.join("\n"));
+    work.succeed(&["--quiet", "--device", "cpu", "--meta", "m.json", "--data", "t.csv"]);
+    let data = &work.json("m.json")["data"];
+    let classes = data["classes"].as_u64().unwrap();
+    let rows = (
+        data["training_rows"].as_u64(),
+        data["rows"].as_u64(),
+        data["validation_rows"].as_u64(),
+    );
+    let (Some(training), Some(all), Some(validation)) = rows else {
+        panic!("{data}")
+    };
+    assert!(
+        training > all - validation && training.is_multiple_of(classes),
+        "{data}"
+    );
+}
+
+#[test]
 fn several_files_are_put_below_one_another() {
     let work = Work::new(&model(&blobs()));
     let text = std::fs::read_to_string(fixture("blobs.csv")).unwrap();

@@ -121,3 +121,38 @@ fn without_a_checkpoint_directory_nothing_is_saved_and_it_says_so() {
         "{message}"
     );
 }
+
+#[test]
+fn a_signal_while_data_are_read_leaves_a_document_that_says_so() {
+    use std::io::Write as _;
+    for (signal, code, name) in [(Signal::TERM, 143, "SIGTERM"), (Signal::INT, 130, "SIGINT")] {
+        let work = long();
+        // A pipe that nobody ends: the program waits for the rest of its data.
+        let pipe = work.path("data.csv");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let mut child = work
+            .command(&["--data", "data.csv"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Opening the pipe waits for its reader, so the program is reading afterwards.
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        writer.write_all(b"a,b\n1,").unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(
+            work.json("output.json"),
+            serde_json::json!({
+                "status": 1,
+                "message": format!("ended by {name} while data and model were prepared; nothing was trained yet"),
+            })
+        );
+    }
+}

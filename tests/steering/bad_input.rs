@@ -54,7 +54,7 @@ const CASES: [(&str, &str, &str); 24] = [
     ),
     (
         "integer beyond 2^53",
-        r#"{"x": {"method": "uniformint", "dimension": {"low": 0, "high": 9007199254740994}}}"#,
+        r#"{"x": {"method": "uniformint", "dimension": {"low": 0, "high": 9007199254740993}}}"#,
         "[]",
     ),
     (

@@ -93,22 +93,20 @@ fn selu(c: &mut Context<'_>) -> Result<Gradients, String> {
     times(c, &slope)
 }
 
-/// `y (1 - y)`
+/// `dy y (1 - y)`, without the constant, which engines broadcast slowly.
 fn sigmoid(c: &mut Context<'_>) -> Result<Gradients, String> {
-    let y = c.y()?;
-    let one = c.scalar(1.0)?;
-    let rest = c.sub(&one, &y);
-    let slope = c.mul(&y, &rest);
-    times(c, &slope)
+    let (dy, y) = (c.dy()?, c.y()?);
+    let first = c.mul(&dy, &y);
+    let second = c.mul(&first, &y);
+    Ok(vec![Some(c.sub(&first, &second))])
 }
 
-/// `1 - y²`
+/// `dy (1 - y²)`
 fn tanh(c: &mut Context<'_>) -> Result<Gradients, String> {
-    let y = c.y()?;
-    let square = c.mul(&y, &y);
-    let one = c.scalar(1.0)?;
-    let slope = c.sub(&one, &square);
-    times(c, &slope)
+    let (dy, y) = (c.dy()?, c.y()?);
+    let first = c.mul(&dy, &y);
+    let second = c.mul(&first, &y);
+    Ok(vec![Some(c.sub(&dy, &second))])
 }
 
 fn softplus(c: &mut Context<'_>) -> Result<Gradients, String> {

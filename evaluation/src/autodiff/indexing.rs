@@ -60,6 +60,20 @@ fn gather(c: &mut Context<'_>) -> Result<Gradients, String> {
     let (shape, picked) = (c.shape(&x)?, c.shape(&indices)?);
     let axis = axis_index(c.node.int("axis").unwrap_or(0), shape.len());
     let count: usize = picked.iter().product();
+    if count == 1
+        && let Some(&[at]) = c.builder.constant_value(&indices).and_then(Tensor::to_i64).as_deref()
+    {
+        // One known slice: zeros around it.
+        let mut slice = shape.clone();
+        slice[axis] = 1;
+        let dy = c.reshape(&dy, &slice);
+        let at = axis_index(at, shape[axis]);
+        let mut pads = vec![0; 2 * shape.len()];
+        pads[axis] = at as i64;
+        pads[shape.len() + axis] = (shape[axis] - 1 - at) as i64;
+        let pads = c.builder.ints(&pads);
+        return Ok(vec![Some(c.op("Pad", &[&dy, &pads])), None]);
+    }
     if axis == 0 {
         let indices = c.reshape(&indices, &[count, 1]);
         let indices = c.cast(&indices, crate::graph::ElementType::I64);

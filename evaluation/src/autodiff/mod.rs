@@ -183,7 +183,7 @@ pub fn differentiate(
             .map(|name| {
                 contributions
                     .remove(name)
-                    .map(|parts| total(builder, &parts, &mut superseded))
+                    .map(|parts| total(builder, name, &parts, &mut superseded))
             })
             .collect();
         if gradients.iter().all(Option::is_none) {
@@ -204,7 +204,7 @@ pub fn differentiate(
         .map(|name| {
             contributions
                 .remove(name)
-                .map(|parts| total(builder, &parts, &mut superseded))
+                .map(|parts| total(builder, name, &parts, &mut superseded))
         })
         .collect();
     superseded.retain(|name| !gradients.iter().flatten().any(|gradient| gradient == name));
@@ -295,8 +295,14 @@ fn expand(builder: &mut Builder, seeds: &[(String, String)], wanted: &[String]) 
     Ok(true)
 }
 
-/// The sum of the contributions to a gradient; those that it does without are added to `superseded`.
-fn total(builder: &mut Builder, parts: &[String], superseded: &mut Vec<String>) -> String {
+/// The sum of the contributions to the gradient of `tensor`; those that it does without are added to `superseded`.
+fn total(builder: &mut Builder, tensor: &str, parts: &[String], superseded: &mut Vec<String>) -> String {
+    if parts.len() > 1
+        && let Some(joined) = joined_slices(builder, tensor, parts)
+    {
+        superseded.extend_from_slice(parts);
+        return joined;
+    }
     if parts.len() > 2
         && let Some(product) = joint_product(builder, parts)
     {
@@ -309,6 +315,48 @@ fn total(builder: &mut Builder, parts: &[String], superseded: &mut Vec<String>) 
         [first, second] => builder.node("Add", &[first, second], Vec::new()),
         _ => builder.node("Sum", &names, Vec::new()),
     }
+}
+
+/// The sum of slices with zeros around them, if they make up the whole along one axis: the slices one after the other.
+fn joined_slices(builder: &mut Builder, tensor: &str, parts: &[String]) -> Option<String> {
+    let shape = builder.type_of(tensor)?.shape.clone();
+    let mut slices = Vec::new();
+    let mut along = None;
+    for part in parts {
+        let node = builder.producer(part)?;
+        if node.operator != "Pad" || node.inputs.len() != 2 || !node.attributes.is_empty() {
+            return None;
+        }
+        let pads = builder.constant_value(node.input(1)?)?.to_i64()?;
+        let rank = shape.len();
+        let axis = (0..rank).find(|axis| pads[*axis] != 0 || pads[rank + axis] != 0)?;
+        let is_other = |at: usize| at % rank != axis;
+        let is_one_axis = pads.iter().enumerate().all(|(at, pad)| *pad == 0 || !is_other(at));
+        if !is_one_axis || along.is_some_and(|along| along != axis) {
+            return None;
+        }
+        along = Some(axis);
+        slices.push((
+            pads[axis],
+            shape[axis] as i64 - pads[rank + axis],
+            node.inputs[0].clone(),
+        ));
+    }
+    let axis = along?;
+    slices.sort();
+    let mut reached = 0;
+    for (start, end, _) in &slices {
+        if *start != reached || end <= start {
+            return None;
+        }
+        reached = *end;
+    }
+    if reached != shape[axis] as i64 {
+        return None;
+    }
+    let names: Vec<&str> = slices.iter().map(|(.., name)| name.as_str()).collect();
+    let axis = crate::graph::attribute::int("axis", axis as i64);
+    Some(builder.node("Concat", &names, vec![axis]))
 }
 
 /// The sum of products `A'B` over several pairs of matrices, as those of a weight that many steps of a recurrent
@@ -344,7 +392,9 @@ fn joint_product(builder: &mut Builder, parts: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{ElementType, TensorType};
+    use crate::engine::Engine;
+    use crate::engine::reference::Reference;
+    use crate::graph::{ElementType, Tensor, TensorType};
 
     #[test]
     fn an_unknown_operator_is_named_before_anything_is_appended() {
@@ -373,6 +423,42 @@ mod tests {
         }
         let gradients = differentiate(&mut builder, &[(z, x)], &[w, "unused".into()]).unwrap();
         assert!(gradients[0].is_some() && gradients[1].is_none());
+    }
+
+    /// Slices and picked rows that make up a whole tensor give its gradient by concatenation.
+    #[test]
+    fn gradients_of_all_slices_are_joined() {
+        let mut builder = Builder::new();
+        let x = builder.input("x", TensorType::new(ElementType::F32, [3, 2]));
+        let (starts, ends) = (builder.ints(&[1]), builder.ints(&[3]));
+        let slice = builder.node("Slice", &[&x, &starts, &ends], Vec::new());
+        let first = builder.ints(&[0]);
+        let row = builder.node("Gather", &[&x, &first], Vec::new());
+        builder.input("a", TensorType::new(ElementType::F32, [2, 2]));
+        builder.input("b", TensorType::new(ElementType::F32, [1, 2]));
+        let seeds = [(slice, "a".to_owned()), (row, "b".to_owned())];
+        let gradient = differentiate(&mut builder, &seeds, &[x]).unwrap().remove(0).unwrap();
+        builder.output("gradient", &gradient);
+        let mut graph = builder.finish();
+        graph.prune();
+        assert!(
+            graph
+                .nodes
+                .iter()
+                .all(|node| !matches!(node.operator.as_str(), "Pad" | "Add"))
+        );
+        let values = |count: usize, first: f32| (0..count).map(|at| first + at as f32).collect::<Vec<f32>>();
+        let found = Reference
+            .run(
+                &graph,
+                vec![
+                    ("x".into(), Tensor::f32([3, 2], values(6, 0.0))),
+                    ("a".into(), Tensor::f32([2, 2], values(4, 10.0))),
+                    ("b".into(), Tensor::f32([1, 2], values(2, 1.0))),
+                ],
+            )
+            .unwrap();
+        assert_eq!(found[0].as_f32().unwrap(), [1.0, 2.0, 10.0, 11.0, 12.0, 13.0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use super::context::axis_index;
 use super::{Context, Expansion, Gradients, Rule};
+use crate::graph::ElementType;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("BatchNormalization", batch_normalization),
@@ -38,13 +39,18 @@ fn normalized(c: &mut Context<'_>, x: &str, axes: &[i64], epsilon: f64) -> Resul
 
 /// `dx = r (dh - mean(dh) - xh mean(dh xh))`; means over `axes` (Ba et al. 2016, §3).
 fn through(c: &mut Context<'_>, dh: &str, xh: &str, deviation: &str, axes: &[i64]) -> String {
+    let rest = remainder(c, dh, xh, axes);
+    c.div(&rest, deviation)
+}
+
+/// `dh - mean(dh) - xh mean(dh xh)`
+fn remainder(c: &mut Context<'_>, dh: &str, xh: &str, axes: &[i64]) -> String {
     let mean_dh = c.reduce("ReduceMean", dh, axes);
     let product = c.mul(dh, xh);
     let mean_product = c.reduce("ReduceMean", &product, axes);
     let part = c.mul(xh, &mean_product);
     let rest = c.sub(dh, &mean_dh);
-    let rest = c.sub(&rest, &part);
-    c.div(&rest, deviation)
+    c.sub(&rest, &part)
 }
 
 fn layer_normalization(c: &mut Context<'_>) -> Result<Gradients, String> {
@@ -53,9 +59,21 @@ fn layer_normalization(c: &mut Context<'_>) -> Result<Gradients, String> {
     let first = axis_index(c.node.int("axis").unwrap_or(-1), shape.len());
     let axes: Vec<i64> = (first..shape.len()).map(|axis| axis as i64).collect();
     let epsilon = epsilon(c);
-    let (xh, deviation) = normalized(c, &x, &axes, epsilon)?;
     let dh = c.mul(&dy, &scale);
-    let dx = through(c, &dh, &xh, &deviation, &axes);
+    let (xh, dx) = if c.element()? == ElementType::F32 {
+        // The node's own statistics, which are in single precision whatever its type.
+        let y = c.y()?;
+        let (mean, inverse) = (c.builder.also(&y, 1), c.builder.also(&y, 2));
+        let centred = c.sub(&x, &mean);
+        let xh = c.mul(&centred, &inverse);
+        let rest = remainder(c, &dh, &xh, &axes);
+        let dx = c.mul(&rest, &inverse);
+        (xh, dx)
+    } else {
+        let (xh, deviation) = normalized(c, &x, &axes, epsilon)?;
+        let dx = through(c, &dh, &xh, &deviation, &axes);
+        (xh, dx)
+    };
 
     let scale_shape = c.shape(&scale)?;
     let product = c.mul(&dy, &xh);
@@ -208,6 +226,11 @@ pub(super) fn cases() -> Vec<super::conformance::Case> {
             .input([3, 5], -1.0..1.0)
             .input([5], 0.5..1.5)
             .input([5], -1.0..1.0),
+        Case::new("LayerNormalization")
+            .input([3, 2, 4], -1.0..1.0)
+            .input([4], 0.5..1.5)
+            .input([4], -1.0..1.0)
+            .single(),
         Case::new("LayerNormalization")
             .input([3, 2, 5], -1.0..1.0)
             .input([2, 5], 0.5..1.5)

@@ -62,7 +62,14 @@ pub(crate) enum Command {
     ///   evaluation setup --gpu
     #[command(verbatim_doc_comment)]
     Setup(SetupOptions),
-    /// List the columns of data files
+    /// List the columns of data files: names, kinds, shapes, rows, missing values
+    ///
+    /// Reads npy, npz, csv, parquet, Arrow, Feather, HDF5, `NetCDF` and ROOT trees, whatever their names are.
+    ///
+    /// Example:
+    ///
+    ///   evaluation data events.root images.h5
+    #[command(verbatim_doc_comment)]
     Data(DataOptions),
 }
 

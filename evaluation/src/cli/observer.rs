@@ -131,17 +131,7 @@ impl Watcher {
             .validation
             .0
             .iter()
-            .map(|(metric, value)| {
-                (
-                    if metric.name() == "loss" {
-                        "validation_loss"
-                    } else {
-                        metric.name()
-                    },
-                    *value,
-                )
-            })
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(metric, value)| (metric.series().into_owned(), *value))
             .filter(|(_, value)| value.is_finite())
             .collect();
         metrics.insert("train_loss".to_owned(), report.train_loss);
@@ -211,12 +201,7 @@ impl Observer for Watcher {
 fn line(report: &EpochReport, total: usize) -> String {
     let mut text = format!("epoch {}/{total}  train_loss {:.6}", report.epoch, report.train_loss);
     for (metric, value) in &report.validation.0 {
-        let name = if metric.name() == "loss" {
-            "validation_loss"
-        } else {
-            metric.name()
-        };
-        let _ = write!(text, "  {name} {value:.6}");
+        let _ = write!(text, "  {} {value:.6}", metric.series());
     }
     text + &format!("  learning_rate {:.3e}  {:.2} s", report.learning_rate, report.seconds)
 }

@@ -114,8 +114,8 @@ pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -
     let description = DataDescription::from_value(&work.data)?;
     let files = training_files(subject, &description)?;
     let kind = match work.plan.loss {
-        Loss::BinaryCrossEntropy => TargetKind::Either,
-        loss if loss.needs_classes() => TargetKind::Classes,
+        Loss::BinaryCrossEntropy { .. } | Loss::Graph { .. } => TargetKind::Either,
+        Loss::CrossEntropy { .. } => TargetKind::ClassesOrShares,
         _ => TargetKind::Values,
     };
     let mut fetching = FetchOptions::new(subject.cache.clone().unwrap_or_else(cache));
@@ -241,9 +241,11 @@ pub(crate) fn start_cuda(number: u32, library: &Library, start: Start<'_>) -> Re
         if library::driver().is_none() {
             failure.push_str("; no NVIDIA driver is there");
         }
-        Failure::new(
-            exit::INFRASTRUCTURE,
-            format!("{failure}; `evaluation doctor` tells more, `evaluation setup --gpu` fetches what is missing"),
-        )
+        let remedy = if missing.is_empty() && unloadable.is_empty() {
+            "`evaluation doctor --device cuda` tells more"
+        } else {
+            "`evaluation doctor --device cuda` tells more, `evaluation setup --gpu` fetches what is missing"
+        };
+        Failure::new(exit::INFRASTRUCTURE, format!("{failure}; {remedy}"))
     })
 }

@@ -52,7 +52,21 @@ fn remove_stale(path: &Path) -> Result<(), Failure> {
 fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     let begin = Instant::now();
     let started = milliseconds();
-    let signals = Signals::install()
+    let output = options.output.clone();
+    let last_words = move |code| {
+        let message = format!(
+            "ended by {} while data and model were prepared; nothing was trained yet",
+            name_of(code)
+        );
+        say(&format!("error: {message}"));
+        if let Err(error) = LossDocument::failure(message).write(&output) {
+            say(&format!(
+                "error: cannot write loss document `{}`: {error}",
+                output.display()
+            ));
+        }
+    };
+    let signals = Signals::install(last_words)
         .map_err(|error| Failure::new(exit::INFRASTRUCTURE, format!("cannot handle signals: {error}")))?;
     let work = prepare::work(&options.subject)?;
     let data = prepare::data(&options.subject, &work, &mut |line| say(&format!("note: {line}")))?;
@@ -135,8 +149,12 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     record.all(&result, &watcher, &*engine, &library.to_string(), &timing)
 }
 
+fn name_of(code: u8) -> &'static str {
+    if code == exit::TERMINATED { "SIGTERM" } else { "SIGINT" }
+}
+
 fn interrupted(code: u8, checkpoint: Option<&Path>, epochs: usize) -> Failure {
-    let name = if code == exit::TERMINATED { "SIGTERM" } else { "SIGINT" };
+    let name = name_of(code);
     let message = match checkpoint {
         Some(directory) => format!(
             "ended by {name} after {epochs} epochs; a checkpoint lies in `{}`, the same command resumes from it",
@@ -241,7 +259,7 @@ impl Record<'_> {
                         .validation
                         .0
                         .iter()
-                        .map(|(metric, value)| (metric.name().to_owned(), json!(value)))
+                        .map(|(metric, value)| (metric.name().into_owned(), json!(value)))
                         .collect()
                 })
                 .unwrap_or_default();

@@ -513,6 +513,23 @@ mod tests {
                 "model file: `/data/classes` must be at least 2, found 1",
             ),
             (
+                json!({"targets": "y", "layout": "nhwc"}),
+                "model file: `/data/layout` must be `chw`, `hwc`, `hwc to chw` or `chw to hwc`: where the channels of \
+                 images are, found \"nhwc\"",
+            ),
+            (
+                json!({"targets": "y", "augment": {"flip": "sideways"}}),
+                "model file: `/data/augment/flip` must be `horizontal`, `vertical`, `both` or `none`, found `sideways`",
+            ),
+            (
+                json!({"targets": "y", "augment": {"crop": -1}}),
+                "model file: `/data/augment/crop` must be a number of pixels by which images may shift, found -1",
+            ),
+            (
+                json!({"targets": "y", "balance": "weights"}),
+                "model file: `/data/balance` must be `none` or `oversample`, found \"weights\"",
+            ),
+            (
                 json!({"targets": "y", "max_rows": 0}),
                 "model file: `/data/max_rows` must be at least 1, found 0",
             ),

@@ -165,14 +165,21 @@ pub fn load(
     };
     let needed = gather::needed(first, reader.names(), &description.inputs, &description.targets, group)?;
     let mut readers = readers;
-    let validation = match &description.split {
+    let mut validation = match &description.split {
         description::Split::Part { .. } => None,
         description::Split::Files(files) => {
             let paths = gather::locate(files, &places.base, &places.fetching, note)?;
             Some(gather::open_all(&paths, description.text)?)
         }
     };
-    let loaded = match placement(description, places, &mut readers, &needed, note)? {
+    let loaded = match placement(
+        description,
+        places,
+        &mut readers,
+        validation.as_deref_mut(),
+        &needed,
+        note,
+    )? {
         Placement::Resident => gather::load(&needed, description, readers, validation)?,
         Placement::Memory => stream::load(
             &needed,
@@ -205,11 +212,15 @@ fn placement(
     description: &DataDescription,
     places: &Places,
     readers: &mut [gather::Opened],
+    validation: Option<&mut [gather::Opened]>,
     needed: &gather::Needed,
     note: &mut dyn FnMut(&str),
 ) -> Result<Placement, DatasetError> {
     let limit = places.memory.or_else(|| memory::available().map(|bytes| bytes / 2));
-    let size = gather::estimate(readers, &needed.inputs)?;
+    let mut size = gather::estimate(readers, &needed.inputs)?;
+    if let Some(validation) = validation {
+        size += gather::estimate(validation, &needed.inputs)?;
+    }
     // While they are prepared, columns, inputs and the engine's copy of them exist side by side.
     let needs = size.saturating_mul(if description.augment.is_some() { 2 } else { 4 });
     match limit {

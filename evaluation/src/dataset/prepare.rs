@@ -98,6 +98,7 @@ pub(crate) fn prepare(
         Ok::<_, DatasetError>(Samples {
             row_shape: shapes.model.clone(),
             inputs: maker.inputs(rows, description, is_train)?,
+            weights: None,
             targets: match &labels {
                 Some(labels) => Targets::Classes {
                     labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),

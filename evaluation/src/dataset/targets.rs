@@ -13,8 +13,8 @@ const MOST_CLASSES: i64 = 100_000;
 /// What the loss expects of the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
-    /// Classes.
-    Classes,
+    /// Classes: one column, or the probabilities of all classes in several columns.
+    ClassesOrShares,
     /// Real values.
     Values,
     /// Classes where the column holds text, booleans or integers, else values.
@@ -32,7 +32,8 @@ pub(crate) struct Labels {
 /// Whether the columns are taken as classes.
 pub(crate) fn are_classes(columns: &[&Column], asked: Option<TargetType>, kind: TargetKind) -> bool {
     match (asked, kind) {
-        (Some(TargetType::Classes), _) | (None, TargetKind::Classes) => true,
+        (Some(TargetType::Classes), _) => true,
+        (None, TargetKind::ClassesOrShares) => matches!(columns, [column] if column.width() == 1),
         (Some(TargetType::Values), _) | (None, TargetKind::Values) => false,
         (None, TargetKind::Either) => matches!(
             columns,

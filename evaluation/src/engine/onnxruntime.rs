@@ -4,6 +4,7 @@
 //! sets change roles ("ping-pong"): nothing is copied, and no output ever aliases an input, which ONNX Runtime would
 //! silently compute wrongly. Each program has one binding per role of the sets.
 
+mod kernels;
 mod machine;
 mod values;
 
@@ -265,7 +266,7 @@ fn failure(doing: &str, error: &ort::Error) -> EngineError {
     EngineError::Run {
         engine: "ONNX Runtime",
         doing: doing.to_owned(),
-        message: error.message().to_owned(),
+        message: error.message().trim_end().to_owned(),
     }
 }
 

@@ -191,6 +191,18 @@ impl Graph {
         }
     }
 
+    /// Gives a constant another name.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        if let Some(tensor) = self.constants.remove(old) {
+            self.constants.insert(new.to_owned(), tensor);
+        }
+        for name in self.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
+            if name == old {
+                new.clone_into(name);
+            }
+        }
+    }
+
     /// Removes nodes that no output needs.
     pub fn prune(&mut self) {
         let mut needed: std::collections::HashSet<String> = self.outputs.iter().cloned().collect();

@@ -1,80 +1,12 @@
 //! Reads fields of a JSON document with messages that name the field by JSON pointer, what is expected and what was
 //! found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
 use super::ModelError;
-
-/// A document whose references are filled in, and which hyperparameter each came from.
-#[derive(Debug)]
-pub(crate) struct Filled {
-    pub(crate) document: Value,
-    /// JSON pointer to hyperparameter.
-    pub(crate) origins: BTreeMap<String, String>,
-}
-
-/// Replaces every text `"$name"` by the hyperparameter's value; `"$$…"` stands for a text that begins with `$`.
-pub(crate) fn fill(document: &Value, hyperparameters: &Map<String, Value>) -> Result<Filled, ModelError> {
-    let mut filled = Filled {
-        document: document.clone(),
-        origins: BTreeMap::new(),
-    };
-    replace(&mut filled.document, "", hyperparameters, &mut filled.origins)?;
-    Ok(filled)
-}
-
-fn replace(
-    value: &mut Value,
-    pointer: &str,
-    hyperparameters: &Map<String, Value>,
-    origins: &mut BTreeMap<String, String>,
-) -> Result<(), ModelError> {
-    match value {
-        Value::String(text) => {
-            if let Some(rest) = text.strip_prefix("$$") {
-                *text = format!("${rest}");
-            } else if let Some(name) = text.strip_prefix('$') {
-                let found = hyperparameters.get(name).ok_or_else(|| {
-                    let names: Vec<&str> = hyperparameters.keys().map(String::as_str).collect();
-                    let message = match &names[..] {
-                        [] => format!("refers to the hyperparameter `{name}`, the point has none"),
-                        _ => format!(
-                            "refers to the hyperparameter `{name}`, the point has {}{}",
-                            names
-                                .iter()
-                                .map(|name| format!("`{name}`"))
-                                .collect::<Vec<_>>()
-                                .join(", "),
-                            nearest(name, &names)
-                        ),
-                    };
-                    ModelError::Field {
-                        pointer: pointer.to_owned(),
-                        message,
-                    }
-                })?;
-                origins.insert(pointer.to_owned(), name.to_owned());
-                *value = found.clone();
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                replace(item, &format!("{pointer}/{index}"), hyperparameters, origins)?;
-            }
-        }
-        Value::Object(map) => {
-            for (key, item) in map.iter_mut() {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                replace(item, &format!("{pointer}/{key}"), hyperparameters, origins)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
 
 /// `; did you mean …` for the nearest known name, if one is near.
 pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
@@ -203,6 +135,50 @@ impl<'a> Fields<'a> {
         choose(value, &self.pointer(key), names, self.origins)
     }
 
+    /// A text that must be there.
+    pub(crate) fn text(&self, key: &str, expected: &str) -> Result<&'a str, ModelError> {
+        let value = self
+            .get(key)
+            .ok_or_else(|| self.error(key, format!("is missing; it must be {expected}")))?;
+        value.as_str().ok_or_else(|| self.wrong(key, expected, value))
+    }
+
+    /// A list of at least one number for all of which `test` holds.
+    pub(crate) fn numbers(
+        &self,
+        key: &str,
+        expected: &str,
+        test: impl Fn(f64) -> bool,
+    ) -> Result<Vec<f64>, ModelError> {
+        let value = self
+            .get(key)
+            .ok_or_else(|| self.error(key, format!("is missing; it must be {expected}")))?;
+        let numbers: Option<Vec<f64>> = value
+            .as_array()
+            .and_then(|items| items.iter().map(Value::as_f64).collect());
+        numbers
+            .filter(|numbers| !numbers.is_empty() && numbers.iter().all(|number| test(*number)))
+            .ok_or_else(|| self.wrong(key, expected, value))
+    }
+
+    /// Integers of at least `least`: one, or a list of up to eight.
+    pub(crate) fn sizes(&self, key: &str, least: usize, default: Option<usize>) -> Result<Vec<usize>, ModelError> {
+        const MOST: usize = 8;
+        let expected = || format!("an integer of at least {least}, or a list of up to {MOST}");
+        let Some(value) = self.get(key) else {
+            let default = default.map(|size| vec![size]);
+            return default.ok_or_else(|| self.error(key, format!("is missing; it must be {}", expected())));
+        };
+        let sizes: Option<Vec<usize>> = match value {
+            Value::Array(items) => items.iter().map(as_integer).collect(),
+            value => as_integer(value).map(|size| vec![size]),
+        };
+        let is_small = |size: &usize| *size >= least && *size < 1 << 31;
+        sizes
+            .filter(|sizes| (1..=MOST).contains(&sizes.len()) && sizes.iter().all(is_small))
+            .ok_or_else(|| self.wrong(key, &expected(), value))
+    }
+
     /// A list of integers in ascending order.
     pub(crate) fn ascending(&self, key: &str) -> Result<Vec<usize>, ModelError> {
         let expected = "a list of ascending integers";
@@ -302,20 +278,10 @@ fn one_of(known: &[&str]) -> String {
     }
 }
 
-fn list(known: &[&str]) -> String {
+pub(crate) fn list(known: &[&str]) -> String {
     known
         .iter()
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Names of hyperparameters that nothing refers to; those with the prefix `hpo.` are not meant for models.
-pub(crate) fn unused(hyperparameters: &Map<String, Value>, origins: &BTreeMap<String, String>) -> Vec<String> {
-    let used: BTreeSet<&String> = origins.values().collect();
-    hyperparameters
-        .keys()
-        .filter(|name| !name.starts_with("hpo.") && !used.contains(name))
-        .cloned()
-        .collect()
 }

@@ -47,9 +47,22 @@ fn form(message: impl Into<String>) -> ImportError {
     ImportError::Form(message.into())
 }
 
-impl Imported {
-    /// Takes a model apart; constants whose names begin with one of `frozen` are not trained.
-    pub(crate) fn new(model: ModelProto, frozen: &[String]) -> Result<Self, ImportError> {
+/// What any file is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// Nodes and constants.
+    pub(crate) graph: Graph,
+    /// Names of the inputs that have no constant.
+    pub(crate) inputs: Vec<String>,
+    /// Names of the outputs.
+    pub(crate) outputs: Vec<String>,
+    /// Operator set of the file.
+    opset: i64,
+}
+
+impl Parts {
+    /// Takes a file apart.
+    pub(crate) fn new(model: &ModelProto) -> Result<Self, ImportError> {
         let opset = model
             .opset_import
             .iter()
@@ -67,51 +80,71 @@ impl Imported {
             opset: opset.max(OPSET),
             ..Graph::default()
         };
-        let mut candidates = BTreeSet::new();
         for tensor in &file.initializer {
             let name = tensor.name.clone().unwrap_or_default();
-            let value = Tensor::from_proto(tensor)?;
-            let is_frozen = frozen.iter().any(|prefix| name.starts_with(prefix.as_str()));
-            if value.elements.element_type() == ElementType::F32 && !value.shape.is_empty() && !is_frozen {
-                candidates.insert(name.clone());
-            }
-            graph.constants.insert(name, value);
+            graph.constants.insert(name, Tensor::from_proto(tensor)?);
         }
         if !file.sparse_initializer.is_empty() {
             return Err(form("it holds sparse tensors; make them dense"));
         }
-        let inputs: Vec<&ValueInfoProto> = file
+        let inputs = file
             .input
             .iter()
-            .filter(|info| !graph.constants.contains_key(info.name.as_deref().unwrap_or("")))
+            .filter_map(|info| info.name.clone())
+            .filter(|name| !graph.constants.contains_key(name))
             .collect();
-        let [input] = inputs[..] else {
-            let names: Vec<&str> = inputs.iter().filter_map(|info| info.name.as_deref()).collect();
-            return Err(form(format!(
-                "it has {} inputs ({}), expected one",
-                names.len(),
-                names.join(", ")
-            )));
-        };
-        let [output] = &file.output[..] else {
-            let names: Vec<&str> = file.output.iter().filter_map(|info| info.name.as_deref()).collect();
-            return Err(form(format!(
-                "it has {} outputs ({}), expected one",
-                names.len(),
-                names.join(", ")
-            )));
-        };
-        let declared = declared_shape(input)?;
         for node in &file.node {
             import_node(node, opset, &mut graph)?;
         }
+        Ok(Self {
+            graph,
+            inputs,
+            outputs: file.output.iter().filter_map(|info| info.name.clone()).collect(),
+            opset,
+        })
+    }
+}
+
+impl Imported {
+    /// Takes a model apart; constants whose names begin with one of `frozen` are not trained.
+    pub(crate) fn new(model: ModelProto, frozen: &[String]) -> Result<Self, ImportError> {
+        let Parts {
+            graph,
+            inputs,
+            outputs,
+            opset,
+        } = Parts::new(&model)?;
+        let file = model.graph.as_ref().ok_or_else(|| form("it holds no graph"))?;
+        let mut candidates: BTreeSet<String> = file
+            .initializer
+            .iter()
+            .filter_map(|tensor| tensor.name.clone())
+            .filter(|name| !frozen.iter().any(|prefix| name.starts_with(prefix.as_str())))
+            .filter(|name| {
+                let value = &graph.constants[name];
+                value.elements.element_type() == ElementType::F32 && !value.shape.is_empty()
+            })
+            .collect();
+        let [input] = &inputs[..] else {
+            return Err(form(format!(
+                "it has {} inputs ({}), expected one",
+                inputs.len(),
+                inputs.join(", ")
+            )));
+        };
+        let [output] = &outputs[..] else {
+            return Err(form(format!(
+                "it has {} outputs ({}), expected one",
+                outputs.len(),
+                outputs.join(", ")
+            )));
+        };
+        let declared = file.input.iter().find(|info| info.name.as_ref() == Some(input));
+        let declared = declared_shape(declared.expect("the names are those of the inputs"))?;
         for name in lowering::running_statistics(&graph) {
             candidates.remove(&name);
         }
-        let (input, output) = (
-            input.name.clone().unwrap_or_default(),
-            output.name.clone().unwrap_or_default(),
-        );
+        let (input, output) = (input.clone(), output.clone());
         Ok(Self {
             model,
             graph,

@@ -79,6 +79,7 @@ fn run(model: &ModelProto, further: &serde_json::Value) -> Result<TrainingResult
         row_shape: vec![4],
         inputs: inputs.into(),
         targets: Targets::Values { width: 1, values },
+        weights: None,
     };
     train(testing::engine(), &plan, &samples, &samples, None, &mut Silent)
 }
@@ -212,6 +213,7 @@ fn a_missing_file_is_named() {
             width: 1,
             values: vec![0.0],
         },
+        weights: None,
     };
     let error = train(testing::engine(), &plan, &samples, &samples, None, &mut Silent).unwrap_err();
     assert_eq!(error.to_string(), "cannot read `/models/absent.onnx`");

@@ -1,11 +1,15 @@
 #![doc = include_str!("../../MODEL_FILE.md")]
 
+mod block;
 pub(crate) mod blocks;
-mod fields;
+mod expression;
+pub(crate) mod fields;
+mod fill;
 pub(crate) mod import;
 #[cfg(test)]
 mod import_tests;
 mod initialization;
+pub(crate) mod pattern;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -15,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use block::{Activation, Block, Cell, Conv, Join, Padding, Reduction};
 pub use import::ImportError;
 
 use crate::training::TrainingPlan;
@@ -41,10 +46,12 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
-    /// Layers in sequence; the last dense layer to the number of outputs is added.
+    /// Layers in sequence.
     Blocks {
         /// The layers, repetitions written out.
         blocks: Vec<Block>,
+        /// Add a dense layer to the number of outputs.
+        head: bool,
         /// How weights begin.
         initialization: Initialization,
     },
@@ -57,62 +64,6 @@ pub enum Architecture {
         /// Weights whose names begin with one of these are not trained.
         freeze: Vec<String>,
     },
-}
-
-/// One layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Block {
-    /// A fully connected layer.
-    Dense {
-        /// Outputs.
-        units: usize,
-        /// Add a bias.
-        bias: bool,
-        /// Applied to the result.
-        activation: Activation,
-    },
-    /// Sets a share `rate` of its inputs to zero in training and scales the others by `1/(1-rate)`.
-    Dropout {
-        /// In `[0, 1)`.
-        rate: f64,
-    },
-    /// Normalises each feature over the batch (Ioffe and Szegedy 2015).
-    BatchNorm {
-        /// Share of the new batch in the running statistics.
-        momentum: f64,
-        /// Added to the variance.
-        epsilon: f64,
-    },
-    /// Normalises each row over its features (Ba, Kiros and Hinton 2016).
-    LayerNorm {
-        /// Added to the variance.
-        epsilon: f64,
-    },
-    /// A function of each number.
-    Activation(Activation),
-    /// Makes each row a vector.
-    Flatten,
-}
-
-/// Elementwise functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the usual ones")]
-pub enum Activation {
-    Linear,
-    Relu,
-    LeakyRelu,
-    Elu,
-    Selu,
-    Gelu,
-    GeluTanh,
-    Silu,
-    Sigmoid,
-    Tanh,
-    Softplus,
-    HardSigmoid,
-    HardSwish,
 }
 
 /// Distribution of initial weights.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::training::{Metric, Rule, Schedule};
+use crate::training::{Metric, Rule, Shape};
 
 fn resolve(document: Value, point: Value) -> Result<Resolved, ModelError> {
     let Value::Object(point) = point else {
@@ -47,7 +47,8 @@ fn references_take_the_values_of_the_point_and_blocks_repeat() {
         Block::Dense {
             units: 64,
             bias: true,
-            activation: Activation::Relu
+            activation: Activation::Relu,
+            per_position: false,
         }
     );
     assert_eq!(resolved.data, json!({"scale": 2, "note": "$5"}));
@@ -56,10 +57,10 @@ fn references_take_the_values_of_the_point_and_blocks_repeat() {
         ["nothing in the model file refers to the hyperparameter `extra`"]
     );
     assert!(matches!(
-        resolved.plan.schedule,
-        Schedule::Cosine { total_epochs: 7, .. }
+        resolved.plan.schedule.shape,
+        Shape::Cosine { total_epochs: 7, .. }
     ));
-    assert!(matches!(resolved.plan.optimizer.rule, Rule::Sgd { .. }));
+    assert!(matches!(resolved.plan.optimizer.rule, Rule::Sgd(_)));
     assert_eq!(resolved.plan.objective.metric, Metric::Error);
 }
 
@@ -80,12 +81,12 @@ fn unknown_keys_are_errors_with_the_nearest_known_name() {
     assert_eq!(
         message(with("trainig", json!({})), json!({})),
         "model file: `/trainig` is unknown; known are `data`, `model`, `loss`, `optimizer`, `schedule`, `training`, \
-         `objective`, `description`, `$schema`; did you mean `training`?"
+         `objective`, `metrics`, `description`, `$schema`; did you mean `training`?"
     );
     assert_eq!(
         message(with("optimizer", json!({"name": "adam", "momentum": 0.9})), json!({})),
         "model file: `/optimizer/momentum` is unknown; known are `name`, `learning_rate`, `weight_decay`, `betas`, \
-         `epsilon`"
+         `epsilon`, `decay`, `groups`"
     );
 }
 
@@ -106,7 +107,8 @@ fn wrong_values_name_place_expectation_finding_and_hyperparameter() {
         ),
         (
             with("optimizer", json!({"name": "adm"})),
-            "`/optimizer/name` must be one of `sgd`, `adam`, `adamw`, `rmsprop`, found `\"adm\"`; did you mean `adam`?",
+            "`/optimizer/name` must be one of `sgd`, `adam`, `adamw`, `radam`, `rmsprop`, `adagrad`, `lion`, found \
+             `\"adm\"`; did you mean `adam`?",
         ),
         (
             with("optimizer", json!({"name": "sgd", "nesterov": true})),
@@ -155,10 +157,44 @@ fn wrong_values_name_place_expectation_finding_and_hyperparameter() {
             with("objective", json!({"mode": true})),
             "`/objective/mode` must be one of `min`, `max`, found `true`",
         ),
+        (
+            with("objective", json!("top_k")),
+            "`/objective/metric` must be one of `loss`, `accuracy`, `error`, `top_5`, `auc`, `mse`, `rmse`, `mae`, \
+             `r2`, `relative_error_95` (with numbers of your choice), found `\"top_k\"`; did you mean `top_5`?",
+        ),
+        (
+            with("metrics", json!("auc")),
+            "`/metrics` must be a list of names of metrics, found `\"auc\"`",
+        ),
+        (
+            with("loss", json!({"name": "quantile", "quantiles": [0.5, 0.5]})),
+            "`/loss/quantiles` must be ascending, without repetitions",
+        ),
+        (
+            with("loss", json!({"name": "cross_entropy", "class_weights": [0, 0]})),
+            "`/loss/class_weights` must be `balanced` or a list of numbers of at least 0, not all 0, found `[0,0]`",
+        ),
+        (
+            with("loss", json!({"name": "mse", "delta": 1})),
+            "`/loss/delta` is unknown; known are `name`",
+        ),
+        (
+            with("schedule", json!({"name": "table", "epochs": [1], "factors": [1]})),
+            "`/schedule/epochs` must begin at 0 and have an epoch for each of `factors`",
+        ),
+        (
+            with("optimizer", json!({"groups": [{}]})),
+            "`/optimizer/groups/0` must be an object with `parameters`, a list of names of weights, found `{}`",
+        ),
+        (
+            with("training", json!({"average": 1})),
+            "`/training/average` must be a number in [0, 1), found `1`",
+        ),
         (json!([]), "`` must be an object, found `[]`"),
         (
             json!({"model": {"blocks": []}}),
-            "`/loss` is missing; it must be one of `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`",
+            "`/loss` is missing; it must be one of `cross_entropy`, `binary_cross_entropy`, `mse`, `mae`, `huber`, \
+             `poisson_nll`, `gaussian_nll`, `quantile`, `graph`",
         ),
     ];
     for (document, expected) in cases {
@@ -191,6 +227,122 @@ fn files_that_cannot_be_read_are_named() {
 fn another_number_of_epochs_stretches_the_schedule() {
     let file = ModelFile::from_value(with("schedule", json!("cosine")), Path::new(".")).with_epochs(81);
     let plan = file.resolve(&Map::new()).unwrap().plan;
-    assert!(matches!(plan.schedule, Schedule::Cosine { total_epochs: 81, .. }));
+    assert!(matches!(plan.schedule.shape, Shape::Cosine { total_epochs: 81, .. }));
     assert_eq!(plan.epochs, 81);
+}
+
+#[test]
+fn an_error_inside_a_repetition_names_the_place_in_the_file() {
+    let blocks = |rate: &str| {
+        with(
+            "model",
+            json!({"blocks": [
+                {"flatten": {}},
+                {"repeat": {"times": 3, "blocks": [{"flatten": {}}, {"dropout": {"rate": rate}}]}},
+                {"dense": {"units": 0}},
+            ]}),
+        )
+    };
+    assert_eq!(
+        message(blocks("=0.5 * index"), json!({})),
+        "model file: `/model/blocks/1/repeat/blocks/1/dropout/rate` must be a number in [0, 1), found `1`"
+    );
+    assert_eq!(
+        message(blocks("=0.1"), json!({})),
+        "model file: `/model/blocks/2/dense/units` must be an integer of at least 1, found `0`"
+    );
+    assert_eq!(
+        message(blocks("=$ratio"), json!({"rate": 1})),
+        "model file: `/model/blocks/1/repeat/blocks/1/dropout/rate` refers to the hyperparameter `ratio`, the point has \
+         `rate`; did you mean `rate`? (in the expression `=$ratio`)"
+    );
+    assert_eq!(
+        message(blocks("=stage"), json!({})),
+        "model file: `/model/blocks/1/repeat/blocks/1/dropout/rate` has the name `stage`, which is no repetition around \
+         it; hyperparameters are written `$stage` (in the expression `=stage`)"
+    );
+}
+
+#[test]
+fn repetitions_of_the_wrong_form_are_explained() {
+    for (repeat, expected) in [
+        (
+            json!({"blocks": []}),
+            "/times` must be an integer of at least 0, found `null`",
+        ),
+        (
+            json!({"times": 1.5, "blocks": []}),
+            "/times` must be an integer of at least 0, found `1.5`",
+        ),
+        (json!({"times": 1}), "/blocks` must be a list of blocks"),
+        (
+            json!({"times": 1, "blocks": [], "index": 3}),
+            "/index` must be a name, found `3`",
+        ),
+        (
+            json!({"times": 1, "block": []}),
+            "/block` is unknown; known are `times`, `index`, `blocks`",
+        ),
+        (
+            json!({"times": 1e9, "blocks": [{"flatten": {}}]}),
+            "` makes more than 1000 blocks",
+        ),
+    ] {
+        assert_eq!(
+            message(with("model", json!({"blocks": [{"repeat": repeat}]})), json!({})),
+            format!("model file: `/model/blocks/0/repeat{expected}")
+        );
+    }
+    assert_eq!(
+        message(with("model", json!({"blocks": [{"repeat": 3}]})), json!({})),
+        "model file: `/model/blocks/0/repeat` must be an object with `times` and `blocks`, found `3`"
+    );
+}
+
+#[test]
+fn a_choice_takes_one_branch_and_uses_the_names_in_all() {
+    let document = with(
+        "optimizer",
+        json!({
+            "$choose": "$optimizer",
+            "sgd": {"name": "sgd", "momentum": "$momentum"},
+            "adam": {"name": "adam", "betas": ["$beta", "=1 - $rest"]},
+        }),
+    );
+    let resolved = resolve(
+        document.clone(),
+        json!({"optimizer": "sgd", "momentum": 0.5, "beta": 0.1, "rest": 0.1}),
+    )
+    .unwrap();
+    assert!(resolved.warnings.is_empty(), "{:?}", resolved.warnings);
+    assert_eq!(resolved.plan.optimizer.rule.name(), "sgd");
+    // What the branch that is not taken refers to need not exist.
+    assert!(resolve(document.clone(), json!({"optimizer": "sgd", "momentum": 0.5})).is_ok());
+    assert_eq!(
+        message(document.clone(), json!({"optimizer": "lion"})),
+        "model file: `/optimizer/$choose` must be one of `sgd`, `adam`, found `lion`"
+    );
+    assert_eq!(
+        message(document, json!({"optimizer": "sgd", "momentum": 2})),
+        "model file: `/optimizer/sgd/momentum` must be a number in [0, 1), found `2` (hyperparameter `momentum`)"
+    );
+}
+
+#[test]
+fn templates_name_files_by_hyperparameters() {
+    let document = |name: &str| with("model", json!({"onnx": name}));
+    let resolved = resolve(
+        document("cnn_{depth}_{kind}.onnx"),
+        json!({"depth": 18.0, "kind": "wide"}),
+    )
+    .unwrap();
+    let Architecture::Onnx { path, .. } = resolved.plan.architecture else {
+        unreachable!("a file was given")
+    };
+    assert_eq!(path, Path::new("/models/cnn_18_wide.onnx"));
+    assert!(resolved.warnings.is_empty());
+    assert_eq!(
+        message(document("cnn_{depth.onnx"), json!({"depth": 18})),
+        "model file: `/model/onnx` has a `{` without its `}`: `cnn_{depth.onnx`"
+    );
 }

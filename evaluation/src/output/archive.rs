@@ -128,11 +128,6 @@ fn fill(tree: &mut Tree, record: &RunRecord<'_>) -> io::Result<()> {
     )
 }
 
-/// The name of a validation metric in files: `loss` would be taken for the number that is minimised.
-fn series(name: &str) -> &str {
-    if name == "loss" { "validation_loss" } else { name }
-}
-
 /// Names and lines of all metrics; none is empty.
 fn metric_files(record: &RunRecord<'_>) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = Vec::new();
@@ -150,7 +145,7 @@ fn metric_files(record: &RunRecord<'_>) -> Vec<(String, String)> {
         add("train_loss", at, report.train_loss, report.epoch);
         add("learning_rate", at, report.learning_rate, report.epoch);
         for (metric, value) in &report.validation.0 {
-            add(series(metric.name()), at, *value, report.epoch);
+            add(&metric.series(), at, *value, report.epoch);
         }
     }
     if let Some(loss) = record.loss {
@@ -164,7 +159,7 @@ fn metric_files(record: &RunRecord<'_>) -> Vec<(String, String)> {
 fn curve_csv(epochs: &[EpochReport]) -> String {
     let mut text = "epoch,learning_rate,train_loss".to_owned();
     for (metric, _) in epochs.first().map_or(&[][..], |report| &report.validation.0) {
-        let _ = write!(text, ",{}", series(metric.name()));
+        let _ = write!(text, ",{}", metric.series());
     }
     text.push_str(",seconds\n");
     for report in epochs {
@@ -195,7 +190,7 @@ pub(crate) fn epoch_object(report: &EpochReport) -> Value {
     row.insert("learning_rate".to_owned(), report.learning_rate.into());
     row.insert("train_loss".to_owned(), report.train_loss.into());
     for (metric, value) in &report.validation.0 {
-        row.insert(series(metric.name()).to_owned(), (*value).into());
+        row.insert(metric.series().into_owned(), (*value).into());
     }
     row.insert("seconds".to_owned(), report.seconds.into());
     Value::Object(row)

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::plan::TrainingPlan;
+use super::step::Recipe;
 use super::{EpochReport, Inputs, Observer, Samples, Targets, TrainingError};
 use crate::graph::{Tensor, encode_model};
-use crate::model::import::Imported;
 
 const MAGIC: &[u8] = b"hpo checkpoint 1\n";
 const GENERATIONS: usize = 2;
@@ -73,14 +72,21 @@ struct Header {
 }
 
 /// What a checkpoint must have been made from to be continued: the plan but for the number of epochs, the initial
-/// model, and the data.
-pub(crate) fn fingerprint(plan: &TrainingPlan, imported: &Imported, train: &Samples, validation: &Samples) -> String {
-    let mut plan = plan.clone();
+/// model, the loss, and the data.
+pub(crate) fn fingerprint(recipe: &Recipe<'_>, train: &Samples, validation: &Samples) -> String {
+    let mut plan = recipe.plan.clone();
     plan.epochs = 0;
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&plan).expect("a plan is made of numbers and names"));
-    hash.update(encode_model(&imported.model));
+    hash.update(encode_model(&recipe.imported.model));
+    if let Some(loss) = &recipe.loss {
+        hash.update(format!("{loss:?}"));
+    }
     for samples in [train, validation] {
+        if let Some(weights) = &samples.weights {
+            hash.update("weights");
+            update_with(&mut hash, weights);
+        }
         hash.update(format!("{:?}", samples.row_shape));
         match &samples.inputs {
             Inputs::Resident(values) => update_with(&mut hash, values),

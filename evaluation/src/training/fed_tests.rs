@@ -68,6 +68,7 @@ fn samples(inputs: Inputs) -> Samples {
         row_shape: vec![2],
         inputs,
         targets: Targets::Values { width: 1, values },
+        weights: None,
     }
 }
 

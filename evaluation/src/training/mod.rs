@@ -1,19 +1,24 @@
 //! Trains a model: the whole step — forward, loss, gradients, update — is one ordinary ONNX graph.
 
 mod checkpoint;
+mod custom;
+#[cfg(test)]
+mod descent_tests;
 #[cfg(test)]
 mod fed_tests;
 mod feeding;
+mod loss;
 mod losses;
 pub(crate) mod lowering;
+mod metric;
 mod metrics;
-mod optimizers;
+pub(crate) mod optimizers;
 mod plan;
 mod prepare;
 pub(crate) mod random;
 mod run;
 mod samples;
-mod schedule;
+pub(crate) mod schedules;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -24,10 +29,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{EarlyStopping, Keep, Loss, Metric, Metrics, Mode, Objective, Optimizer, Rule, Schedule, TrainingPlan};
+pub use loss::{ClassWeights, Loss};
+pub use metric::{Metric, Metrics};
+pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam, RmsProp, Rule, Sgd};
+pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
 pub use prepare::summarize;
 pub use run::train;
 pub use samples::{Inputs, RowSource, Samples, Targets};
+pub use schedules::{Every, Schedule, Shape};
 
 use crate::autodiff::AutodiffError;
 use crate::engine::EngineError;
@@ -181,10 +190,10 @@ pub enum TrainingError {
         step: usize,
     },
     /// A validation metric became NaN or infinite.
-    #[error("the validation metric `{metric}` became {value} at epoch {epoch}")]
+    #[error("the validation metric `{}` became {value} at epoch {epoch}", metric.name())]
     NotFiniteMetric {
-        /// Its name.
-        metric: &'static str,
+        /// Which.
+        metric: Metric,
         /// The metric.
         value: f64,
         /// Epoch, from 1.

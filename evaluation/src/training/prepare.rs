@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::metrics::available;
+use super::custom::LossGraph;
+use super::metrics::is_available;
 use super::step::{Fed, Recipe};
-use super::{Inputs, LayerSummary, Loss, Samples, Targets, TrainingError, TrainingPlan};
+use super::{Inputs, LayerSummary, Loss, Metric, Samples, Targets, TrainingError, TrainingPlan};
 use crate::engine::Engine;
 use crate::graph::read_model;
 use crate::model::import::Imported;
 use crate::model::{Architecture, blocks};
-
-/// An ONNX file holds at most 2 GiB, so half a billion weights.
-const MOST_WEIGHTS: f64 = 5e8;
 
 /// Reads or writes the forward model, and fits it to the data.
 pub(crate) fn import(
@@ -19,47 +17,19 @@ pub(crate) fn import(
     row_shape: &[usize],
     targets: &Targets,
 ) -> Result<(Imported, usize), TrainingError> {
-    let outputs = match (&plan.loss, targets) {
-        (Loss::BinaryCrossEntropy, Targets::Classes { classes: 2, .. }) => 1,
-        (Loss::BinaryCrossEntropy, Targets::Classes { classes, .. }) => {
-            return Err(TrainingError::Mismatch(format!(
-                "`binary_cross_entropy` needs two classes or values in [0, 1], the data has {classes} classes; use \
-                 `cross_entropy`"
-            )));
-        }
-        (loss, Targets::Classes { .. }) if !loss.needs_classes() => {
-            return Err(TrainingError::Mismatch(format!(
-                "`{}` needs values as targets, the data has classes",
-                loss.name()
-            )));
-        }
-        (loss, Targets::Values { .. }) if loss.needs_classes() => {
-            return Err(TrainingError::Mismatch(format!(
-                "`{}` needs classes as targets, the data has values",
-                loss.name()
-            )));
-        }
-        (_, targets) => targets.outputs(),
-    };
-    if !available(&plan.loss).contains(&plan.objective.metric) {
-        let names: Vec<&str> = available(&plan.loss).iter().map(|metric| metric.name()).collect();
-        return Err(TrainingError::Mismatch(format!(
-            "the objective `{}` does not exist for the loss `{}`; there are {}",
-            plan.objective.metric.name(),
-            plan.loss.name(),
-            names.join(", ")
-        )));
+    let outputs = plan.loss.outputs(targets).map_err(TrainingError::Mismatch)?;
+    for metric in std::iter::once(plan.objective.metric).chain(plan.metrics.iter().copied()) {
+        check_metric(metric, plan, targets)?;
     }
     let mut imported = match &plan.architecture {
-        Architecture::Blocks { blocks, initialization } => {
-            let weights = blocks::count(blocks, row_shape, outputs);
-            if weights > MOST_WEIGHTS {
-                return Err(TrainingError::Mismatch(format!(
-                    "the model would have {weights:.1e} weights, more than {MOST_WEIGHTS:.0e}; make its layers smaller"
-                )));
-            }
+        Architecture::Blocks {
+            blocks,
+            head,
+            initialization,
+        } => {
+            let model = blocks::build(blocks, *head, *initialization, row_shape, outputs, plan.seed);
             Imported::new(
-                blocks::build(blocks, *initialization, row_shape, outputs, plan.seed),
+                model.map_err(|message| TrainingError::Mismatch(format!("model: {message}")))?,
                 &[],
             )?
         }
@@ -77,14 +47,45 @@ pub(crate) fn import(
     };
     match plan.loss {
         Loss::CrossEntropy { .. } => imported.strip_final(&["Softmax", "LogSoftmax"]),
-        Loss::BinaryCrossEntropy => imported.strip_final(&["Sigmoid"]),
+        Loss::BinaryCrossEntropy { .. } => imported.strip_final(&["Sigmoid"]),
         _ => false,
     };
     Ok((imported, outputs))
 }
 
+/// Checks that a metric exists for loss and targets.
+fn check_metric(metric: Metric, plan: &TrainingPlan, targets: &Targets) -> Result<(), TrainingError> {
+    if is_available(metric, &plan.loss, targets) {
+        return Ok(());
+    }
+    if let (Metric::Top(count), Targets::Classes { classes, .. }) = (metric, targets)
+        && count > *classes
+    {
+        return Err(TrainingError::Mismatch(format!(
+            "the metric `{}` needs at least {count} classes, the data has {classes}",
+            metric.name()
+        )));
+    }
+    let names: Vec<&str> = Metric::NAMES
+        .iter()
+        .copied()
+        .filter(|name| {
+            Metric::parse(name).is_some_and(|metric| match metric {
+                Metric::Top(_) => is_available(Metric::Top(1), &plan.loss, targets),
+                metric => is_available(metric, &plan.loss, targets),
+            })
+        })
+        .collect();
+    Err(TrainingError::Mismatch(format!(
+        "the metric `{}` does not exist for the loss `{}`; there are {}",
+        metric.name(),
+        plan.loss.name(),
+        names.join(", ")
+    )))
+}
+
 /// Checks what training relies on.
-pub(crate) fn check_samples(name: &str, samples: &Samples) -> Result<(), TrainingError> {
+pub(crate) fn check_samples(name: &str, samples: &Samples, loss: &Loss) -> Result<(), TrainingError> {
     let (rows, width) = (samples.rows(), samples.row_len());
     if rows == 0 {
         return Err(TrainingError::Mismatch(format!("the {name} set has no rows")));
@@ -98,6 +99,26 @@ pub(crate) fn check_samples(name: &str, samples: &Samples) -> Result<(), Trainin
             "the {name} set has {numbers} input numbers for {rows} rows of {width}"
         )));
     }
+    if let Some(weights) = &samples.weights {
+        if weights.len() != rows {
+            return Err(TrainingError::Mismatch(format!(
+                "the {name} set has {} weights for {rows} rows",
+                weights.len()
+            )));
+        }
+        if let Some(row) = weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0) {
+            return Err(TrainingError::Mismatch(format!(
+                "the {name} set has the weight {} in row {row}, expected a finite number of at least 0",
+                weights[row]
+            )));
+        }
+        if weights.iter().all(|weight| *weight <= 0.0) {
+            return Err(TrainingError::Mismatch(format!(
+                "the {name} set has no row with a weight above 0"
+            )));
+        }
+    }
+    check_values(name, &samples.targets, loss)?;
     if let Targets::Classes { labels, classes } = &samples.targets
         && let Some(row) = labels
             .iter()
@@ -112,6 +133,35 @@ pub(crate) fn check_samples(name: &str, samples: &Samples) -> Result<(), Trainin
     Ok(())
 }
 
+/// Checks that values are what a loss is defined for.
+fn check_values(name: &str, targets: &Targets, loss: &Loss) -> Result<(), TrainingError> {
+    type Test = fn(&[f32]) -> bool;
+    let Targets::Values { width, values } = targets else {
+        return Ok(());
+    };
+    let (expected, test): (&str, Test) = match loss {
+        Loss::CrossEntropy { .. } => (
+            "classes as targets, or one probability a class, which sum up to 1",
+            |row| row.iter().all(|value| *value >= 0.0) && (row.iter().sum::<f32>() - 1.0).abs() < 1e-3,
+        ),
+        Loss::BinaryCrossEntropy { .. } => ("values in [0, 1]", |row| {
+            row.iter().all(|value| (0.0..=1.0).contains(value))
+        }),
+        Loss::Poisson { .. } => ("counts, which are at least 0", |row| {
+            row.iter().all(|value| *value >= 0.0)
+        }),
+        _ => return Ok(()),
+    };
+    match values.chunks_exact(*width).enumerate().find(|(_, row)| !test(row)) {
+        None => Ok(()),
+        Some((row, found)) => Err(TrainingError::Mismatch(format!(
+            "`{}` needs {expected}; row {row} of the {name} set has {:?}",
+            loss.name(),
+            &found[..found.len().min(10)]
+        ))),
+    }
+}
+
 /// Builds the model for the data without training: each node's output shape and the parameter counts.
 ///
 /// # Errors
@@ -123,11 +173,22 @@ pub fn summarize(
     targets: &Targets,
 ) -> Result<Vec<LayerSummary>, TrainingError> {
     let (imported, outputs) = import(plan, row_shape, targets)?;
-    let recipe = recipe(engine, plan, &imported, row_shape, outputs, Fed::default())?;
+    let recipe = recipe(
+        engine,
+        plan,
+        &imported,
+        (row_shape, targets, false),
+        outputs,
+        Fed::default(),
+    )?;
     let batch = plan.batch_size.max(2);
     let step = recipe.step(batch, batch)?;
-    let states = step.parameters.iter().chain(&step.running).cloned().collect();
-    let graph = recipe.evaluation(batch, batch, &states)?;
+    let states = step
+        .parameters
+        .iter()
+        .chain(&step.running)
+        .map(|name| (name.clone(), name.clone()));
+    let graph = recipe.evaluation(batch, batch, &states.collect::<Vec<_>>())?.graph;
     let types = engine.types(&graph)?;
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     Ok(graph
@@ -156,23 +217,44 @@ pub fn summarize(
         .collect())
 }
 
-/// Everything that programs are built from.
+/// Everything that programs are built from; `data` are shape and targets of the training rows, and whether they have
+/// weights.
 pub(crate) fn recipe<'a>(
     engine: &'a dyn Engine,
     plan: &'a TrainingPlan,
     imported: &'a Imported,
-    row_shape: &[usize],
+    data: (&[usize], &Targets, bool),
     outputs: usize,
     fed: Fed,
 ) -> Result<Recipe<'a>, TrainingError> {
+    let (row_shape, targets, weighted) = data;
     let row_shape = imported.row_shape(row_shape)?;
+    let class_weights = match &plan.loss {
+        Loss::CrossEntropy {
+            class_weights: Some(weights),
+            ..
+        } => Some(weights.resolve(targets).map_err(TrainingError::Mismatch)?),
+        _ => None,
+    };
+    let loss = match &plan.loss {
+        Loss::Graph { path } => Some(LossGraph::read(path)?),
+        _ => None,
+    };
+    let labels = matches!(targets, Targets::Classes { .. }) && !matches!(plan.loss, Loss::BinaryCrossEntropy { .. });
     Ok(Recipe {
         engine,
         plan,
         imported,
         row_shape,
-        outputs,
-        classes: plan.loss.needs_classes(),
+        outputs: loss.is_none().then_some(outputs),
+        targets: match targets {
+            Targets::Classes { .. } => 1,
+            Targets::Values { width, .. } => *width,
+        },
+        labels,
+        class_weights,
+        weighted,
+        loss,
         fed,
     })
 }

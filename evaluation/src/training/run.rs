@@ -1,19 +1,22 @@
 //! The training loop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Progress, Store};
 use super::feeding::Feeder;
 use super::lowering::running_statistics;
 use super::metrics::Accumulator;
-use super::optimizers;
+use super::optimizers::Settings;
 use super::prepare::{check_samples, import, recipe};
 use super::random::{Purpose, Stream};
-use super::schedule::Position;
-use super::step::{Fed, Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, VALIDATION_INPUTS, slot_name};
+use super::schedules::Position;
+use super::step::{
+    Fed, Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, TRAIN_WEIGHTS, VALIDATION_INPUTS, VALIDATION_TARGETS, average_name,
+    slot_name,
+};
 use super::{
-    CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metrics, Observer, Samples, Targets, TrainedModel,
+    CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metric, Metrics, Observer, Samples, Targets, TrainedModel,
     TrainingError, TrainingPlan, TrainingResult,
 };
 use crate::engine::{Engine, Feed, Machine};
@@ -34,24 +37,25 @@ pub fn train(
     checkpoints: Option<&CheckpointPolicy>,
     observer: &mut dyn Observer,
 ) -> Result<TrainingResult, TrainingError> {
-    check_samples("training", train)?;
-    check_samples("validation", validation)?;
+    check_samples("training", train, &plan.loss)?;
+    check_samples("validation", validation, &plan.loss)?;
     if train.row_shape != validation.row_shape || train.targets.outputs() != validation.targets.outputs() {
         return Err(TrainingError::Mismatch(
             "training and validation set have rows of different shapes".into(),
         ));
     }
     let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
+    let data = (&train.row_shape[..], &train.targets, train.weights.is_some());
     let fed = Fed {
         train: train.inputs.is_fed(),
         validation: validation.inputs.is_fed(),
     };
-    let recipe = recipe(engine, plan, &imported, &train.row_shape, outputs, fed)?;
+    let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
     let store = checkpoints
         .map(|policy| {
             Store::open(
                 &policy.directory,
-                super::checkpoint::fingerprint(plan, &imported, train, validation),
+                super::checkpoint::fingerprint(&recipe, train, validation),
             )
         })
         .transpose()?;
@@ -89,11 +93,15 @@ struct Run<'a> {
     batch: usize,
     /// Programs by batch size.
     steps: HashMap<usize, (usize, Vec<(usize, f64)>)>,
-    evaluations: HashMap<usize, usize>,
+    evaluations: HashMap<usize, (usize, usize)>,
     parameters: Vec<String>,
-    /// Parameters and running statistics: what a trained model consists of.
-    model_states: Vec<String>,
-    slots: Vec<String>,
+    /// Parameters and running statistics: what a trained model consists of, with the states that hold them.
+    model_states: Vec<(String, String)>,
+    /// All states.
+    states: Vec<String>,
+    settings: Vec<Settings>,
+    /// Metrics besides the usual ones.
+    metrics: Vec<Metric>,
     progress: Progress,
     /// States of the model at the best epoch.
     best: Option<Vec<Tensor>>,
@@ -118,25 +126,41 @@ impl<'a> Run<'a> {
                 machine.constant(name, Tensor::f32(shape, values.to_vec()))?;
             }
         }
-        machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.classes))?;
-
-        let mut slots = Vec::new();
-        for name in &step.parameters {
-            let value = &recipe.imported.graph.constants[name];
-            machine.set_state(name, value)?;
-            for slot in optimizers::slots(&recipe.plan.optimizer) {
-                let name = slot_name(slot, name);
-                machine.set_state(
-                    &name,
-                    &Tensor::f32(value.shape.clone(), vec![0.0; value.elements.len()]),
-                )?;
-                slots.push(name);
-            }
+        machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.labels))?;
+        if let Some(weights) = &train.weights {
+            machine.constant(TRAIN_WEIGHTS, Tensor::f32([weights.len()], weights.clone()))?;
         }
-        for name in &step.running {
+        if recipe.loss.is_some() {
+            machine.constant(VALIDATION_TARGETS, target_tensor(&validation.targets, recipe.labels))?;
+        }
+
+        let plan = recipe.plan;
+        let mut states: Vec<String> = step.parameters.iter().chain(&step.running).cloned().collect();
+        for name in &states {
             machine.set_state(name, &recipe.imported.graph.constants[name])?;
         }
-        let model_states = step.parameters.iter().chain(&step.running).cloned().collect();
+        let mut model_states: Vec<(String, String)> = states.iter().map(|name| (name.clone(), name.clone())).collect();
+        for (at, name) in step.parameters.iter().enumerate() {
+            let value = &recipe.imported.graph.constants[name];
+            let filled = |number: f32| Tensor::f32(value.shape.clone(), vec![number; value.elements.len()]);
+            for (slot, initial) in plan.optimizer.rule.slots() {
+                let name = slot_name(slot, name);
+                machine.set_state(&name, &filled(initial))?;
+                states.push(name);
+            }
+            if plan.average.is_some() {
+                let average = average_name(name);
+                machine.set_state(&average, value)?;
+                states.push(average.clone());
+                model_states[at].1 = average;
+            }
+        }
+        let mut metrics = Vec::new();
+        for metric in std::iter::once(&plan.objective.metric).chain(&plan.metrics) {
+            if !metrics.contains(metric) {
+                metrics.push(*metric);
+            }
+        }
         let mut run = Self {
             recipe,
             train,
@@ -147,7 +171,9 @@ impl<'a> Run<'a> {
             evaluations: HashMap::new(),
             parameters: step.parameters.clone(),
             model_states,
-            slots,
+            states,
+            settings: step.settings.clone(),
+            metrics,
             progress: Progress::default(),
             best: None,
             every_epochs: 0,
@@ -220,6 +246,12 @@ impl<'a> Run<'a> {
         if plan.shuffle {
             Stream::new(plan.seed, Purpose::Order, epoch as u64).shuffle(&mut order);
         }
+        let losses: Vec<f64> = self
+            .progress
+            .reports
+            .iter()
+            .map(|report| plan.objective.loss(&report.validation))
+            .collect();
         let whole = rows / self.batch;
         let steps = if plan.drop_last {
             whole
@@ -235,9 +267,13 @@ impl<'a> Run<'a> {
             }
             let step = self.progress.step;
             let chosen = &order[step * self.batch..rows.min((step + 1) * self.batch)];
-            let rate = plan
-                .schedule
-                .rate(plan.optimizer.learning_rate, Position { epoch, step, steps });
+            let at = Position {
+                epoch,
+                step,
+                steps,
+                losses: &losses,
+            };
+            let rate = plan.schedule.rate(plan.optimizer.learning_rate, at);
             let loss = self.step(chosen, rate, feeder.as_ref())?;
             if !loss.is_finite() {
                 return Err(TrainingError::NotFinite {
@@ -273,7 +309,17 @@ impl<'a> Run<'a> {
                 mask
             })
             .collect();
-        let scalars = optimizers::scalars(&plan.optimizer, rate, self.progress.total_steps);
+        let total_steps = self.progress.total_steps;
+        let mut scalars: Vec<f32> = self
+            .settings
+            .iter()
+            .flat_map(|settings| plan.optimizer.scalars(*settings, rate, total_steps))
+            .map(|(_, value)| value)
+            .collect();
+        if let Some(average) = plan.average {
+            let decay = if total_steps == 1 { 0.0 } else { average.decay };
+            scalars.extend([decay as f32, (1.0 - decay) as f32]);
+        }
         let batch = feeder.map(Feeder::next).transpose()?;
         let mut feeds = vec![Feed::I64(chosen)];
         feeds.extend(batch.iter().map(|inputs| Feed::F32(inputs)));
@@ -293,7 +339,7 @@ impl<'a> Run<'a> {
         let validation = self.validate()?;
         if let Some((metric, value)) = validation.0.iter().find(|(_, value)| !value.is_finite()) {
             return Err(TrainingError::NotFiniteMetric {
-                metric: metric.name(),
+                metric: *metric,
                 value: *value,
                 epoch,
             });
@@ -314,7 +360,7 @@ impl<'a> Run<'a> {
         if best.is_none_or(|best| loss < best) {
             self.progress.best = Some(epoch - 1);
             if plan.keep == Keep::Best {
-                self.best = Some(self.read(&self.model_states)?);
+                self.best = Some(self.read(self.model_states.iter().map(|(_, state)| state))?);
             }
         }
         let min_delta = plan.early_stopping.map_or(0.0, |early| early.min_delta);
@@ -334,20 +380,19 @@ impl<'a> Run<'a> {
 
     fn validate(&mut self) -> Result<Metrics, TrainingError> {
         let rows = self.validation.rows();
-        let states: BTreeSet<String> = self.model_states.iter().cloned().collect();
-        let mut sums = Accumulator::new(&self.recipe.plan.loss, &self.validation.targets, self.recipe.outputs);
+        let mut sums = None;
         let all: Vec<i64> = (0..rows as i64).collect();
         let (inputs, row_len) = (&self.validation.inputs, self.validation.row_len());
         let feeder = Feeder::start(inputs, row_len, &all, EVALUATION_ROWS, 0)?;
         for chosen in all.chunks(EVALUATION_ROWS) {
-            let program = if let Some(program) = self.evaluations.get(&chosen.len()) {
-                *program
+            let (program, outputs) = if let Some(known) = self.evaluations.get(&chosen.len()) {
+                *known
             } else {
-                let graph = self.recipe.evaluation(chosen.len(), rows, &states)?;
-                let kind = TensorType::new(ElementType::F32, [chosen.len(), self.recipe.outputs]);
-                let program = self.machine.load(&graph, &[kind])?;
-                self.evaluations.insert(chosen.len(), program);
-                program
+                let evaluation = self.recipe.evaluation(chosen.len(), rows, &self.model_states)?;
+                let program = self.machine.load(&evaluation.graph, &evaluation.results)?;
+                let outputs = evaluation.results[0].shape[1];
+                self.evaluations.insert(chosen.len(), (program, outputs));
+                (program, outputs)
             };
             let batch = feeder.as_ref().map(Feeder::next).transpose()?;
             let mut feeds = vec![Feed::I64(chosen)];
@@ -356,14 +401,35 @@ impl<'a> Run<'a> {
             if let (Some(feeder), Some(batch)) = (&feeder, batch) {
                 feeder.give_back(batch);
             }
-            sums.add(self.machine.result(program, 0)?);
+            let values = match self.recipe.loss {
+                Some(_) => Some(self.machine.result(program, 1)?),
+                None => None,
+            };
+            sums.get_or_insert_with(|| {
+                let classes = self.recipe.class_weights.clone();
+                Accumulator::new(&self.recipe.plan.loss, classes, self.validation, outputs, &self.metrics)
+            })
+            .add(self.machine.result(program, 0)?, values);
         }
-        Ok(sums.finish())
+        let metrics = sums.expect("the validation set has rows").finish();
+        let objective = self.recipe.plan.objective.metric;
+        if metrics.0.iter().all(|(metric, _)| *metric != objective) {
+            return Err(TrainingError::Mismatch(format!(
+                "the objective `{}` is not defined on the validation set: {}",
+                objective.name(),
+                match objective {
+                    Metric::Auc =>
+                        "it needs rows of both kinds with a weight above 0, and predictions that are numbers",
+                    Metric::RelativeError(_) => "all its targets are zero",
+                    _ => "the loss graph predicts other numbers than the targets",
+                }
+            )));
+        }
+        Ok(metrics)
     }
 
-    fn read(&self, names: &[String]) -> Result<Vec<Tensor>, TrainingError> {
+    fn read<'b>(&self, names: impl Iterator<Item = &'b String>) -> Result<Vec<Tensor>, TrainingError> {
         names
-            .iter()
             .map(|name| self.machine.state(name).map_err(TrainingError::from))
             .collect()
     }
@@ -373,12 +439,16 @@ impl<'a> Run<'a> {
             observer.warning("no checkpoint was written, since no checkpoint directory is set");
             return Ok(());
         };
-        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
-        let states = names.iter().cloned().zip(self.read(&names)?).collect();
-        let best = self
-            .best
-            .as_ref()
-            .map(|best| self.model_states.iter().cloned().zip(best.iter().cloned()).collect());
+        let states = self
+            .states
+            .iter()
+            .cloned()
+            .zip(self.read(self.states.iter())?)
+            .collect();
+        let best = self.best.as_ref().map(|best| {
+            let names = self.model_states.iter().map(|(name, _)| name.clone());
+            names.zip(best.iter().cloned()).collect()
+        });
         store.save(&Checkpoint {
             progress: self.progress.clone(),
             states,
@@ -388,9 +458,7 @@ impl<'a> Run<'a> {
 
     /// Continues from a checkpoint; fails with a reason in words when it is of another model.
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
-        let names: Vec<String> = self.model_states.iter().chain(&self.slots).cloned().collect();
-        let found: Vec<&String> = checkpoint.states.iter().map(|(name, _)| name).collect();
-        if found != names.iter().collect::<Vec<_>>() {
+        if !checkpoint.states.iter().map(|(name, _)| name).eq(&self.states) {
             return Err("the checkpoint holds other weights than the model has; training begins anew".into());
         }
         for (name, value) in &checkpoint.states {
@@ -407,9 +475,10 @@ impl<'a> Run<'a> {
         let last = self.progress.reports.len().checked_sub(1);
         let (chosen, values) = match (plan.keep, self.best.clone()) {
             (Keep::Best, Some(best)) => (self.progress.best, best),
-            _ => (last, self.read(&self.model_states)?),
+            _ => (last, self.read(self.model_states.iter().map(|(_, state)| state))?),
         };
-        let values: Vec<(String, Tensor)> = self.model_states.iter().cloned().zip(values).collect();
+        let names = self.model_states.iter().map(|(name, _)| name.clone());
+        let values: Vec<(String, Tensor)> = names.zip(values).collect();
         let parameters = self
             .parameters
             .iter()

@@ -12,6 +12,8 @@ pub struct Samples {
     pub inputs: Inputs,
     /// What the model shall predict, one entry per row.
     pub targets: Targets,
+    /// How much each row counts in the loss and in every metric, at least 0; none is 1 each.
+    pub weights: Option<Vec<f32>>,
 }
 
 /// The inputs of a set of rows; a row has as many numbers as its shape, in C order.
@@ -97,6 +99,12 @@ impl Samples {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.targets.rows()
+    }
+
+    /// How much a row counts.
+    #[must_use]
+    pub fn weight(&self, row: usize) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| f64::from(weights[row]))
     }
 
     /// Numbers in one row of the inputs.

@@ -1,11 +1,10 @@
 //! Builds the programs of a training: the step, and the evaluation of a batch.
 
-use std::collections::BTreeSet;
-
 use super::TrainingError;
-use super::losses;
+use super::custom::LossGraph;
+use super::losses::{self, Given};
 use super::lowering::{self, Mask};
-use super::optimizers;
+use super::optimizers::Settings;
 use super::plan::TrainingPlan;
 use crate::autodiff::differentiate;
 use crate::engine::{Engine, NEXT};
@@ -15,7 +14,9 @@ use crate::model::import::Imported;
 /// Names of the constants that hold the data, and of the feed that picks rows.
 pub(crate) const TRAIN_INPUTS: &str = "data/train/inputs";
 pub(crate) const TRAIN_TARGETS: &str = "data/train/targets";
+pub(crate) const TRAIN_WEIGHTS: &str = "data/train/weights";
 pub(crate) const VALIDATION_INPUTS: &str = "data/validation/inputs";
+pub(crate) const VALIDATION_TARGETS: &str = "data/validation/targets";
 const ROWS: &str = "feed/rows";
 
 /// Which inputs come with each batch, instead of being gathered from a constant.
@@ -33,10 +34,19 @@ pub(crate) struct Recipe<'a> {
     pub(crate) imported: &'a Imported,
     /// Shape of one row as the model takes it.
     pub(crate) row_shape: Vec<usize>,
-    /// Numbers that the model predicts per row.
-    pub(crate) outputs: usize,
-    /// Type of the targets of one row: a class or `outputs` numbers.
-    pub(crate) classes: bool,
+    /// Numbers that the model predicts per row; none for whatever the model gives, to a loss graph.
+    pub(crate) outputs: Option<usize>,
+    /// Numbers that are to be predicted per row.
+    pub(crate) targets: usize,
+    /// Whether the targets are classes, as integers.
+    pub(crate) labels: bool,
+    /// Factors of the classes in the loss.
+    pub(crate) class_weights: Option<Vec<f64>>,
+    /// Whether the training rows have weights.
+    pub(crate) weighted: bool,
+    /// The loss, when it is a graph of its own.
+    pub(crate) loss: Option<LossGraph>,
+    /// Which inputs come with each batch.
     pub(crate) fed: Fed,
 }
 
@@ -50,11 +60,26 @@ pub(crate) struct Step {
     pub(crate) parameters: Vec<String>,
     /// Names of the running statistics.
     pub(crate) running: Vec<String>,
+    /// What the scalars of the optimiser are computed for, in the order in which they are fed.
+    pub(crate) settings: Vec<Settings>,
+}
+
+/// The evaluation of a batch.
+#[derive(Debug)]
+pub(crate) struct Evaluation {
+    pub(crate) graph: Graph,
+    /// Types of its results: the prediction, and the loss where that is a graph.
+    pub(crate) results: Vec<TensorType>,
 }
 
 /// Name of an optimiser slot of a parameter.
 pub(crate) fn slot_name(slot: &str, parameter: &str) -> String {
     format!("optimizer/{slot}/{parameter}")
+}
+
+/// Name of the moving average of a parameter.
+pub(crate) fn average_name(parameter: &str) -> String {
+    format!("average/{parameter}")
 }
 
 impl Recipe<'_> {
@@ -65,6 +90,10 @@ impl Recipe<'_> {
         graph
             .outputs
             .extend(lowered.running.iter().map(|(_, next)| next.clone()));
+        if let Some(loss) = &self.loss {
+            self.gather_targets(&mut graph, TRAIN_TARGETS, rows);
+            loss.add_to(&mut graph, &self.imported.output);
+        }
         let (graph, types) = self.imported.fix(self.engine, graph)?;
         let masks = lowered
             .masks
@@ -78,21 +107,31 @@ impl Recipe<'_> {
         let mut forward = graph;
         forward.outputs.clear();
         let mut builder = Builder::extending(forward, types);
-        let prediction = self.prediction(&mut builder, batch)?;
-
-        let target_shape = if self.classes {
-            vec![rows]
+        let weights = self.weighted.then(|| {
+            builder.input(TRAIN_WEIGHTS, TensorType::new(ElementType::F32, [rows]));
+            builder.node("Gather", &[TRAIN_WEIGHTS, ROWS], vec![attribute::int("axis", 0)])
+        });
+        let (loss, seed) = if let Some(graph) = &self.loss {
+            let kind = graph.value_type(&builder, batch)?;
+            let (mean, gradient) = losses::mean_of_graph(&mut builder, graph.value(), weights.as_deref(), &kind.shape);
+            (mean, (graph.value().to_owned(), gradient))
         } else {
-            vec![rows, self.outputs]
+            let (prediction, outputs) = self.prediction(&mut builder, batch)?;
+            builder.input(TRAIN_TARGETS, self.target_type(rows));
+            let target = builder.node("Gather", &[TRAIN_TARGETS, ROWS], vec![attribute::int("axis", 0)]);
+            let given = Given {
+                z: &prediction,
+                target: &target,
+                labels: self.labels,
+                weights: weights.as_deref(),
+                classes: self.class_weights.as_deref(),
+                rows: batch,
+                outputs,
+                targets: self.targets,
+            };
+            let (value, gradient) = losses::append(&mut builder, &self.plan.loss, given);
+            (value, (prediction, gradient))
         };
-        let target_type = if self.classes {
-            ElementType::I64
-        } else {
-            ElementType::F32
-        };
-        builder.input(TRAIN_TARGETS, TensorType::new(target_type, target_shape));
-        let target = builder.node("Gather", &[TRAIN_TARGETS, ROWS], vec![attribute::int("axis", 0)]);
-        let (loss, seed) = losses::append(&mut builder, &self.plan.loss, &prediction, &target, batch, self.outputs);
 
         let candidates: Vec<String> = self
             .imported
@@ -101,7 +140,7 @@ impl Recipe<'_> {
             .filter(|name| builder.constant_value(name).is_some())
             .cloned()
             .collect();
-        let gradients = differentiate(&mut builder, &[(prediction, seed)], &candidates)?;
+        let gradients = differentiate(&mut builder, &[seed], &candidates)?;
         let (parameters, mut gradients): (Vec<String>, Vec<String>) = candidates
             .into_iter()
             .zip(gradients)
@@ -110,25 +149,47 @@ impl Recipe<'_> {
         if parameters.is_empty() {
             return Err(TrainingError::Mismatch("the model has no trainable weights".into()));
         }
+        if let Some(largest) = self.plan.clip_value {
+            gradients = clip_values(&mut builder, &gradients, largest);
+        }
         if let Some(largest) = self.plan.clip_norm {
             gradients = clip(&mut builder, &gradients, largest);
         }
-        let scalars = optimizers::add_scalars(&mut builder, &self.plan.optimizer);
+        let optimizer = &self.plan.optimizer;
+        let ranks: Vec<(String, usize)> = parameters
+            .iter()
+            .map(|name| (name.clone(), builder.type_of(name).map_or(0, |kind| kind.shape.len())))
+            .collect();
+        let (settings, setting_of) = optimizer.settings(&ranks).map_err(TrainingError::Mismatch)?;
+        let scalars = optimizer.add_scalars(&mut builder, &settings);
+        let average = self.plan.average.map(|_| {
+            ["decay", "rest"]
+                .map(|name| builder.input(&format!("feed/average/{name}"), TensorType::new(ElementType::F32, [])))
+        });
         let mut next = Vec::new();
-        for (parameter, gradient) in parameters.iter().zip(&gradients) {
+        for ((parameter, gradient), setting) in parameters.iter().zip(&gradients).zip(setting_of) {
             let kind = builder.promote(parameter);
-            let slots: Vec<String> = optimizers::slots(&self.plan.optimizer)
+            let slots: Vec<String> = optimizer
+                .rule
+                .slots()
                 .iter()
-                .map(|slot| builder.input(&slot_name(slot, parameter), kind.clone()))
+                .map(|(slot, _)| builder.input(&slot_name(slot, parameter), kind.clone()))
                 .collect();
-            let (value, slot_values) = optimizers::append(
+            let (value, slot_values) = optimizer.append(
                 &mut builder,
-                &self.plan.optimizer,
-                &scalars,
+                settings[setting],
+                &scalars[setting],
                 parameter,
                 gradient,
                 &slots,
             );
+            if let Some([decay, rest]) = &average {
+                let name = builder.input(&average_name(parameter), kind.clone());
+                let kept = builder.node("Mul", &[&name, decay], Vec::new());
+                let new = builder.node("Mul", &[&value, rest], Vec::new());
+                let sum = builder.node("Add", &[&kept, &new], Vec::new());
+                next.push((name, sum));
+            }
             next.push((parameter.clone(), value));
             next.extend(slots.into_iter().zip(slot_values));
         }
@@ -147,31 +208,71 @@ impl Recipe<'_> {
             masks,
             parameters,
             running,
+            settings,
         })
     }
 
-    /// The evaluation of a batch of the validation set; its only result is the prediction.
+    /// The evaluation of a batch of the validation set. `states` are the names of the model's changing tensors, with
+    /// the names of the states that hold them.
     pub(crate) fn evaluation(
         &self,
         batch: usize,
         rows: usize,
-        states: &BTreeSet<String>,
-    ) -> Result<Graph, TrainingError> {
+        states: &[(String, String)],
+    ) -> Result<Evaluation, TrainingError> {
         let mut graph = self.imported.graph.clone();
         lowering::for_inference(&mut graph);
         self.gather(&mut graph, VALIDATION_INPUTS, batch, rows);
         graph.outputs = vec![self.imported.output.clone()];
+        if let Some(loss) = &self.loss {
+            self.gather_targets(&mut graph, VALIDATION_TARGETS, rows);
+            loss.add_to(&mut graph, &self.imported.output);
+        }
         let (mut graph, types) = self.imported.fix(self.engine, graph)?;
         graph.outputs.clear();
+        for (name, state) in states {
+            if name != state {
+                graph.rename(name, state);
+            }
+        }
         let mut builder = Builder::extending(graph, types);
-        let prediction = self.prediction(&mut builder, batch)?;
-        for name in states {
-            if builder.constant_value(name).is_some() {
-                builder.promote(name);
+        let (prediction, outputs) = self.prediction(&mut builder, batch)?;
+        for (_, state) in states {
+            if builder.constant_value(state).is_some() {
+                builder.promote(state);
             }
         }
         builder.output("prediction/result", &prediction);
-        Ok(builder.finish())
+        let mut results = vec![TensorType::new(ElementType::F32, [batch, outputs])];
+        if let Some(loss) = &self.loss {
+            results.push(loss.value_type(&builder, batch)?);
+            builder.output("loss/result", loss.value());
+        }
+        Ok(Evaluation {
+            graph: builder.finish(),
+            results,
+        })
+    }
+
+    /// Type of all targets of `rows` rows.
+    fn target_type(&self, rows: usize) -> TensorType {
+        if self.labels {
+            TensorType::new(ElementType::I64, [rows])
+        } else {
+            TensorType::new(ElementType::F32, [rows, self.targets])
+        }
+    }
+
+    /// Adds the gathering of the targets of a batch for a loss graph.
+    fn gather_targets(&self, graph: &mut Graph, data: &str, rows: usize) {
+        graph.inputs.push((data.to_owned(), self.target_type(rows)));
+        graph.nodes.push(Node {
+            name: "gather_targets".into(),
+            operator: "Gather".into(),
+            inputs: vec![data.to_owned(), ROWS.to_owned()],
+            outputs: vec![LossGraph::TARGET.to_owned()],
+            attributes: vec![attribute::int("axis", 0)],
+        });
     }
 
     /// Puts the gathering of a batch in front of the model, or the batch itself where it is fed.
@@ -245,19 +346,20 @@ impl Recipe<'_> {
         Ok((graph, lowered))
     }
 
-    /// The prediction as `[batch, outputs]`.
-    fn prediction(&self, builder: &mut Builder, batch: usize) -> Result<String, TrainingError> {
+    /// The prediction as `[batch, outputs]`, with the number of outputs.
+    fn prediction(&self, builder: &mut Builder, batch: usize) -> Result<(String, usize), TrainingError> {
         let name = &self.imported.output;
         let kind = builder.type_of(name).cloned().ok_or_else(|| {
             TrainingError::Mismatch(format!(
                 "the shape of the model's output `{name}` is not known before running"
             ))
         })?;
-        let wanted = [batch, self.outputs];
+        let outputs = self.outputs.unwrap_or(kind.len() / batch);
+        let wanted = [batch, outputs];
         if kind.shape == wanted {
-            return Ok(name.clone());
+            return Ok((name.clone(), outputs));
         }
-        if kind.shape.first() != Some(&batch) || kind.len() != batch * self.outputs {
+        if kind.shape.first() != Some(&batch) || kind.len() != batch * outputs {
             let message = format!(
                 "the model's output `{name}` has shape {:?} for a batch of {batch} rows, the data needs {wanted:?}; \
                  if the first number is not the batch size, export the model with a dynamic batch dimension",
@@ -265,11 +367,21 @@ impl Recipe<'_> {
             );
             return Err(TrainingError::Mismatch(message));
         }
-        let shape = builder.ints(&[batch as i64, self.outputs as i64]);
+        let shape = builder.ints(&[batch as i64, outputs as i64]);
         let name = builder.node("Reshape", &[name, &shape], Vec::new());
         builder.declare(&name, TensorType::new(ElementType::F32, wanted));
-        Ok(name)
+        Ok((name, outputs))
     }
+}
+
+/// Cuts each number of the gradients to at most `largest` in size.
+fn clip_values(builder: &mut Builder, gradients: &[String], largest: f64) -> Vec<String> {
+    let low = builder.scalar(ElementType::F32, -largest);
+    let high = builder.scalar(ElementType::F32, largest);
+    gradients
+        .iter()
+        .map(|gradient| builder.node("Clip", &[gradient, &low, &high], Vec::new()))
+        .collect()
 }
 
 /// Scales gradients down so that their common Euclidean norm is at most `largest` (Pascanu et al. 2013).

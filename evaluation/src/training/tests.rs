@@ -62,6 +62,7 @@ fn clusters(rows: usize, seed: u64) -> Samples {
         row_shape: vec![2],
         inputs: inputs.into(),
         targets: Targets::Classes { labels, classes: 3 },
+        weights: None,
     }
 }
 
@@ -74,6 +75,7 @@ fn surface(rows: usize) -> Samples {
         row_shape: vec![2],
         inputs: inputs.into(),
         targets: Targets::Values { width: 2, values },
+        weights: None,
     }
 }
 
@@ -335,10 +337,21 @@ fn mismatches_between_plan_and_data_are_explained() {
         fail(base("mse"), &classes),
         "`mse` needs values as targets, the data has classes"
     );
+    let Targets::Values { values: numbers, .. } = &values.targets else {
+        unreachable!("a surface has values")
+    };
     assert_eq!(
         fail(base("cross_entropy"), &values),
-        "`cross_entropy` needs classes as targets, the data has values"
+        format!(
+            "`cross_entropy` needs classes as targets, or one probability a class, which sum up to 1; row 0 of the \
+             training set has {:?}",
+            &numbers[..2]
+        )
     );
+    assert!(
+        fail(base("binary_cross_entropy"), &values).starts_with("`binary_cross_entropy` needs values in [0, 1]; row ")
+    );
+    assert!(fail(base("poisson_nll"), &values).starts_with("`poisson_nll` needs counts, which are at least 0; row "));
     assert_eq!(
         fail(base("binary_cross_entropy"), &classes),
         "`binary_cross_entropy` needs two classes or values in [0, 1], the data has 3 classes; use `cross_entropy`"
@@ -347,7 +360,7 @@ fn mismatches_between_plan_and_data_are_explained() {
     document["objective"] = json!("accuracy");
     assert_eq!(
         fail(document, &values),
-        "the objective `accuracy` does not exist for the loss `mse`; there are loss, mse, rmse, mae, r2"
+        "the metric `accuracy` does not exist for the loss `mse`; there are loss, mse, rmse, mae, r2, relative_error_95"
     );
     let mut wrong = classes.clone();
     let Targets::Classes { labels, .. } = &mut wrong.targets else {
@@ -365,13 +378,14 @@ fn mismatches_between_plan_and_data_are_explained() {
             values: vec![],
         },
         row_shape: vec![2],
+        weights: None,
     };
     assert_eq!(fail(base("mse"), &empty), "the training set has no rows");
     let mut document = base("cross_entropy");
     document["model"]["blocks"] = json!([{"dense": {"units": 1_000_000_000_000_u64}}]);
     assert_eq!(
         fail(document, &classes),
-        "the model would have 6.0e12 weights, more than 5e8; make its layers smaller"
+        "model: it would have 6.0e12 weights, more than 5e8; make its layers smaller"
     );
     let mut document = base("cross_entropy");
     document["model"]["blocks"] = json!([{"batch_norm": {}}]);

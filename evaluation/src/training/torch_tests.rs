@@ -71,6 +71,7 @@ fn samples(document: &Value, loss: &str, shaped: bool) -> Samples {
         row_shape: if shaped { vec![2, 3] } else { vec![6] },
         inputs: singles(&document["inputs"]).into(),
         targets,
+        weights: None,
     }
 }
 

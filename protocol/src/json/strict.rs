@@ -1,17 +1,23 @@
 //! JSON by the letter, and with the limits of this crate.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use crate::limits;
 
 pub(super) fn strict(text: &str) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict { depth: 0 }
-        .deserialize(&mut deserializer)
-        .map_err(|error| error.to_string())?;
+    let sizes = Sizes([const { Cell::new(0) }; limits::DEPTH]);
+    let value = Strict {
+        depth: 0,
+        sizes: &sizes,
+    }
+    .deserialize(&mut deserializer)
+    .map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(value)
 }
@@ -42,22 +48,37 @@ pub(super) fn checked_string(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Builds a [`Value`], refusing what [`serde_json`] lets pass: duplicate keys, deep nesting, long strings.
-#[derive(Clone, Copy)]
-struct Strict {
-    depth: usize,
+/// The number of members of the last list and object at each depth. Long documents are lists of objects that are alike: with room
+/// for as many as the last one had, a history takes half of the memory, and less time.
+struct Sizes([Cell<usize>; limits::DEPTH]);
+
+impl Sizes {
+    /// Room to begin with at `depth`; little where the last one was large, for that says nothing about its siblings.
+    fn room(&self, depth: usize) -> usize {
+        self.0[depth].get().min(64)
+    }
 }
 
-impl Strict {
+/// Builds a [`Value`], refusing what [`serde_json`] lets pass: duplicate keys, deep nesting, long strings.
+#[derive(Clone, Copy)]
+struct Strict<'a> {
+    depth: usize,
+    sizes: &'a Sizes,
+}
+
+impl Strict<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == limits::DEPTH {
             return Err(E::custom(format!("nested deeper than {} levels", limits::DEPTH)));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -65,7 +86,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,24 +119,26 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut array = Vec::new();
+        let mut array = Vec::with_capacity(self.sizes.room(self.depth));
         while let Some(value) = access.next_element_seed(inner)? {
             array.push(value);
         }
+        self.sizes.0[self.depth].set(array.len());
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut map = Map::new();
+        let mut map = Map::with_capacity(self.sizes.room(self.depth));
         while let Some(key) = access.next_key::<String>()? {
             checked_key(&key).map_err(A::Error::custom)?;
             let value = access.next_value_seed(inner)?;
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(duplicate_key(&key)));
-            }
-            map.insert(key, value);
+            match map.entry(key) {
+                Entry::Vacant(place) => place.insert(value),
+                Entry::Occupied(place) => return Err(A::Error::custom(duplicate_key(place.key()))),
+            };
         }
+        self.sizes.0[self.depth].set(map.len());
         Ok(Value::Object(map))
     }
 }

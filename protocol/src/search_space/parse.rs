@@ -339,10 +339,14 @@ impl Reader<'_> {
         }
         if kind == RangeKind::Integer {
             for (key, bound) in [("low", low), ("high", high)] {
-                if bound.fract() != 0.0 || bound.abs() > EXACT {
+                // Read as a double, the next integer is 2^53 itself.
+                let written = self.keys.get(key).and_then(Value::as_i64);
+                let exact = written.is_none_or(|integer| integer.unsigned_abs() <= EXACT as u64);
+                if bound.fract() != 0.0 || bound.abs() > EXACT || !exact {
+                    let found = self.keys.get(key).map_or_else(|| bound.to_string(), Value::to_string);
                     self.fault(
                         key,
-                        format!("expected an integer of magnitude at most 2^53, found {bound}"),
+                        format!("expected an integer of magnitude at most 2^53, found {found}"),
                     );
                     return None;
                 }

@@ -46,6 +46,7 @@ pub(crate) fn scheduled(
             };
             suggest(deciders, search, count).map_err(|refusal| match refusal {
                 Refusal::History(problems) => AskError::History(problems),
+                Refusal::Scheduler(error) => AskError::Setup(error),
                 Refusal::Sampler(reason) => AskError::Suggest { segment, reason },
             })?
         };

@@ -11,9 +11,9 @@
 //! 2. [`layout`]: points become rows of features, [`outputs`]: losses are put on a scale on which they look normal.
 //! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature, the most probable ones and draws
 //!    from their distribution; [`posterior`]: one process for each of these sets, conditioned on the data.
-//! 4. [`acquisition`], [`model`]: a point is worth its expected improvement, summed over these processes, times its chance of
-//!    success if points have failed. Points that are being evaluated are believed to have the loss that the model predicts. Every
-//!    other point is chosen for what it teaches instead.
+//! 4. [`acquisition`], [`model`]: a point is worth the improvement that a reader of the lowest measured loss may expect of it,
+//!    summed over these processes, times its chance of success if points have failed. Points that are being evaluated are believed
+//!    to have the loss that the model predicts. Every other point is chosen for what it teaches instead, but not towards the end.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
 //!
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
@@ -54,6 +54,8 @@ const TAUGHT: usize = 3;
 const CLIMBERS: usize = 8;
 /// Multiplications that a look at one candidate may cost before fewer are looked at.
 const WORK: f64 = 120_000.0;
+/// Part of a search after which nothing is explored any more.
+const LATE: f64 = 0.75;
 /// Finite spaces up to this many points are searched completely.
 const ENUMERATED: u64 = 4_000;
 
@@ -178,7 +180,7 @@ impl Gp {
         let ordinal = history.next_ordinal();
         let mut model = model.with_pending(layout, history);
         let source = Source::new(space, layout);
-        let purpose = purpose(ordinal);
+        let purpose = purpose(history);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
         let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
         let few = space.size().is_some_and(|size| size <= ENUMERATED);
@@ -267,11 +269,16 @@ impl Gp {
     }
 }
 
-/// What the point `ordinal` is for: every other one is for learning. A model of few points is wrong in ways that it does not know,
+/// What the next point is for: every other one is for learning. A model of few points is wrong in ways that it does not know,
 /// and a search that only improves on what it believes keeps asking the same noisy neighbourhood; while other points are being
-/// evaluated, more of the same would add little to what they will tell.
-fn purpose(ordinal: u64) -> Purpose {
-    if ordinal.is_multiple_of(2) {
+/// evaluated, more of the same would add little to what they will tell. What is learnt in the last part of a search comes too late
+/// to be used: there every point is to improve.
+fn purpose(history: &History) -> Purpose {
+    let ordinal = history.next_ordinal();
+    let late = history
+        .planned()
+        .is_some_and(|planned| history.len() as f64 >= LATE * planned as f64);
+    if late || ordinal.is_multiple_of(2) {
         Purpose::Improve
     } else {
         Purpose::Explore

@@ -8,7 +8,7 @@ use super::{Budget, Fidelity, Ledger, Scheduler, Situation, Subject, view};
 use crate::explain::Explanation;
 use crate::history::{History, Mode, Related};
 use crate::rng::Key;
-use crate::samplers::{Sampler, SuggestError};
+use crate::samplers::{Sampler, SetupError, SuggestError};
 use crate::space::Space;
 
 /// Who decides, and within which range of training.
@@ -38,6 +38,8 @@ pub(crate) struct Search<'a> {
 pub(crate) enum Refusal {
     /// The history has faults.
     History(Vec<Problem>),
+    /// The scheduler cannot work on this space.
+    Scheduler(SetupError),
     /// The sampler cannot work on this space.
     Sampler(SuggestError),
 }
@@ -62,6 +64,7 @@ pub(crate) fn suggest(
         sampler,
         fidelity,
     } = deciders;
+    scheduler.fits(search.space).map_err(Refusal::Scheduler)?;
     let check = |record: &super::Record<'_>| scheduler.check(record);
     let ledger = Ledger::read(search.entries, &fidelity, search.mode, check).map_err(Refusal::History)?;
     let configurations = ledger.configurations().map_err(Refusal::History)?;

@@ -1,4 +1,20 @@
-//! What a sampler sees of a search under a scheduler: one observation for each configuration, at one fidelity.
+//! What a sampler sees of a search under a scheduler: one observation for each configuration, all as if trained equally long.
+//!
+//! | symbol | meaning |
+//! | --- | --- |
+//! | a, b | losses of one configuration at a rung and at the next |
+//! | n | configurations that have both |
+//!
+//! Losses of short training say something about long training, and only few configurations are trained long. So each loss is
+//! carried upwards from the rung where its configuration stands to the highest rung that anybody has reached, by one straight line
+//! from each rung to the next: least squares through the pairs (a, b), its slope drawn towards 1 as long as there are few.
+//! Whoever climbed was chosen by a; that biases the mean of b, but not its regression on a. Every sampler can work with the
+//! result, and sees both: who is ahead on a rung, and how much rungs differ.
+//!
+//! This is not the rule of BOHB (S. Falkner, A. Klein, F. Hutter, ICML 2018, section 3.3), which fits its model to the highest rung
+//! that has enough evaluations and forgets all others.
+
+use std::collections::BTreeSet;
 
 use protocol::{Loss, Outcome};
 
@@ -6,38 +22,148 @@ use super::ledger::Configuration;
 use crate::history::History;
 use crate::space::Space;
 
+/// Pairs that weigh as much as the belief that losses differ from rung to rung by a constant.
+const BELIEF: f64 = 4.0;
+/// Steepest slope; the flattest is 0, so that no line turns an order around.
+const STEEPEST: f64 = 3.0;
+
 /// The configurations as a history, numbered from 0 in their order.
 pub(super) fn history(space: &Space, configurations: &[Configuration<'_>]) -> History {
-    let losses = super::view::losses(configurations);
-    let entries = configurations.iter().zip(losses).map(|(configuration, loss)| {
-        let (outcome, blamed) = match loss {
-            Some(loss) => (
-                Loss::new(loss).map_or(Outcome::Failed, |loss| Outcome::Done { loss }),
-                true,
-            ),
-            None => unjudged(configuration),
-        };
-        (configuration.first.point, outcome, blamed)
-    });
+    let entries = configurations
+        .iter()
+        .zip(losses(configurations))
+        .map(|(configuration, loss)| {
+            let (outcome, blamed) = match loss.and_then(Loss::new) {
+                Some(loss) => (Outcome::Done { loss }, true),
+                None => unjudged(configuration),
+            };
+            (configuration.first.point, outcome, blamed)
+        });
     History::numbered(space, entries)
 }
 
 /// The outcome of a configuration without a loss.
 fn unjudged(configuration: &Configuration<'_>) -> (Outcome, bool) {
-    let pending = configuration
-        .stages
-        .iter()
-        .any(|stage| stage.outcome == Outcome::Pending);
-    if pending {
+    let failed = has_failed(configuration);
+    if !failed
+        && configuration
+            .stages
+            .iter()
+            .any(|stage| stage.outcome == Outcome::Pending)
+    {
         return (Outcome::Pending, false);
     }
-    (Outcome::Failed, configuration.stages.iter().any(|stage| stage.blamed))
+    (Outcome::Failed, failed)
 }
 
-/// The loss of each configuration.
+/// A configuration that came to grief later is no better than one that did at once.
+fn has_failed(configuration: &Configuration<'_>) -> bool {
+    let failed = |stage: &super::ledger::Stage| stage.outcome == Outcome::Failed && stage.blamed;
+    configuration.stages.iter().any(failed)
+}
+
+/// The loss of each configuration on the highest rung, found or expected.
 fn losses(configurations: &[Configuration<'_>]) -> Vec<Option<f64>> {
-    configurations
+    let curves: Vec<Vec<(u64, f64)>> = configurations
         .iter()
-        .map(|configuration| configuration.stages.iter().rev().find_map(|stage| stage.outcome.loss()))
+        .map(|configuration| {
+            if has_failed(configuration) {
+                return Vec::new();
+            }
+            let stages = configuration.stages.iter();
+            stages
+                .filter_map(|stage| Some((stage.resource, stage.outcome.loss()?)))
+                .collect()
+        })
+        .collect();
+    let rungs: BTreeSet<u64> = curves.iter().flatten().map(|(resource, _)| *resource).collect();
+    let rungs: Vec<u64> = rungs.into_iter().collect();
+    let lines: Vec<Line> = rungs
+        .windows(2)
+        .map(|pair| Line::through(&pairs(&curves, pair[0], pair[1])))
+        .collect();
+    curves
+        .iter()
+        .map(|curve| {
+            let (reached, loss) = curve.last()?;
+            let stands = rungs.binary_search(reached).ok()?;
+            Some(lines[stands..].iter().fold(*loss, |loss, line| line.at(loss)))
+        })
         .collect()
+}
+
+/// The losses of all that were evaluated at both of two rungs.
+fn pairs(curves: &[Vec<(u64, f64)>], low: u64, high: u64) -> Vec<(f64, f64)> {
+    let at = |curve: &[(u64, f64)], rung: u64| {
+        let place = curve.binary_search_by_key(&rung, |(resource, _)| *resource).ok()?;
+        Some(curve[place].1)
+    };
+    curves
+        .iter()
+        .filter_map(|curve| Some((at(curve, low)?, at(curve, high)?)))
+        .collect()
+}
+
+/// The line b = centre.1 + slope · (a − centre.0).
+#[derive(Debug, PartialEq)]
+struct Line {
+    slope: f64,
+    centre: (f64, f64),
+}
+
+impl Line {
+    fn through(pairs: &[(f64, f64)]) -> Self {
+        let n = pairs.len() as f64;
+        if pairs.is_empty() {
+            return Self {
+                slope: 1.0,
+                centre: (0.0, 0.0),
+            };
+        }
+        let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+        let centre = (mean(|pair| pair.0), mean(|pair| pair.1));
+        let (mut square, mut product) = (0.0, 0.0);
+        for (a, b) in pairs {
+            square += (a - centre.0) * (a - centre.0);
+            product += (a - centre.0) * (b - centre.1);
+        }
+        let fitted = if square > 0.0 { product / square } else { 1.0 };
+        let slope = (n * fitted.clamp(0.0, STEEPEST) + BELIEF) / (n + BELIEF);
+        Self { slope, centre }
+    }
+
+    fn at(&self, a: f64) -> f64 {
+        self.centre.1 + self.slope * (a - self.centre.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn a_line_is_least_squares_drawn_towards_a_shift() {
+        assert_eq!(Line::through(&[]).at(0.7).to_bits(), 0.7_f64.to_bits());
+        is_near(Line::through(&[(0.5, 0.2)]).at(0.9), 0.6);
+        let four = Line::through(&[(0.0, 0.0), (1.0, 0.5), (2.0, 1.0), (3.0, 1.5)]);
+        is_near(four.slope, 0.75);
+        is_near(four.at(1.5), 0.75);
+        let falling = Line::through(&[(0.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.0)]);
+        is_near(falling.slope, 0.5);
+    }
+
+    #[test]
+    fn pairs_are_those_at_both_rungs() {
+        let curves = [
+            vec![(1, 0.5), (3, 0.4)],
+            vec![(1, 0.6)],
+            vec![(1, 0.7), (9, 0.1)],
+            vec![(3, 0.2)],
+        ];
+        assert_eq!(pairs(&curves, 1, 3), [(0.5, 0.4)]);
+    }
 }

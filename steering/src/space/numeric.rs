@@ -156,6 +156,17 @@ impl Numeric {
         }
     }
 
+    /// The discrete value next to one, above it if `up`; at an end, and on a continuum, the value itself.
+    pub(crate) fn beside(&self, coordinate: Coordinate, up: bool) -> Coordinate {
+        match (coordinate, self.steps) {
+            (Coordinate::Step { index, .. }, Some(steps)) => {
+                let next = if up { index + 1 } else { index - 1 };
+                self.step(steps, next.clamp(steps.first, steps.last))
+            }
+            _ => coordinate,
+        }
+    }
+
     /// The interval of t that rounds to a discrete value.
     #[must_use]
     pub fn cell(&self, index: i64) -> (f64, f64) {

@@ -86,7 +86,7 @@ fn checked(
         answer,
         "the order of the history matters"
     );
-    if request.max_points.is_none_or(|max| points.len() + 10 < max) && chance.uniform() < course.copies {
+    if request.max_points.is_none_or(|max| points.len() + 20 < max) && chance.uniform() < course.copies {
         // Copies use up the budget, so far from its end they change nothing else.
         let copied = shuffled.first().cloned();
         shuffled.extend(copied);

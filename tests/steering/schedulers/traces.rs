@@ -213,3 +213,108 @@ fn promoting_all_that_may_be_takes_the_known_number_of_evaluations() {
         assert_eq!(points.len(), all, "η = {eta}, N = {base}");
     }
 }
+
+/// The stage of a member of a population.
+fn stage(member: usize, generation: u64, rate: f64, loss: &Value) -> Value {
+    let number = 10 * generation + member as u64;
+    let mut point = json!({"x": 0.5, "rate": rate, "hpo.n": number, "hpo.c": member, "hpo.epochs": generation + 1});
+    point["hpo.m"] = member.into();
+    point["hpo.g"] = generation.into();
+    if generation > 0 {
+        point["hpo.from"] = (number - 10).into();
+    }
+    json!([point, loss])
+}
+
+#[test]
+fn the_worst_of_a_population_go_on_from_the_best_with_changed_values() {
+    let losses = [0.5, 0.1, 0.3, 0.9, 0.2];
+    let points: Vec<Value> = losses
+        .iter()
+        .enumerate()
+        .map(|(m, loss)| stage(m, 0, 0.01 * (m + 1) as f64, &json!(loss)))
+        .collect();
+    let settings = [("population", "5"), ("frozen", "x"), ("resample", "0")];
+    let new = next(&plane(), &points, &scheduled(schedule("pbt", 9, &settings), 5, None));
+    for (member, point) in new.iter().enumerate() {
+        assert_eq!(
+            (&point["hpo.m"], &point["hpo.g"], &point["hpo.epochs"]),
+            (&json!(member), &json!(1), &json!(2))
+        );
+        assert_eq!(point["x"], 0.5);
+        if member == 3 {
+            assert_eq!(point["hpo.from"], 1, "{point}");
+            let ratio = point["rate"].as_f64().unwrap() / 0.02;
+            assert!((ratio - 1.2).abs() < 1e-9 || (ratio - 0.8).abs() < 1e-9, "{point}");
+            assert_eq!(
+                (&point["hpo.c"], &point["hpo.sched"]),
+                (&point["hpo.n"], &json!("1:rate=0.02"))
+            );
+        } else {
+            assert_eq!((&point["hpo.from"], &point["hpo.c"]), (&json!(member), &json!(member)));
+            assert_eq!(
+                (&point["rate"], point.get("hpo.sched")),
+                (&points[member][0]["rate"], None)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_member_that_failed_waits_for_one_to_go_on_from() {
+    let settings = [("population", "4"), ("resample", "0")];
+    let request = scheduled(schedule("pbt", 9, &settings), 1, None);
+    let mut points: Vec<Value> = (0..4).map(|m| stage(m, 0, 0.01, &Value::Null)).collect();
+    points[2][1] = json!("NaN");
+    let new = next(&plane(), &points, &request).remove(0);
+    assert_eq!(
+        (&new["hpo.m"], &new["hpo.g"]),
+        (&json!(4), &json!(0)),
+        "all are at work: {new}"
+    );
+    points[1][1] = json!(0.5);
+    let grown = scheduled(schedule("pbt", 9, &settings), 2, None);
+    let new = next(&plane(), &points, &grown);
+    assert_eq!(
+        (&new[0]["hpo.m"], &new[0]["hpo.from"]),
+        (&json!(1), &json!(1)),
+        "{new:?}"
+    );
+    assert_eq!(
+        (&new[1]["hpo.m"], &new[1]["hpo.from"]),
+        (&json!(2), &json!(1)),
+        "{new:?}"
+    );
+}
+
+#[test]
+fn a_schedule_tells_what_was_used_up_to_which_epoch() {
+    let mut points: Vec<Value> = Vec::new();
+    for generation in 0..3 {
+        let rate = if generation < 2 { 0.1 } else { 0.12 };
+        points.push(stage(0, generation, rate, &json!(0.5)));
+        points[generation as usize][0]["hpo.c"] = if generation < 2 { 0 } else { 20 }.into();
+    }
+    let settings = [("population", "4"), ("resample", "0")];
+    let request = scheduled(schedule("pbt", 9, &settings), 4, None);
+    let new = next(&plane(), &points, &request);
+    let on = new.iter().find(|point| point["hpo.m"] == 0).unwrap();
+    assert_eq!(
+        (&on["hpo.epochs"], &on["hpo.sched"]),
+        (&json!(4), &json!("2:rate=0.1;3:rate=0.12"))
+    );
+}
+
+#[test]
+fn a_population_ends_when_all_members_are_trained_in_full() {
+    let settings = [("population", "4")];
+    let mut points: Vec<Value> = Vec::new();
+    for _ in 0..40 {
+        let new = next(&plane(), &points, &scheduled(schedule("pbt", 3, &settings), 1, None));
+        let Some(point) = new.into_iter().next() else { break };
+        let loss = point["x"].clone();
+        points.push(json!([point, loss]));
+    }
+    assert_eq!(points.len(), 12);
+    assert_eq!(points.iter().filter(|pair| pair[0]["hpo.epochs"] == 3).count(), 4);
+}

@@ -209,7 +209,8 @@ fn whole_values(dataset: &Dataset, kind: &Datatype) -> Result<Values, Error> {
     }
 }
 
-fn explain(error: Error) -> String {
+/// What went wrong, with a remedy where there is one.
+pub(super) fn explain(error: Error) -> String {
     match error {
         Error::Context { source, .. } => explain(*source),
         Error::UnsupportedEncoding(message) => message,

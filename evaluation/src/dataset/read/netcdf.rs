@@ -115,7 +115,6 @@ impl NetcdfReader {
     fn column(&self, index: usize, range: &Range<usize>) -> Result<Column, String> {
         let (name, variable) = (&self.names[index], &self.variables[index]);
         let mut row_shape: Vec<usize> = variable.shape()[1..].iter().map(|length| *length as usize).collect();
-        let words = |error: Error| error.to_string();
         let kind = variable.dtype();
         let values = match kind {
             NcType::Char | NcType::String => {
@@ -168,8 +167,18 @@ impl NetcdfReader {
         let array = self
             .file
             .read_variable_slice::<T>(name, &selection(variable, range))
-            .map_err(|error| format!("{error}; the file may be cut off: copy or download it again"))?;
+            .map_err(words)?;
         Ok(array.into_raw_vec_and_offset().0)
+    }
+}
+
+fn words(error: Error) -> String {
+    match error {
+        Error::Hdf5(error) => super::hdf5::explain(error),
+        Error::UnexpectedEof { .. } | Error::InvalidData(_) | Error::Io(_) => {
+            format!("{error}; the file may be cut off: copy or download it again")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -88,7 +88,10 @@ impl RootReader {
         let branch = self.branch(index).ok_or_else(|| bad("is not there"))?;
         let (width, values) = calmly(|| values(branch))
             .unwrap_or_else(|| {
-                Err("cannot be read; save it anew as a plain branch, for example with `uproot`".to_owned())
+                Err(
+                    "cannot be read; save it anew as a plain branch packed by zlib or lz4, for example with `uproot`"
+                        .to_owned(),
+                )
             })
             .map_err(|reason| bad(&reason))?;
         Ok(Column {

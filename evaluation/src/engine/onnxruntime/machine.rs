@@ -8,7 +8,7 @@ use ort::session::{IoBinding, Session};
 use ort::value::DynTensor;
 
 use super::values::{fill_host, host_tensor, ort_type, to_host};
-use super::{OnnxRuntime, failure};
+use super::{OnnxRuntime, failure, kernels};
 use crate::engine::{EngineError, Feed, Machine, NEXT};
 use crate::graph::{Graph, Tensor, TensorType, encode_model};
 
@@ -80,10 +80,13 @@ impl OnnxRuntimeMachine {
     }
 
     fn build(&mut self, graph: &Graph, results: &[TensorType]) -> ort::Result<Program> {
-        let bytes = encode_model(&graph.to_model());
-        let session = self
-            .engine
-            .builder(self.threads)?
+        let mut model = graph.to_model();
+        let mut builder = self.engine.builder(self.threads)?;
+        if self.engine.cuda.is_none() && kernels::fuse(&mut model) {
+            builder = builder.with_operators(kernels::operators()?)?;
+        }
+        let bytes = encode_model(&model);
+        let session = builder
             .with_optimization_level(GraphOptimizationLevel::Level2)?
             .with_flush_to_zero()?
             .commit_from_memory(&bytes)?;

@@ -125,14 +125,17 @@ fn layer_normalization(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, S
     let (x, scale) = (need(inputs, 0)?, need(inputs, 1)?);
     let first = axis_of(node.int("axis").unwrap_or(-1), x.data.ndim());
     let axes: Vec<usize> = (first..x.data.ndim()).collect();
-    let centred = &x.data - &mean_over(&x.data, &axes);
+    let mean = mean_over(&x.data, &axes);
+    let centred = &x.data - &mean;
     let variance = mean_over(&(&centred * &centred), &axes);
     let epsilon = float(node, "epsilon", 1e-5);
-    let mut y = centred / variance.mapv(|variance| (variance + epsilon).sqrt()) * &scale.data;
+    let inverse = variance.mapv(|variance| 1.0 / (variance + epsilon).sqrt());
+    let mut y = centred * &inverse * &scale.data;
     if let Some(bias) = maybe(inputs, 2) {
         y += &bias.data;
     }
-    Ok(vec![Value::new(x.element, y)])
+    let values = [y, mean, inverse];
+    Ok(values.map(|data| Value::new(x.element, data)).into())
 }
 
 /// The form with given statistics.

@@ -32,7 +32,7 @@ impl Gp {
         let forecast = model
             .with_pending(&layout, history)
             .forecast(&layout.row(&space.encode(point)));
-        let (name, aim) = match purpose(history.next_ordinal()) {
+        let (name, aim) = match purpose(history) {
             Purpose::Improve => ("improvement", "expected to lower the loss most"),
             Purpose::Explore => ("exploration", "chosen to learn most where a low loss is still possible"),
         };

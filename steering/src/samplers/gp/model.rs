@@ -7,7 +7,7 @@ use protocol::Outcome;
 
 use self::cost::Cost;
 use super::Options;
-use super::acquisition::log_improvement;
+use super::acquisition::{Reading, log_improvement};
 use super::fit::{Fit, Prior};
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
@@ -43,9 +43,9 @@ const MANY: usize = 150;
 /// Median of ln v for success and failure.
 const LABEL_NOISE: f64 = -1.0;
 /// Share of failures that is put up with.
-const AFFORDABLE: f64 = 0.1;
+const AFFORDABLE: f64 = 0.05;
 /// Chance of success that is asked for when there are more.
-const SAFE: f64 = 0.9;
+const SAFE: f64 = 0.965;
 /// Variance added to that of the process for success, which is too sure of itself beside labels.
 const DOUBT: f64 = 0.25;
 /// What a point loses for each unit of chance that is missing.
@@ -71,8 +71,10 @@ pub(super) struct Model {
 #[derive(Debug, Clone)]
 pub(in crate::samplers) struct Success {
     posterior: Posterior,
-    /// Least chance of success that a point should have.
-    least: f64,
+    /// Failures so far, and the chances of it of points that are still being evaluated.
+    failures: f64,
+    /// Points so far, those still being evaluated included.
+    points: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +84,7 @@ struct Member {
     posterior: Posterior,
     /// Lowest predicted loss among the evaluated points.
     incumbent: f64,
+    reading: Reading,
 }
 
 /// What a point is wanted for.
@@ -131,11 +134,18 @@ impl Model {
                 let mut scratch = Scratch::default();
                 let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
                 let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
+                // Rows are in the order of their losses, the lowest first.
+                let reading = Reading {
+                    lowest: values[0],
+                    predicted: means[0],
+                    noise: posterior.noise(),
+                };
                 members.push((
                     Member {
                         shift: 0.0,
                         posterior,
                         incumbent,
+                        reading,
                     },
                     means,
                 ));
@@ -174,6 +184,9 @@ impl Model {
             for member in &mut model.members {
                 member.posterior.believe(&row);
             }
+            if let Some(success) = &mut model.success {
+                success.expect(&row);
+            }
         }
         model
     }
@@ -200,7 +213,7 @@ impl Model {
                 member.posterior.predict(row, &mut workspace.scratch)
             };
             let deviation = prediction.variance.sqrt();
-            let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member.incumbent);
+            let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member);
             term.0 = member.shift + value;
             if slopes.is_some() {
                 term.1.clear();
@@ -241,9 +254,7 @@ impl Model {
             let worths: Vec<f64> = (rows.iter())
                 .map(|row| {
                     let prediction = member.posterior.predict(row, &mut workspace.scratch);
-                    purpose
-                        .worth(prediction.mean, prediction.variance.sqrt(), member.incumbent)
-                        .0
+                    purpose.worth(prediction.mean, prediction.variance.sqrt(), member).0
                 })
                 .collect();
             let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -286,10 +297,11 @@ impl Model {
 
 impl Purpose {
     /// Worth with its derivatives by mean and deviation.
-    fn worth(self, mean: f64, deviation: f64, incumbent: f64) -> (f64, f64, f64) {
+    fn worth(self, mean: f64, deviation: f64, member: &Member) -> (f64, f64, f64) {
+        let incumbent = member.incumbent;
         match self {
             Self::Improve => {
-                let improvement = log_improvement(mean, deviation, incumbent);
+                let improvement = log_improvement(mean, deviation, &member.reading);
                 (improvement.value, improvement.by_mean, improvement.by_deviation)
             }
             // The standard deviation, times the chance that the point is better than the incumbent by half of it.
@@ -434,7 +446,9 @@ pub(in crate::samplers) fn success(layout: &Layout, history: &History) -> Option
             values.push(value);
         }
     }
-    if values.iter().all(|value| *value > 0.0) {
+    let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
+    let points = values.len() as f64;
+    if failures < 1.0 {
         return None;
     }
     // Of a long history, failures and successes evenly.
@@ -452,27 +466,39 @@ pub(in crate::samplers) fn success(layout: &Layout, history: &History) -> Option
     let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
     let optimum = fit.climb(&some_values, &fit.data_driven(&some_values), 20);
     let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
-    let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
-    // An optimum at the border would draw every second point across it: when failures are frequent, the border is left alone.
-    let least = if failures > AFFORDABLE * values.len() as f64 {
-        SAFE
-    } else {
-        0.0
-    };
-    Some(Success { posterior, least })
+    Some(Success {
+        posterior,
+        failures,
+        points,
+    })
 }
 
 impl Success {
+    /// Takes a point into account that is still being evaluated: as one that may go either way. Where success is well known that
+    /// changes little; near the border, where all points of a batch would make the same mistake, the others keep away.
+    fn expect(&mut self, row: &[f64]) {
+        self.failures += 1.0 - self.chance(row, &mut Scratch::default());
+        self.points += 1.0;
+        self.posterior.suppose(row, 0.0);
+    }
+
     /// P, the chance that the point with these features does not fail.
     pub(in crate::samplers) fn chance(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
         let prediction = self.posterior.predict(row, scratch);
         distribution(prediction.mean / (prediction.variance + DOUBT).sqrt())
     }
+
+    /// Least chance of success that the next point should have. An optimum at the border would draw every second point across
+    /// it, so there is a budget of failures: what is left of it is the most that the next point may take of it.
+    fn least(&self) -> f64 {
+        let left = AFFORDABLE * (self.points + 1.0) - self.failures;
+        (1.0 - left).clamp(0.0, SAFE)
+    }
 }
 
 /// ln P, less a penalty where P is too low, with P the mass above zero of the process for success; slopes are added to `slopes`.
 fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
-    let Success { posterior, least } = success;
+    let posterior = &success.posterior;
     let prediction = if slopes.is_some() {
         posterior.predict_with_slopes(
             row,
@@ -486,7 +512,7 @@ fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Opt
     let deviation = (prediction.variance + DOUBT).sqrt();
     let z = prediction.mean / deviation;
     let mass = distribution(z).max(1e-300);
-    let missing = least - mass;
+    let missing = success.least() - mass;
     if let Some(slopes) = slopes {
         let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
         let by_z = density / mass + if missing > 0.0 { PENALTY * density } else { 0.0 };

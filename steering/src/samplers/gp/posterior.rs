@@ -133,6 +133,25 @@ impl Posterior {
         }
     }
 
+    /// Adds a point as if `value` had been measured there.
+    pub(super) fn suppose(&mut self, row: &[f64], value: f64) {
+        let surprise = value - self.mean(row, &mut Scratch::default());
+        self.believe(row);
+        // The last column of the new K⁻¹, by which α changes.
+        let mut column = vec![0.0; self.weights.len()];
+        if let Some(last) = column.last_mut() {
+            *last = 1.0;
+        }
+        self.factor.solve_lower(&mut column);
+        self.factor.solve_upper(&mut column);
+        add_scaled(&mut self.weights, surprise, &column);
+    }
+
+    /// v.
+    pub(super) fn noise(&self) -> f64 {
+        self.parameters.noise
+    }
+
     /// The prediction at a row of features.
     pub(in crate::samplers) fn predict(&self, row: &[f64], scratch: &mut Scratch) -> Prediction {
         self.covary(row, self.weights.len(), false, scratch);
@@ -265,7 +284,7 @@ pub(super) fn mix(total: &mut [f64], weight: f64, part: &[f64]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::acquisition::log_improvement;
+    use super::super::acquisition::{Reading, log_improvement};
     use super::*;
 
     pub(super) fn toy() -> (Vec<Vec<f64>>, Vec<f64>, Parameters) {
@@ -313,10 +332,15 @@ mod tests {
             close(posterior.mean(&row, &mut Scratch::default()), mean);
         }
         let near = posterior.predict(&[0.3, 0.3], &mut Scratch::default());
-        let improvement = log_improvement(near.mean, near.variance.sqrt(), -1.2).value;
+        let reading = Reading {
+            lowest: -1.2,
+            predicted: -1.2,
+            noise: 0.0,
+        };
+        let improvement = log_improvement(near.mean, near.variance.sqrt(), &reading).value;
         assert!((libm::exp(improvement) - 3.974_746_442_961_004e-5).abs() < 1e-14);
         let at = posterior.predict(&[0.8, 0.5], &mut Scratch::default());
-        assert!((log_improvement(at.mean, at.variance.sqrt(), -1.2).value + 152.630_464_709_757_6).abs() < 1e-8);
+        assert!((log_improvement(at.mean, at.variance.sqrt(), &reading).value + 152.630_464_709_757_6).abs() < 1e-8);
     }
 
     #[test]
@@ -333,6 +357,22 @@ mod tests {
             posterior.predict(&[0.9, 0.9], &mut Scratch::default()).variance,
             0.310_304_689_232_045_35,
         );
+    }
+
+    #[test]
+    fn a_supposed_value_counts_like_a_measured_one() {
+        let (mut rows, mut values, parameters) = toy();
+        let mut supposed = posterior();
+        supposed.suppose(&[0.3, 0.3], -0.4);
+        rows.push(vec![0.3, 0.3]);
+        values.push(-0.4);
+        let measured = Posterior::new(parameters, 2, &rows, &values).unwrap();
+        for row in [[0.35, 0.4], [0.9, 0.1]] {
+            let found = supposed.predict(&row, &mut Scratch::default());
+            let wanted = measured.predict(&row, &mut Scratch::default());
+            close(found.mean, wanted.mean);
+            close(found.variance, wanted.variance);
+        }
     }
 
     #[test]
