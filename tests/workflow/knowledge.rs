@@ -57,7 +57,7 @@ fn options_of_our_steering_reach_its_command_and_earlier_histories_are_kept() {
     assert_eq!(
         plan["steering"],
         "steering ask --transfer --warm ../../earlier/1.json --warm ../../earlier/2.json \
-         --objectives 'loss:min,it'\\''s:max' -n 2 -m 10 -i idds_input.json -o output.json"
+         --objectives 'loss:min,it'\\''s:max' -n 2 -m 6 -i idds_input.json -o output.json"
     );
     let task = task.with(&json!({"objectives": null, "maxPoints": 1}));
     let _ = task.run(&[]);
