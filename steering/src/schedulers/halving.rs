@@ -327,7 +327,12 @@ impl<'a, R: Rule> Ladder<'a, R> {
             let pending = stages.iter().any(|stage| stage.outcome == Outcome::Pending);
             (best, pending)
         };
-        let open = (0..self.configurations.len()).filter(|position| self.reached[*position] < full);
+        let has_failed = |position: usize| {
+            let stages = &self.configurations[position].stages;
+            stages.iter().any(|stage| stage.outcome == Outcome::Failed)
+        };
+        let open =
+            (0..self.configurations.len()).filter(|position| self.reached[*position] < full && !has_failed(*position));
         let best = open
             .clone()
             .filter_map(|position| Some((position, standing(position).0?)));

@@ -145,7 +145,12 @@ fn a_plan_has_the_numbers_of_the_paper() {
         assert_eq!(plan(&line)["max_points"], evaluations, "{line}");
     }
     let text = stdout(&steer(here, "plan --scheduler asha --max-epochs 9 --configurations 12"));
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"
+    bracket 0: 12 at 1 epoch, 4 at 3 epochs, 1 at 9 epochs
+    12 configurations in 17 evaluations
+    26 epochs where checkpoints are carried on, 33 epochs where every evaluation begins anew
+    --maxPoints 17
+    ");
     assert_eq!(plan("--scheduler pbt --min-epochs 3 --max-epochs 10")["max_points"], 64);
     assert_eq!(
         plan("--scheduler two-step --min-fraction 0.05 --schedule configurations=1000")["max_points"],

@@ -359,3 +359,14 @@ fn the_second_step_begins_with_a_calibration_and_goes_on_with_the_best() {
         .collect();
     assert_eq!(steps, [2, 2, 2, 1, 1]);
 }
+
+#[test]
+fn what_failed_later_is_not_trained_in_full_at_the_end() {
+    let mut points = vec![trained(0, 0, 1, &json!(0.1)), trained(1, 1, 1, &json!(0.9))];
+    points.push(trained(0, 2, 3, &json!("NaN")));
+    let new = next(&plane(), &points, &scheduled(schedule("asha", 9, &[]), 1, Some(4))).remove(0);
+    assert_eq!(
+        (&new["hpo.c"], &new["hpo.epochs"], &new["hpo.from"]),
+        (&json!(1), &json!(9), &json!(1))
+    );
+}
