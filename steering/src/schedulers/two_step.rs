@@ -354,7 +354,7 @@ mod tests {
         let all = two_step("10");
         let ranking: Vec<(f64, usize)> = (0..200).map(|place| (place as f64, place)).collect();
         let agreeing: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place))).collect();
-        let shuffled: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place * 67 % 200))).collect();
+        let shuffled: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place * 77 % 200))).collect();
         assert_eq!(all.going_on(&ranking, &agreeing).0, 10);
         assert_eq!(all.going_on(&ranking, &shuffled).0, 50);
         assert_eq!(all.going_on(&ranking, &vec![None; 200]), (10, None));
