@@ -1,6 +1,6 @@
 //! Finds the ONNX Runtime library: a path, the environment, Python, the cache, or one pinned download.
 //!
-//! What is downloaded are wheels with a SHA-256 that is part of this program ([`wheels`]), and only libraries are taken out
+//! What is downloaded are wheels with a SHA-256 that is part of this program (module `wheels`), and only libraries are taken out
 //! of them. Where a GPU is wanted, a library with CUDA comes before one without, and the libraries of CUDA itself are
 //! looked for too ([`cuda`]).
 

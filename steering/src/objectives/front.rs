@@ -12,7 +12,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// The front of `points`, all losses minimised; `reference` as [`reference`] gives it, unless given. Nothing without points.
+    /// The front of `points`, all losses minimised; `reference` as [`reference()`] gives it, unless given. Nothing without points.
     #[must_use]
     pub fn new(points: &[&[f64]], given: Option<&[f64]>) -> Option<Self> {
         let members = front(points);
