@@ -9,7 +9,8 @@
 //!
 //! What else tells searches apart is settled inside `gp`, by the data: kinds of dimensions by the kernel, noise and the scale of
 //! the losses by the fit, batches by believing in pending points, failures by a model of success. So there are no further
-//! switches, and none that could flip back and forth: points are never taken back, so a search moves to `tpe` at most once, apart from bursts of pending points.
+//! switches, and none that could flip back and forth: points are never taken back, so a search moves to `tpe` at most once, apart
+//! from bursts of pending points.
 //!
 //! The choice depends on the space and the history alone, not on how many points are asked for at once.
 
