@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::history::{Goal, History, Mode, Related};
 use crate::objectives::{Objectives, ObjectivesError, for_next_point};
+use crate::registry::SetupError;
 use crate::rng::Key;
-use crate::samplers::{Entry, Registry, Sampler, SetupError, SuggestError};
+use crate::samplers::{Entry, Registry, Sampler, SuggestError};
 use crate::schedulers::Schedule;
 use crate::space::Space;
 

@@ -8,6 +8,7 @@
 //! * [`history`]: points and outcomes, in an order of their own;
 //! * [`samplers`]: the ways of choosing the next points, and their registry;
 //! * [`schedulers`]: the ways of deciding how far each point is trained, and their registry;
+//! * [`registry`]: what knows samplers and schedulers by name, and their settings;
 //! * [`ask`](mod@ask): the whole of one call, for one search or for all segments of a task;
 //! * [`objectives`]: several losses at once, and the front of those that no other beats;
 //! * [`explain`](mod@explain): why a point was proposed;
@@ -40,6 +41,7 @@ pub mod history;
 pub mod importance;
 mod numerics;
 pub mod objectives;
+pub mod registry;
 pub mod rng;
 pub mod samplers;
 pub mod schedulers;

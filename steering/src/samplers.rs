@@ -10,7 +10,6 @@ mod evolution;
 mod gp;
 mod grid;
 mod random;
-mod settings;
 mod sobol;
 mod tpe;
 mod turbo;
@@ -19,15 +18,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use protocol::Point;
-use protocol::error::did_you_mean;
 
 use crate::explain::Explanation;
 use crate::history::History;
+use crate::registry::{self, Setting, Settings, SetupError};
 use crate::rng::{Key, Stream};
 use crate::space::{Space, Walk};
 
 pub use aliases::{ALIASES, Alias, resolve};
-pub use settings::{Setting, Settings};
 
 /// Draws after which a sampler stops hoping for a point that is not taken.
 const DRAWS: usize = 100;
@@ -85,99 +83,35 @@ pub enum SuggestError {
     },
 }
 
-/// Why a sampler or a scheduler could not be made.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SetupError {
-    /// None has this name.
-    #[error("no {kind} is called `{name}`{hint} (known are {known})")]
-    Unknown {
-        /// `sampler` or `scheduler`.
-        kind: &'static str,
-        /// The name asked for.
-        name: String,
-        /// The nearest name, if any is near.
-        hint: String,
-        /// All names.
-        known: String,
-    },
-    /// There is no such setting.
-    #[error("the {kind} `{owner}` has no setting `{name}`{hint}")]
-    UnknownSetting {
-        /// `sampler` or `scheduler`.
-        kind: &'static str,
-        /// Its name.
-        owner: &'static str,
-        /// The setting asked for.
-        name: String,
-        /// The nearest name, if any is near.
-        hint: String,
-    },
-    /// The value of a setting is not acceptable.
-    #[error("the setting `{name}` of the {kind} `{owner}` must be {expected}, found `{found}`")]
-    BadSetting {
-        /// `sampler` or `scheduler`.
-        kind: &'static str,
-        /// Its name.
-        owner: &'static str,
-        /// The setting.
-        name: &'static str,
-        /// What is acceptable.
-        expected: &'static str,
-        /// What was given.
-        found: String,
-    },
-}
+/// Makes a sampler from its settings.
+pub type Build = fn(&Settings) -> Result<Box<dyn Sampler>, SetupError>;
 
 /// One line of the registry.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// What it does, in one line.
-    pub summary: &'static str,
-    /// What can be set about it.
-    pub settings: &'static [Setting],
-    /// Makes it.
-    pub build: fn(&Settings) -> Result<Box<dyn Sampler>, SetupError>,
-}
+pub type Entry = registry::Entry<Build>;
 
 /// All samplers by name.
-#[derive(Debug)]
-pub struct Registry(Vec<Entry>);
+pub type Registry = registry::Registry<Build>;
+
+const KIND: &str = "sampler";
 
 impl Registry {
     /// The samplers of this program.
     #[must_use]
     pub fn standard() -> Self {
-        let mut registry = Self(Vec::new());
-        registry.register(auto::ENTRY);
-        registry.register(cmaes::ENTRY);
-        registry.register(evolution::ENTRY);
-        registry.register(gp::ENTRY);
-        registry.register(grid::ENTRY);
-        registry.register(random::ENTRY);
-        registry.register(sobol::ENTRY);
-        registry.register(tpe::ENTRY);
-        registry.register(turbo::ENTRY);
-        registry
-    }
-
-    /// Adds a sampler.
-    ///
-    /// # Panics
-    /// If the name is taken.
-    pub fn register(&mut self, entry: Entry) {
-        assert!(
-            self.0.iter().all(|other| other.name != entry.name),
-            "the sampler `{}` is registered twice",
-            entry.name
-        );
-        self.0.push(entry);
-    }
-
-    /// The entries, by name.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
+        Self::new(
+            KIND,
+            vec![
+                auto::ENTRY,
+                cmaes::ENTRY,
+                evolution::ENTRY,
+                gp::ENTRY,
+                grid::ENTRY,
+                random::ENTRY,
+                sobol::ENTRY,
+                tpe::ENTRY,
+                turbo::ENTRY,
+            ],
+        )
     }
 
     /// Makes the sampler `name` with settings given as `name=value` pairs.
@@ -185,23 +119,13 @@ impl Registry {
     /// # Errors
     /// [`SetupError`].
     pub fn build(&self, name: &str, given: &[(String, String)]) -> Result<(&Entry, Box<dyn Sampler>), SetupError> {
-        let names = || self.0.iter().map(|entry| entry.name);
-        let entry = self
-            .0
-            .iter()
-            .find(|entry| entry.name == name)
-            .ok_or_else(|| SetupError::Unknown {
-                kind: "sampler",
-                name: name.to_owned(),
-                hint: did_you_mean(name, names()),
-                known: names()
-                    .chain(ALIASES.iter().map(|alias| alias.name))
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })?;
-        let settings = Settings::new(entry, given)?;
-        Ok((entry, (entry.build)(&settings)?))
+        let entry = self.find(name, ALIASES.iter().map(|alias| alias.name))?;
+        Ok((entry, build(entry, given)?))
     }
+}
+
+fn build(entry: &Entry, given: &[(String, String)]) -> Result<Box<dyn Sampler>, SetupError> {
+    (entry.build)(&Settings::of(KIND, entry.name, entry.settings, given)?)
 }
 
 /// Makes points one after the other, each knowing those before it. That is what makes one ask of two equal two asks of one.
@@ -258,11 +182,5 @@ mod tests {
         }
         let error = registry.build("tpo", &[]).unwrap_err();
         insta::assert_snapshot!(error, @"no sampler is called `tpo`; did you mean `tpe`? (known are auto, cmaes, evolution, gp, grid, random, sobol, tpe, turbo, nevergrad, skopt, hyperopt, optuna, ax, bohb)");
-    }
-
-    #[test]
-    #[should_panic(expected = "registered twice")]
-    fn registering_twice_panics() {
-        Registry::standard().register(random::ENTRY);
     }
 }

@@ -24,12 +24,11 @@ mod view;
 use std::fmt;
 
 use protocol::Point;
-use protocol::error::did_you_mean;
 use serde_json::Value;
 
 use crate::explain::Explanation;
+use crate::registry::{self, Settings, SetupError};
 use crate::rng::Key;
-use crate::samplers::{Setting, Settings, SetupError};
 use crate::space::Space;
 
 pub(crate) use asking::{Deciders, Proposal, Refusal, Search, suggest};
@@ -126,52 +125,28 @@ pub enum Subject {
 pub type Build = fn(&Settings, Fidelity) -> Result<Box<dyn Scheduler>, SetupError>;
 
 /// One line of the registry.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// What it does, in one line.
-    pub summary: &'static str,
-    /// What can be set about it.
-    pub settings: &'static [Setting],
-    /// Makes it.
-    pub build: Build,
-}
+pub type Entry = registry::Entry<Build>;
 
 /// All schedulers by name.
-#[derive(Debug)]
-pub struct Registry(Vec<Entry>);
+pub type Registry = registry::Registry<Build>;
+
+const KIND: &str = "scheduler";
 
 impl Registry {
     /// The schedulers of this program.
     #[must_use]
     pub fn standard() -> Self {
-        let mut registry = Self(Vec::new());
-        registry.register(asha::ENTRY);
-        registry.register(hyperband::ENTRY);
-        registry.register(pasha::ENTRY);
-        registry.register(pbt::ENTRY);
-        registry.register(synchronous::ENTRY);
-        registry.register(two_step::ENTRY);
-        registry
-    }
-
-    /// Adds a scheduler.
-    ///
-    /// # Panics
-    /// If the name is taken.
-    pub fn register(&mut self, entry: Entry) {
-        assert!(
-            self.0.iter().all(|other| other.name != entry.name),
-            "the scheduler `{}` is registered twice",
-            entry.name
-        );
-        self.0.push(entry);
-    }
-
-    /// The entries, by name.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
+        Self::new(
+            KIND,
+            vec![
+                asha::ENTRY,
+                hyperband::ENTRY,
+                pasha::ENTRY,
+                pbt::ENTRY,
+                synchronous::ENTRY,
+                two_step::ENTRY,
+            ],
+        )
     }
 
     /// Makes the scheduler that is asked for.
@@ -179,15 +154,7 @@ impl Registry {
     /// # Errors
     /// [`SetupError`].
     pub fn build(&self, schedule: &Schedule) -> Result<Box<dyn Scheduler>, SetupError> {
-        const KIND: &str = "scheduler";
-        let names = || self.0.iter().map(|entry| entry.name);
-        let entry = self.0.iter().find(|entry| entry.name == schedule.scheduler);
-        let entry = entry.ok_or_else(|| SetupError::Unknown {
-            kind: KIND,
-            name: schedule.scheduler.clone(),
-            hint: did_you_mean(&schedule.scheduler, names()),
-            known: names().collect::<Vec<_>>().join(", "),
-        })?;
+        let entry = self.find(&schedule.scheduler, [].into_iter())?;
         let settings = Settings::of(KIND, entry.name, entry.settings, &schedule.settings)?;
         (entry.build)(&settings, schedule.fidelity)
     }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::arguments::ListOptions;
 use super::{Failure, output};
 use crate::ask::DEFAULT_SAMPLER;
-use crate::samplers::{ALIASES, Registry, Setting};
+use crate::registry::Setting;
+use crate::samplers::{ALIASES, Registry};
 
 pub(super) fn run(options: &ListOptions) -> Result<u8, Failure> {
     let registry = Registry::standard();

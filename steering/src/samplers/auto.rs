@@ -37,7 +37,7 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 fn build(_: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
-    let default = |entry: &Entry| (entry.build)(&Settings::new(entry, &[])?);
+    let default = |entry: &Entry| super::build(entry, &[]);
     Ok(Box::new(Auto {
         gp: default(&gp::ENTRY)?,
         tpe: default(&tpe::ENTRY)?,
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn many_dimensions_are_for_turbo_and_long_histories_for_tpe() {
         let explained = |space: &Space, evaluated: usize| {
-            let auto = build(&Settings::new(&ENTRY, &[]).unwrap()).unwrap();
+            let auto = super::super::build(&ENTRY, &[]).unwrap();
             let history = history(space, evaluated, 0);
             let point = Point::default();
             auto.explain(space, &history, &point, Key::new(1, "", None, "auto"))

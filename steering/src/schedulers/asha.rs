@@ -6,7 +6,7 @@
 
 use super::halving::{self, Rule, Rung};
 use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
-use crate::samplers::{Setting, Settings, SetupError};
+use crate::registry::{Setting, Settings, SetupError};
 
 /// The setting that all of the family have.
 pub(super) const ETA: Setting = Setting {
@@ -51,18 +51,6 @@ impl Rule for Asha {
         self.eta
     }
 
-    fn rungs(&self, _bracket: u64) -> Vec<u64> {
-        self.fidelity.rungs(self.eta)
-    }
-
-    fn bracket(&self, _rank: u64) -> u64 {
-        0
-    }
-
-    fn names_brackets(&self) -> bool {
-        false
-    }
-
     fn promotable(&self, _bracket: u64, rung: usize, rungs: &[Rung]) -> usize {
         rungs[rung].judged() / self.eta as usize
     }
@@ -74,10 +62,7 @@ impl Scheduler for Asha {
     }
 
     fn plan(&self, configurations: Option<u64>) -> Plan {
-        halving::plan(
-            self,
-            configurations.unwrap_or_else(|| self.eta.saturating_pow(self.fidelity.halvings(self.eta))),
-        )
+        halving::plan(self, configurations.unwrap_or_else(|| halving::one_ladder(self)))
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

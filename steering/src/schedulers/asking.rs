@@ -7,8 +7,9 @@ use protocol::{Point, Problem};
 use super::{Budget, Fidelity, Ledger, Scheduler, Situation, Subject, view};
 use crate::explain::Explanation;
 use crate::history::{History, Mode, Related};
+use crate::registry::SetupError;
 use crate::rng::Key;
-use crate::samplers::{Sampler, SetupError, SuggestError};
+use crate::samplers::{Sampler, SuggestError};
 use crate::space::Space;
 
 /// Who decides, and within which range of training.

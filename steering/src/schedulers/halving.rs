@@ -23,14 +23,20 @@ pub(super) trait Rule {
     /// One in so many climbs.
     fn eta(&self) -> u64;
 
-    /// The rungs of a bracket, rising, the last one full training. There is always one.
-    fn rungs(&self, bracket: u64) -> Vec<u64>;
+    /// The rungs of a bracket, rising, the last one full training. There is always one. Without brackets all rungs that there are.
+    fn rungs(&self, _bracket: u64) -> Vec<u64> {
+        self.fidelity().rungs(self.eta())
+    }
 
     /// The bracket of a new configuration, whose number among all that were begun is `rank`.
-    fn bracket(&self, rank: u64) -> u64;
+    fn bracket(&self, _rank: u64) -> u64 {
+        0
+    }
 
     /// Whether points name their bracket.
-    fn names_brackets(&self) -> bool;
+    fn names_brackets(&self) -> bool {
+        false
+    }
 
     /// How many of the best on rung number `rung` of `bracket` may climb to the next; `rungs` are those of the bracket, never just
     /// one, and `rung` is not the last.
@@ -66,6 +72,11 @@ impl Rung {
     pub(super) fn members(&self) -> usize {
         self.judged() + self.lost + self.pending
     }
+}
+
+/// Configurations of which one reaches the last rung of a single ladder.
+pub(super) fn one_ladder(rule: &impl Rule) -> u64 {
+    rule.eta().saturating_pow(rule.fidelity().halvings(rule.eta()))
 }
 
 /// How many evaluations `configurations` lead to.

@@ -9,7 +9,7 @@
 use super::asha::{ETA, eta};
 use super::halving::{self, Rule, Rung};
 use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
-use crate::samplers::{Setting, Settings, SetupError};
+use crate::registry::{Setting, Settings, SetupError};
 
 /// The setting that both kinds of Hyperband have.
 pub(super) const BRACKETS: Setting = Setting {

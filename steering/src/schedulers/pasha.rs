@@ -11,7 +11,7 @@
 use super::asha::{ETA, eta};
 use super::halving::{self, Rule, Rung};
 use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
-use crate::samplers::{Settings, SetupError};
+use crate::registry::{Settings, SetupError};
 
 /// Configurations on a rung of which pairs are compared; of more, the best.
 const MOST_COMPARED: usize = 128;
@@ -47,18 +47,6 @@ impl Rule for Pasha {
         self.eta
     }
 
-    fn rungs(&self, _bracket: u64) -> Vec<u64> {
-        self.fidelity.rungs(self.eta)
-    }
-
-    fn bracket(&self, _rank: u64) -> u64 {
-        0
-    }
-
-    fn names_brackets(&self) -> bool {
-        false
-    }
-
     fn promotable(&self, _bracket: u64, rung: usize, rungs: &[Rung]) -> usize {
         if rung + 1 < open(rungs) {
             rungs[rung].judged() / self.eta as usize
@@ -74,10 +62,7 @@ impl Scheduler for Pasha {
     }
 
     fn plan(&self, configurations: Option<u64>) -> Plan {
-        halving::plan(
-            self,
-            configurations.unwrap_or_else(|| self.eta.saturating_pow(self.fidelity.halvings(self.eta))),
-        )
+        halving::plan(self, configurations.unwrap_or_else(|| halving::one_ladder(self)))
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {

@@ -21,8 +21,8 @@ use serde_json::Value;
 
 use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
 use crate::explain::Explanation;
+use crate::registry::{Setting, Settings, SetupError};
 use crate::rng::{Generator, Stream};
-use crate::samplers::{Setting, Settings, SetupError};
 use crate::space::{Coordinate, Dimension, Domain, Space};
 
 /// Members with the same generation from which on the worst copy from the best.

@@ -8,7 +8,7 @@ use super::asha::ETA;
 use super::halving::{self, Rule, Rung};
 use super::hyperband::{BRACKETS, Brackets};
 use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
-use crate::samplers::{Settings, SetupError};
+use crate::registry::{Settings, SetupError};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "synchronous",

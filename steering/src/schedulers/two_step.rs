@@ -13,7 +13,7 @@ use protocol::{Outcome, Point};
 use super::ledger::Configuration;
 use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
 use crate::explain::Explanation;
-use crate::samplers::{Setting, Settings, SetupError};
+use crate::registry::{Setting, Settings, SetupError};
 use crate::two_step::{Chances, agreement, spread};
 
 /// Configurations of the first step when neither setting nor budget says how many.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use protocol::error::did_you_mean;
 
-use super::{Entry, SetupError};
+use super::SetupError;
 
 /// One thing that can be set.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +26,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(entry: &Entry, given: &[(String, String)]) -> Result<Self, SetupError> {
-        Self::of("sampler", entry.name, entry.settings, given)
-    }
-
     /// The settings that `owner`, a sampler or a scheduler as `kind` says, declares, with values from `given`.
     pub(crate) fn of(
         kind: &'static str,
