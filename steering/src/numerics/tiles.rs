@@ -111,12 +111,12 @@ fn factor_here(lanes: &mut [Lane], blocks: usize) -> bool {
             for (column, sum) in right.iter_mut().zip(&sums) {
                 add(column, -1.0, sum);
             }
-            for c in 0..SIDE {
+            for (c, pivots) in diagonal.iter().enumerate() {
                 let (solved, rest) = right.split_at_mut(c);
-                for (k, column) in solved.iter().enumerate() {
-                    add(&mut rest[0], -diagonal[k][c], column);
+                for (known, column) in diagonal.iter().zip(solved.iter()) {
+                    add(&mut rest[0], -known[c], column);
                 }
-                scale(&mut rest[0], 1.0 / diagonal[c][c]);
+                scale(&mut rest[0], 1.0 / pivots[c]);
             }
         }
     }
@@ -216,12 +216,12 @@ fn square(columns: &[Lane], blocks: usize, packed: &mut [f64]) {
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
 fn solve_tile(tile: &[Lane], x: &mut [Lane]) {
-    for row in 0..SIDE {
+    for (row, pivots) in tile[..SIDE].iter().enumerate() {
         let (solved, rest) = x.split_at_mut(row);
-        for (k, other) in solved.iter().enumerate() {
-            add(&mut rest[0], -tile[k][row], other);
+        for (column, other) in tile.iter().zip(solved.iter()) {
+            add(&mut rest[0], -column[row], other);
         }
-        scale(&mut rest[0], 1.0 / tile[row][row]);
+        scale(&mut rest[0], 1.0 / pivots[row]);
     }
 }
 

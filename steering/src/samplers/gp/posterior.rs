@@ -12,7 +12,7 @@
 //! Rasmussen and Williams (2006), equations 2.25–2.26. The mean of the process is unknown with a normal prior of variance τ²,
 //! which amounts to a constant in the kernel (their section 2.7): clustered points then count less for it than spread ones.
 
-use super::kernel::matern;
+use super::kernel::{self, matern};
 use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start};
 
 /// The parameters of the kernel.
@@ -277,12 +277,10 @@ impl Posterior {
         } = self.parameters;
         if slopes {
             scratch.slopes.clear();
-            scratch
-                .slopes
-                .extend(squares.iter().map(|square| signal * matern(*square).1));
-        }
-        for square in squares.iter_mut() {
-            *square = signal * matern(*square).0 + mean_variance;
+            scratch.slopes.resize(count, 0.0);
+            kernel::covariances_with_slopes(squares, &mut scratch.slopes, signal, mean_variance);
+        } else {
+            kernel::covariances(squares, signal, mean_variance);
         }
     }
 }
