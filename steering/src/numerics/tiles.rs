@@ -264,3 +264,27 @@ fn scale(x: &mut Lane, s: f64) {
         *value *= s;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_vectors_give_the_bits_of_narrow_ones() {
+        let n = 43;
+        let entry = |i: usize, j: usize| libm::exp(-0.07 * (i - j) as f64) + if i == j { 0.3 } else { 0.0 };
+        let packed: Vec<f64> = (0..n).flat_map(|i| (0..=i).map(move |j| entry(i, j))).collect();
+        let (mut wide, mut narrow) = (Tiles::new(&packed, n), Tiles::new(&packed, n));
+        assert!(wide.factor() && factor_here(&mut narrow.lanes, narrow.blocks));
+        let bits = |tiles: &Tiles| {
+            let mut packed = packed.clone();
+            tiles.unpack(&mut packed, n);
+            packed.iter().map(|value| value.to_bits()).collect::<Vec<u64>>()
+        };
+        assert_eq!(bits(&wide), bits(&narrow));
+        let mut inverse = vec![0.0; packed.len()];
+        invert_here(&narrow.lanes, narrow.blocks, &mut inverse);
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+        assert_eq!(bits(&wide.inverse(n)), bits(&inverse));
+    }
+}
