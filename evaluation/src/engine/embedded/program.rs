@@ -31,7 +31,7 @@ pub(super) struct Program {
 
 enum Stage {
     Compiled {
-        model: Model,
+        model: Box<Model>,
         inputs: Vec<Input>,
         outputs: Vec<(String, NodeId)>,
     },
@@ -245,7 +245,11 @@ impl Program {
             .into_iter()
             .map(|name| Ok((name.to_owned(), id(name)?)))
             .collect::<Result<_, _>>()?;
-        Ok(Stage::Compiled { model, inputs, outputs })
+        Ok(Stage::Compiled {
+            model: Box::new(model),
+            inputs,
+            outputs,
+        })
     }
 
     fn attempt<'a>(&self, given: &dyn Fn(&str) -> Option<&'a Held>) -> Result<Vec<Held>, Refusal> {
