@@ -12,6 +12,7 @@ mod observer;
 mod prepare;
 mod run;
 mod signals;
+mod stages;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -43,6 +43,9 @@ pub enum FidelityError {
     /// The smallest share is no share.
     #[error("expected a least share of the data from 0.000001 to 1, found {0}")]
     Fraction(f64),
+    /// The scheduler knows epochs only.
+    #[error("it ends trainings after some of their epochs: give `--max-epochs`, not a share of the data")]
+    NotEpochs,
 }
 
 impl Fidelity {

@@ -11,7 +11,7 @@
 use protocol::{Outcome, Point};
 
 use super::ledger::Configuration;
-use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, Unit};
 use crate::explain::Explanation;
 use crate::registry::{Setting, Settings, SetupError};
 use crate::two_step::{Chances, agreement, spread};
@@ -47,6 +47,16 @@ pub(super) const ENTRY: Entry = Entry {
             default: "0.9",
             meaning: "wanted chance that the true best goes on, in [0, 1); up to 5 times `top` go on for it",
         },
+        Setting {
+            name: "epochs",
+            default: "0",
+            meaning: "epochs of the first step, given to points as `hpo.epochs`; 0 for the evaluation's own",
+        },
+        Setting {
+            name: "full-epochs",
+            default: "0",
+            meaning: "epochs of the second step; 0 for the evaluation's own",
+        },
     ],
     build,
 };
@@ -60,9 +70,23 @@ fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, 
         calibration: settings.get("calibration", "0 or an integer from 4", |count| {
             *count == 0 || *count >= 4
         })?,
+        epochs: [
+            epochs(settings, "epochs", fidelity)?,
+            epochs(settings, "full-epochs", fidelity)?,
+        ],
         chance: settings.get("chance", "at least 0 and below 1", |chance| (0.0..1.0).contains(chance))?,
         fidelity,
     }))
+}
+
+/// Epochs of a step; they are the scheduler's own business where it schedules epochs.
+fn epochs(settings: &Settings, name: &'static str, fidelity: Fidelity) -> Result<u64, SetupError> {
+    match fidelity.unit() {
+        Unit::Fraction => settings.get(name, "an integer from 0 to 2³²", |epochs| *epochs <= 1 << 32),
+        Unit::Epochs => settings.get(name, "0 where epochs are scheduled, not shares of the data", |epochs| {
+            *epochs == 0
+        }),
+    }
 }
 
 /// How many go on.
@@ -96,10 +120,22 @@ struct TwoStep {
     configurations: usize,
     calibration: usize,
     chance: f64,
+    /// Epochs of both steps, 0 where the evaluation knows.
+    epochs: [u64; 2],
     fidelity: Fidelity,
 }
 
 impl TwoStep {
+    /// The reserved keys of a point of step 1 or 2.
+    fn tags(&self, step: usize) -> Vec<(&'static str, serde_json::Value)> {
+        let mut tags = vec![("step", step.into())];
+        let epochs = self.epochs[step - 1];
+        if epochs > 0 {
+            tags.push(("epochs", epochs.into()));
+        }
+        tags
+    }
+
     /// Configurations of the first step in a search of so many points.
     fn first(&self, points: Option<usize>) -> usize {
         match (self.configurations, points) {
@@ -282,7 +318,7 @@ impl TwoStep {
             subject: Subject::New,
             resource,
             from: None,
-            tags: vec![("step", step.into())],
+            tags: self.tags(step),
             explanation: Explanation::new("start", text),
         }
     }
@@ -305,7 +341,7 @@ impl TwoStep {
             subject: Subject::Known(point, configuration.first.configuration),
             resource: self.fidelity.full(),
             from: from.and_then(|stage| stage.ordinal),
-            tags: vec![("step", 2.into())],
+            tags: self.tags(2),
             explanation: Explanation::new("second step", text)
                 .with("place", place + 1)
                 .with("of", of),
@@ -323,6 +359,7 @@ mod tests {
             configurations: 0,
             calibration: 12,
             chance: 0.9,
+            epochs: [3, 0],
             fidelity: Fidelity::fraction(0.05).unwrap(),
         }
     }
@@ -336,6 +373,21 @@ mod tests {
         for text in ["0", "0%", "101%", "-1", "few", "nan%"] {
             assert_eq!(Top::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_steps_may_have_epochs_of_their_own() {
+        let tags = |step: usize| {
+            two_step("3")
+                .tags(step)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((tags(1), tags(2)), (vec!["step", "epochs"], vec!["step"]));
+        let settings = [("epochs".to_owned(), "3".to_owned())];
+        let settings = Settings::of("scheduler", ENTRY.name, ENTRY.settings, &settings).unwrap();
+        assert!(build(&settings, Fidelity::epochs(1, 9).unwrap()).is_err());
     }
 
     #[test]
