@@ -138,6 +138,18 @@ impl Fidelity {
         format!("{RESERVED_PREFIX}{name}")
     }
 
+    /// A grant that somebody has written: epochs, or a share in (0, 1].
+    #[must_use]
+    pub fn read(&self, text: &str) -> Option<u64> {
+        match self.unit {
+            Unit::Epochs => text.parse().ok(),
+            Unit::Fraction => {
+                let units = libm::round(text.parse::<f64>().ok()? * FRACTION as f64);
+                (1.0..=FRACTION as f64).contains(&units).then_some(units as u64)
+            }
+        }
+    }
+
     /// What stands under [`key`](Self::key) for a grant.
     #[must_use]
     pub fn value(&self, resource: u64) -> Value {

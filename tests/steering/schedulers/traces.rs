@@ -394,3 +394,29 @@ fn curves_of_the_history_make_tables_of_cutoffs_and_reach_the_sampler() {
     assert_eq!(stop("median", "on"), Some(json!("1:5.5;2:4")));
     assert_eq!(stop("stopping", "off"), None);
 }
+
+#[test]
+fn a_ladder_climbs_where_ranks_agree_too_little_and_only_there() {
+    let full = |n: u64, loss: f64| json!([{"x": n as f64 / 100.0, "rate": 0.1, "hpo.n": 100 + n, "hpo.c": n, "hpo.epochs": 32, "hpo.step": 2}, loss]);
+    let settings = [
+        ("configurations", "40"),
+        ("calibration", "8"),
+        ("top", "2"),
+        ("ladder", "on"),
+    ];
+    let request = scheduled(schedule("two-step", 32, &settings), 4, None);
+    let after = |loss: fn(u64) -> f64| {
+        let mut points: Vec<Value> = (0..40_u64)
+            .map(|n| trained(n as usize, n as usize, 1, &json!(n)))
+            .collect();
+        points.extend((0..8).map(|place| place * 39 / 7).map(|n| full(n, loss(n))));
+        next(&plane(), &points, &request)
+    };
+    let agreeing = after(|n| n as f64);
+    assert!(agreeing.iter().all(|point| point["hpo.epochs"] == 32), "{agreeing:?}");
+    let shuffled = after(|n| (n * 17 % 40) as f64);
+    let again: Vec<(u64, u64)> = (shuffled.iter())
+        .map(|point| (point["hpo.c"].as_u64().unwrap(), point["hpo.epochs"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(again, [(0, 2), (1, 2), (2, 2), (3, 2)]);
+}

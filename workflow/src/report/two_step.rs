@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use protocol::SegmentId;
 use serde_json::{Value, json};
-use steering::schedulers::Fidelity;
 use steering::two_step::{Guarantee, guarantee};
 
 use super::escape::escape;
@@ -26,45 +25,32 @@ fn guarantees(state: &State, settings: &Settings) -> Vec<(Option<SegmentId>, Gua
     };
     let calibration = schedule.settings.iter().rev().find(|(name, _)| name == "calibration");
     let calibration = calibration.map_or(CALIBRATION, |(_, count)| count.parse().unwrap_or(CALIBRATION));
-    let mut losses: BTreeMap<Option<SegmentId>, BTreeMap<u64, Losses>> = BTreeMap::new();
+    let full = schedule.fidelity.full();
+    // By segment and configuration: grants with their losses.
+    let mut losses: BTreeMap<Option<SegmentId>, BTreeMap<u64, BTreeMap<u64, f64>>> = BTreeMap::new();
     for point in &state.points {
         let configuration = point.point.reserved("c").and_then(Value::as_u64);
-        if let (Some(configuration), Some(loss)) = (configuration, point.loss()) {
+        let granted = schedule.fidelity.of(&point.point);
+        if let (Some(configuration), Some(granted), Some(loss)) = (configuration, granted, point.loss()) {
             let known = losses
                 .entry(point.segment)
                 .or_default()
                 .entry(configuration)
                 .or_default();
-            known.take(&schedule.fidelity, schedule.fidelity.of(&point.point), loss.get());
+            known.entry(granted).or_insert(loss.get());
         }
     }
     losses
         .into_iter()
-        .filter_map(|(segment, losses)| {
-            let pairs: Vec<(f64, Option<f64>)> = losses
-                .into_values()
-                .filter_map(|losses| Some((losses.part?, losses.all)))
-                .collect();
+        .filter_map(|(segment, configurations)| {
+            // Of a ladder its last rung counts.
+            let grants = configurations.values().flat_map(BTreeMap::keys).copied();
+            let compared = grants.filter(|granted| *granted < full).max()?;
+            let pair = |losses: &BTreeMap<u64, f64>| Some((*losses.get(&compared)?, losses.get(&full).copied()));
+            let pairs: Vec<(f64, Option<f64>)> = configurations.values().filter_map(pair).collect();
             Some((segment, guarantee(&pairs, calibration)?))
         })
         .collect()
-}
-
-/// Losses of one configuration.
-#[derive(Debug, Default)]
-struct Losses {
-    part: Option<f64>,
-    all: Option<f64>,
-}
-
-impl Losses {
-    fn take(&mut self, fidelity: &Fidelity, granted: Option<u64>, loss: f64) {
-        if granted == Some(fidelity.least()) {
-            self.part.get_or_insert(loss);
-        } else if granted == Some(fidelity.full()) {
-            self.all.get_or_insert(loss);
-        }
-    }
 }
 
 /// A list with an object a segment, or nothing.

@@ -101,7 +101,15 @@ fn two_step(options: &TaskOptions, parts: &[String]) -> Result<Option<Schedule>,
             ));
         };
         match name.trim() {
-            "fraction" => fraction = Some(value.trim().parse().unwrap_or(f64::NAN)),
+            // A ladder of shares: the first is the least, the others are further rungs.
+            "fraction" => {
+                let (least, further) = value
+                    .trim()
+                    .split_once('/')
+                    .map_or((value.trim(), None), |(least, further)| (least, Some(further)));
+                fraction = Some(least.trim().parse().unwrap_or(f64::NAN));
+                settings.extend(further.map(|further| ("ladder".to_owned(), further.to_owned())));
+            }
             name => settings.push((name.to_owned(), value.trim().to_owned())),
         }
     }
@@ -194,6 +202,10 @@ mod tests {
                 " --scheduler two-step --min-fraction 0.05 --schedule top=2% --schedule epochs=3"
             );
         }
+        assert_eq!(
+            arguments(&options(&json!({"twoStep": "fraction=0.05/0.2/0.5"}))),
+            " --scheduler two-step --min-fraction 0.05 --schedule ladder=0.2/0.5"
+        );
         let told = |given: serde_json::Value| schedule(&options(&given)).unwrap_err()[0].to_string();
         assert_eq!(
             told(json!({"twoStep": "top=3"})),
