@@ -24,3 +24,5 @@ pub const KEEP_CHECKPOINT: &str = "HPO_KEEP_CHECKPOINT";
 pub const CPUS: &str = "HPO_CPUS";
 /// Seed of steering when the command line gives none.
 pub const STEERING_SEED: &str = "STEERING_SEED";
+/// Engine of a training when the command line gives none.
+pub const ENGINE: &str = "HPO_ENGINE";

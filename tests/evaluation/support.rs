@@ -75,6 +75,7 @@ impl Work {
             "HPO_CHECKPOINT_DIR",
             "HPO_KEEP_CHECKPOINT",
             "HPO_CPUS",
+            "HPO_ENGINE",
             "PanDA_TaskID",
             "PANDAID",
         ] {

@@ -13,6 +13,7 @@ mod prepare;
 mod run;
 mod signals;
 mod stages;
+mod start;
 
 use std::ffi::OsString;
 use std::io::Write as _;
