@@ -20,6 +20,8 @@ pub const EPOCHS: &str = "HPO_EPOCHS";
 pub const DATA_FRACTION: &str = "HPO_DATA_FRACTION";
 /// `1` if what lies in [`CHECKPOINT_DIR`] at the end may be gone on from by another point, `0` if nobody will ask for it.
 pub const KEEP_CHECKPOINT: &str = "HPO_KEEP_CHECKPOINT";
+/// Threads that an evaluation should use, where the machine is divided.
+pub const CPUS: &str = "HPO_CPUS";
 /// Seed of steering when the command line gives none.
 pub const STEERING_SEED: &str = "STEERING_SEED";
 /// Engine of a training when the command line gives none.

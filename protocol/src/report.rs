@@ -20,7 +20,8 @@ pub struct Report {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What the manager wants a running evaluation to do. The file holds one of the words `continue`, `pause`, `stop`.
+/// What the manager wants a running evaluation to do. The file holds one of the words `continue`, `pause`, `stop`, and behind it may
+/// stand the epoch whose report it answers, for programs that wait for the answer before they go on: `continue 3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Train on.
@@ -47,7 +48,8 @@ impl FromStr for Decision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim() {
+        let word = text.split_whitespace().next().unwrap_or_default();
+        match word {
             "continue" => Ok(Self::Continue),
             "pause" => Ok(Self::Pause),
             "stop" => Ok(Self::Stop),
@@ -77,6 +79,7 @@ mod tests {
         for decision in [Decision::Continue, Decision::Pause, Decision::Stop] {
             assert_eq!(format!("{}\n", decision.as_str()).parse(), Ok(decision));
         }
+        assert_eq!("stop 12\n".parse(), Ok(Decision::Stop));
         assert!("halt".parse::<Decision>().is_err());
     }
 }

@@ -17,11 +17,14 @@ use crate::point::{EvaluationInput, Loss, Outcome};
 const INPUT: &str = "steering input";
 const OUTPUT: &str = "steering output";
 
+/// [`PointMeta::status`] of an evaluation that was ended before it had trained as long as it was granted.
+pub const STOPPED: &str = "stopped";
+
 /// What our manager knows about a point beyond its loss; every field may be absent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PointMeta {
-    /// `done`, `failed` or `pending`.
+    /// `done`, [`STOPPED`], `failed` or `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// Whether the point itself is to blame for a failure, or the infrastructure, of which nothing is to be learnt.
@@ -36,6 +39,9 @@ pub struct PointMeta {
     /// Epochs trained, as last reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs_done: Option<u64>,
+    /// Epochs with their losses as reported while it was evaluated, rising; `null` for what was no number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Vec<(u64, Option<f64>)>>,
     /// Further losses by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub losses: Option<std::collections::BTreeMap<String, f64>>,

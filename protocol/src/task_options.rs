@@ -24,6 +24,17 @@ pub enum InputFormat {
     Plain,
 }
 
+/// What a share of the training data is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FractionOf {
+    /// Of the rows: the evaluation finds the share in HPO_DATA_FRACTION and `hpo.frac`, and takes as many.
+    #[default]
+    Rows,
+    /// Of the files: the evaluation gets fewer of the files of trainingDS, whatever program it is.
+    Files,
+}
+
 /// What runs the images of `steeringContainer` and `evaluationContainer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -112,7 +123,7 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub objectives: Option<String>,
 
-    /// Who decides how far points are trained: asha, hyperband, pasha, pbt, synchronous, two-step (our steering)
+    /// Who decides how far points are trained: see `steering schedulers` (our steering)
     #[arg(
         long = "scheduler",
         value_name = "NAME",
@@ -160,6 +171,24 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "pairs")]
     pub schedule: Option<Vec<String>>,
 
+    /// Search on part of the data first, then train the best on all of them, e.g. fraction=0.05,top=2% (our steering)
+    #[arg(
+        long = "twoStep",
+        value_name = "NAME=VALUE,...",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "pairs")]
+    pub two_step: Option<Vec<String>>,
+
+    /// What a share of the data is a share of
+    #[arg(
+        long = "fractionOf",
+        value_name = "WHAT",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction_of: Option<FractionOf>,
+
     /// Search space: a JSON object, or a list with one space a segment
     #[arg(long = "searchSpaceFile", value_name = "FILE", help_heading = "Steering")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
@@ -169,6 +198,21 @@ pub struct TaskOptions {
     #[arg(long = "steeringTimeout", value_name = "TIME", help_heading = "Steering")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub steering_timeout: Option<String>,
+
+    /// Evaluations that share a GPU; nParallelEvaluation then fills the GPUs by default
+    #[arg(long = "evaluationsPerGpu", value_name = "N", help_heading = "Evaluation")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
+    pub evaluations_per_gpu: Option<u32>,
+
+    /// GPUs of each evaluation, named to it in CUDA_VISIBLE_DEVICES
+    #[arg(long = "gpusPerEvaluation", value_name = "N", help_heading = "Evaluation")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
+    pub gpus_per_evaluation: Option<u32>,
+
+    /// Threads of each evaluation, told to it in HPO_CPUS, OMP_NUM_THREADS and the like
+    #[arg(long = "cpusPerEvaluation", value_name = "N", help_heading = "Evaluation")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
+    pub cpus_per_evaluation: Option<u32>,
 
     /// Image in which evaluations run
     #[arg(long = "evaluationContainer", value_name = "IMAGE", help_heading = "Evaluation")]
@@ -571,11 +615,13 @@ mod tests {
             assert!(keys.iter().any(|key| key == phpo), "{phpo} is missing");
         }
         for key in &keys {
-            let accepted = [json!(1), json!("pair"), json!("auto")].iter().any(|value| {
-                let map = [(key.clone(), value.clone())].into_iter().collect();
-                TaskOptions::from_map(&map)
-                    .is_ok_and(|(options, warnings)| warnings.is_empty() && options != TaskOptions::default())
-            });
+            let accepted = [json!(1), json!("pair"), json!("auto"), json!("files")]
+                .iter()
+                .any(|value| {
+                    let map = [(key.clone(), value.clone())].into_iter().collect();
+                    TaskOptions::from_map(&map)
+                        .is_ok_and(|(options, warnings)| warnings.is_empty() && options != TaskOptions::default())
+                });
             assert!(accepted, "{key} is declared but not read");
         }
     }

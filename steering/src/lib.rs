@@ -46,4 +46,5 @@ pub mod rng;
 pub mod samplers;
 pub mod schedulers;
 pub mod space;
+pub mod stopping;
 pub mod two_step;

@@ -33,6 +33,14 @@ pub enum SetupError {
         /// The nearest name, if any is near.
         hint: String,
     },
+    /// The scheduler cannot schedule what is asked for.
+    #[error("the scheduler `{owner}` does not work like that: {error}")]
+    Unit {
+        /// Its name.
+        owner: &'static str,
+        /// Why.
+        error: crate::schedulers::FidelityError,
+    },
     /// The value of a setting is not acceptable.
     #[error("the setting `{name}` of the {kind} `{owner}` must be {expected}, found `{found}`")]
     BadSetting {

@@ -17,6 +17,7 @@ pub mod ledger;
 mod pasha;
 mod pbt;
 mod plan;
+mod stopping;
 mod synchronous;
 mod two_step;
 mod view;
@@ -30,6 +31,7 @@ use crate::explain::Explanation;
 use crate::registry::{self, Settings, SetupError};
 use crate::rng::Key;
 use crate::space::Space;
+use crate::stopping::Stopping;
 
 pub(crate) use asking::{Deciders, Proposal, Refusal, Search, suggest};
 pub use fidelity::{Fidelity, FidelityError, Unit};
@@ -71,6 +73,11 @@ pub trait Scheduler: fmt::Debug {
     /// # Errors
     /// What is expected and found.
     fn check(&self, record: &Record<'_>) -> Result<(), String>;
+
+    /// The rule by which evaluations are ended while they run, if this scheduler has one.
+    fn stopping(&self) -> Option<&dyn Stopping> {
+        None
+    }
 }
 
 /// What a scheduler decides from.
@@ -143,6 +150,8 @@ impl Registry {
                 hyperband::ENTRY,
                 pasha::ENTRY,
                 pbt::ENTRY,
+                stopping::HALVING,
+                stopping::MEDIAN,
                 synchronous::ENTRY,
                 two_step::ENTRY,
             ],

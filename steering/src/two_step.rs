@@ -99,6 +99,41 @@ pub fn spread(count: usize, pairs: usize) -> Vec<usize> {
     (0..pairs).map(|place| place * (count - 1) / (pairs - 1)).collect()
 }
 
+/// What both steps have shown so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guarantee {
+    /// Configurations with a loss on part of the data.
+    pub first: usize,
+    /// How many of the best of them, without a gap, have a loss on all data.
+    pub second: usize,
+    /// The rank correlation in the calibration.
+    pub agreement: Agreement,
+    /// The chance that the best of all on all data is among those of the second step, at the lower bound of the correlation.
+    pub chance: f64,
+}
+
+/// What can be said after both steps: `losses` are those of each configuration on part of the data and, if it was trained on
+/// them, on all; `calibration` is how many of all ranks were trained on all. Nothing as long as the calibration says nothing.
+#[must_use]
+pub fn guarantee(losses: &[(f64, Option<f64>)], calibration: usize) -> Option<Guarantee> {
+    let mut ranking = losses.to_vec();
+    ranking.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let places = spread(ranking.len(), calibration).into_iter();
+    // Only what was chosen for all ranks tells how ranks agree: those that went on for being good differ too little.
+    let pairs: Vec<(f64, f64)> = places
+        .filter_map(|place| Some((ranking[place].0, ranking[place].1?)))
+        .collect();
+    let agreement = agreement(&pairs)?;
+    let second = ranking.iter().take_while(|(_, full)| full.is_some()).count();
+    let chance = Chances::new(ranking.len(), agreement.bound.max(0.0)).among(second);
+    Some(Guarantee {
+        first: ranking.len(),
+        second,
+        agreement,
+        chance,
+    })
+}
+
 /// The chances that the best of `count` by one measure is among the best by another.
 #[derive(Debug)]
 pub struct Chances {

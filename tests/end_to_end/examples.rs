@@ -68,3 +68,45 @@ fn any_script_may_be_the_evaluation() {
     assert!(best_loss(&task_dir) < 0.2);
     assert_eq!(points(&task_dir).len(), 3);
 }
+
+#[test]
+fn a_ladder_ends_with_a_network_that_was_trained_in_full() {
+    let scratch = search("asha", &["--maxPoints", "16"]);
+    let task_dir = scratch.path().join("task");
+    let points = points(&task_dir);
+    let full: Vec<f64> = (points.iter())
+        .filter(|point| point["point"]["hpo.epochs"] == 27)
+        .map(|point| point["loss"].as_f64().unwrap())
+        .collect();
+    assert!(!full.is_empty() && full.iter().all(|loss| *loss < 0.15), "{points:?}");
+    assert!(points.iter().any(|point| point["point"]["hpo.epochs"] == 1));
+}
+
+#[test]
+fn a_population_finds_a_schedule() {
+    let scratch = search(
+        "pbt",
+        &["--maxPoints", "24", "--schedule", "population=6", "--maxEpochs", "8"],
+    );
+    let task_dir = scratch.path().join("task");
+    assert!(best_loss(&task_dir) < 0.5, "{}", best_loss(&task_dir));
+    let lineage = json(&["lineage", task_dir.to_str().unwrap(), "--json"]);
+    let stages = lineage["stages"].as_array().unwrap();
+    assert_eq!(stages.last().unwrap()["until"], 8, "{lineage}");
+}
+
+#[test]
+fn two_steps_say_how_sure_they_are() {
+    let short = [
+        "--maxPoints",
+        "20",
+        "--twoStep",
+        "fraction=0.1,top=3,calibration=6,epochs=4,full-epochs=6",
+    ];
+    let scratch = search("two_step", &short);
+    let task_dir = scratch.path().join("task");
+    let best = json(&["best", task_dir.to_str().unwrap(), "--json"]);
+    assert_eq!(best["point"]["hpo.frac"], 1.0, "{best}");
+    let shown = json(&["run", "--taskDir", task_dir.to_str().unwrap(), "--json"]);
+    assert_eq!(shown["two_step"][0]["pairs"], 6, "{}", shown["two_step"]);
+}

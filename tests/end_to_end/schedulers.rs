@@ -179,4 +179,153 @@ fn a_population_goes_on_from_the_checkpoints_of_its_best() {
         copies += usize::from(point.get("hpo.sched").is_some());
     }
     assert!(copies > 0, "{found:?}");
+    lineages_lead_from_nothing_to_the_best(&task, &found);
+}
+
+fn lineages_lead_from_nothing_to_the_best(task: &Task, found: &[(Value, Value)]) {
+    let directory = task.directory();
+    let lineage = |more: &[&str]| {
+        let mut arguments = vec!["lineage", directory.to_str().unwrap(), "--json"];
+        arguments.extend(more);
+        crate::programs::json(&arguments)
+    };
+    let is_copy = |(point, _): &(Value, Value)| point.get("hpo.sched").is_some();
+    let (copy, (point, loss)) = (1..).zip(found).find(|(_, found)| is_copy(found)).unwrap();
+    let shown = lineage(&["--point", &copy.to_string()]);
+    let stages = shown["stages"].as_array().unwrap();
+    assert!(stages.len() > 1, "{shown}");
+    assert_eq!((&shown["loss"], &stages[0]["from"]), (loss, &json!(0)));
+    for pair in stages.windows(2) {
+        assert_eq!(pair[0]["until"], pair[1]["from"]);
+        assert_ne!(pair[0]["values"]["x"], pair[1]["values"]["x"]);
+    }
+    assert_eq!(stages.last().unwrap()["values"]["x"], point["x"]);
+    assert_eq!(
+        lineage(&[])["point"],
+        crate::programs::json(&["best", directory.to_str().unwrap(), "--json"])["id"]
+    );
+    let text = crate::programs::run(&["lineage", directory.to_str().unwrap(), "--point", &copy.to_string()]);
+    assert!(text.starts_with("after  until  x"), "{text}");
+}
+
+/// Reports x + 1 / epoch after each epoch, and waits for the answer to each before it goes on.
+const REPORTING: &str = r#"
+x=$(tr -dc '0-9.e-' < input.json)
+epoch=0
+while [ $epoch -lt $HPO_EPOCHS ]; do
+  epoch=$((epoch + 1))
+  loss=$(awk "BEGIN {printf \"%.17g\", $x + 1 / $epoch}")
+  echo "{\"epoch\": $epoch, \"loss\": $loss}" >> "$HPO_REPORT_FILE"
+  until grep -q " $epoch" "$HPO_DECISION_FILE" 2>/dev/null; do :; done
+  grep -q stop "$HPO_DECISION_FILE" && break
+done
+echo "{\"loss\": $loss}" > output.json
+"#;
+
+/// Point, loss and last epoch of each point of a search whose evaluations report.
+fn reporting(scheduler: &str, kills: &[u64]) -> Vec<(Value, Value, Value)> {
+    let task = Task::new(&json!({"scheduler": scheduler, "maxEpochs": 9, "sampler": "random", "maxPoints": 12}));
+    fs::write(task.scratch.path().join("files/train.sh"), REPORTING).unwrap();
+    for growth in kills {
+        task.kill_after(*growth);
+    }
+    task.finish();
+    let points = points(&task.directory()).into_iter();
+    points
+        .map(|point| {
+            (
+                point["point"].clone(),
+                point["loss"].clone(),
+                point["ended_early_after"].clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn running_evaluations_are_ended_early_and_a_kill_changes_nothing() {
+    let found = reporting("stopping", &[]);
+    let mut seen: Vec<f64> = Vec::new();
+    let mut third: Vec<f64> = Vec::new();
+    for (point, loss, early) in &found {
+        // The rule by hand: at epochs 1 and 3 whoever has too many better ones before it ends.
+        let x = point["x"].as_f64().unwrap();
+        let goes_on = |others: &mut Vec<f64>| {
+            others.push(x);
+            others.iter().filter(|other| **other < x).count() * 3 <= others.len()
+        };
+        let last = if !goes_on(&mut seen) {
+            1
+        } else if !goes_on(&mut third) {
+            3
+        } else {
+            9
+        };
+        assert_eq!(*early, if last < 9 { json!(last) } else { json!(null) }, "{point}");
+        assert_eq!(loss.as_f64().unwrap().to_bits(), (x + 1.0 / f64::from(last)).to_bits());
+    }
+    assert!(third.len() < 12 && third.len() > 2, "{found:?}");
+    assert_eq!(reporting("stopping", &[2500, 1800, 3000]), found);
+}
+
+#[test]
+fn the_median_rule_ends_evaluations_that_are_worse() {
+    let found = reporting("median", &[]);
+    let (first, rest) = found.split_at(5);
+    assert!(first.iter().all(|(_, _, early)| early.is_null()), "{found:?}");
+    assert!(rest.iter().any(|(_, _, early)| !early.is_null()), "{found:?}");
+}
+
+/// The loss on a share of the files: x, and some noise that is the less the more files there are.
+const COUNTING: &str = r#"
+x=$(tr -dc '0-9.e-' < input.json)
+files=$(tr -dc ',' < input_ds.json | wc -c)
+awk "BEGIN {printf \"{\\\"loss\\\": %.17g, \\\"message\\\": \\\"%d files, epochs $HPO_EPOCHS, share $HPO_DATA_FRACTION\\\"}\", $x + sin(1000 * $x) / (10 + 40 * $files), $files + 1}" > output.json
+"#;
+
+#[test]
+fn two_steps_search_on_part_of_the_files_and_say_how_sure_that_is() {
+    let task = Task::new(&json!({
+        "twoStep": "fraction=0.1,top=3,epochs=2,full-epochs=5", "fractionOf": "files", "trainingDS": "data/*",
+        "sampler": "random", "maxPoints": 40
+    }));
+    let files = task.scratch.path().join("files");
+    fs::write(files.join("train.sh"), COUNTING).unwrap();
+    fs::create_dir(files.join("data")).unwrap();
+    for number in 0..20 {
+        fs::write(files.join(format!("data/part-{number}")), "").unwrap();
+    }
+    task.finish();
+    let points = points(&task.directory());
+    let messages = |step: u64| {
+        let of_step = points.iter().filter(|point| point["point"]["hpo.step"] == step);
+        of_step
+            .map(|point| point["message"].as_str().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        messages(1).iter().all(|text| *text == "2 files, epochs 2, share "),
+        "{:?}",
+        messages(1)
+    );
+    assert!(
+        messages(2).iter().all(|text| *text == "20 files, epochs 5, share "),
+        "{:?}",
+        messages(2)
+    );
+    assert_eq!((messages(1).len(), messages(2).len()), (26, 14));
+    let shown = crate::programs::json(&["run", "--taskDir", task.directory().to_str().unwrap(), "--json"]);
+    let found = &shown["two_step"][0];
+    assert_eq!((&found["first_step"], &found["pairs"]), (&json!(26), &json!(12)));
+    assert!(found["second_step"].as_u64().unwrap() >= 3, "{found}");
+    let chance = found["chance"].as_f64().unwrap();
+    assert!(
+        chance > 0.5 && found["lower_bound"].as_f64() < found["rank_correlation"].as_f64(),
+        "{found}"
+    );
+    let text = crate::programs::run(&["run", "--taskDir", task.directory().to_str().unwrap()]);
+    assert!(
+        text.contains("with 95 % confidence, 12 pairs): the true best is among them with a chance of"),
+        "{text}"
+    );
 }

@@ -148,3 +148,106 @@ fn a_granted_fraction_thins_out_the_training_rows_only() {
     );
     assert_eq!(meta["hyperparameters"], json!({"units": 8, "rate": 0.05}));
 }
+
+/// Trains a point with the checkpoint directory `c`, and returns loss document and metadata.
+fn granted(work: &Work, point: &serde_json::Value, keep: &str) -> (serde_json::Value, serde_json::Value) {
+    work.write("input.json", point.to_string());
+    let data = fixture("blobs.csv");
+    let arguments = [
+        "--quiet",
+        "--device",
+        "cpu",
+        "--checkpoint",
+        "c",
+        "--meta",
+        "m.json",
+        "--data",
+        &data,
+    ];
+    let output = work
+        .command(&arguments)
+        .env("HPO_KEEP_CHECKPOINT", keep)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", crate::support::stderr(&output));
+    (work.json("output.json"), work.json("m.json"))
+}
+
+#[test]
+fn a_fork_from_a_checkpoint_gives_the_bits_of_the_whole_schedule() {
+    let mut dropping = model(&blobs());
+    dropping["model"]["blocks"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"dropout": {"rate": 0.2}}));
+    dropping["training"]["batch_size"] = json!("$batch");
+    dropping["training"]["keep"] = json!("last");
+    let stages = [
+        json!({"units": 8, "rate": 0.2, "batch": 16, "hpo.epochs": 2}),
+        json!({"units": 8, "rate": 0.05, "batch": 8, "hpo.epochs": 5, "hpo.sched": "2:rate=0.2,batch=16"}),
+        // Goes on unchanged: the schedule repeats what the point says.
+        json!({"units": 8, "rate": 0.05, "batch": 8, "hpo.epochs": 6, "hpo.sched": "2:rate=0.2,batch=16;5:rate=0.05,batch=8"}),
+        json!({"units": 8, "rate": 0.1, "batch": 8, "hpo.epochs": 8, "hpo.sched": "2:rate=0.2,batch=16;6:rate=0.05,batch=8"}),
+    ];
+    let work = Work::new(&dropping);
+    let mut before = json!(null);
+    for point in &stages {
+        let (document, meta) = granted(&work, point, "1");
+        assert_eq!(meta["resumed_from"], before, "{point}");
+        before = point["hpo.epochs"].clone();
+        let anew = granted(&Work::new(&dropping), point, "1");
+        assert_eq!(anew.1["resumed_from"], json!(null));
+        assert_eq!(
+            (&document, &meta["best_epoch"]["train_loss"]),
+            (&anew.0, &anew.1["best_epoch"]["train_loss"])
+        );
+    }
+}
+
+#[test]
+fn a_checkpoint_that_nobody_will_ask_for_is_not_written() {
+    let work = Work::new(&model(&blobs()));
+    let point = |epochs: u64| json!({"units": 8, "rate": 0.05, "hpo.epochs": epochs});
+    let files = || std::fs::read_dir(work.path("c")).unwrap().count();
+    granted(&work, &point(3), "0");
+    assert_eq!(files(), 0);
+    granted(&work, &point(12), "0");
+    assert_eq!(files(), 0);
+    granted(&work, &point(3), "1");
+    assert_eq!(files(), 1);
+}
+
+#[test]
+fn a_cutoff_ends_a_training_that_is_worse() {
+    let work = Work::new(&model(&blobs()));
+    let point = |stop: &str| json!({"units": 8, "rate": 0.05, "hpo.stop": stop});
+    let (document, meta) = granted(&work, &point("2:1;3:-1;5:-2"), "1");
+    assert_eq!(meta["epochs_done"], 3);
+    assert!(
+        document["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("stopped@3 by the cutoff of its point after 3 epochs"),
+        "{document}"
+    );
+    work.write("input.json", point("3").to_string());
+    assert_eq!(
+        work.fail(2, &["--data", &fixture("blobs.csv")]),
+        "point: `hpo.stop` must be like `3:0.5;9:0.4`, epochs and losses, found `3`"
+    );
+}
+
+#[test]
+fn a_schedule_that_cannot_be_followed_is_an_error() {
+    let work = Work::new(&model(&blobs()));
+    let told = |point: serde_json::Value| {
+        work.write("input.json", point.to_string());
+        work.fail(2, &["--device", "cpu", "--data", &fixture("blobs.csv")])
+    };
+    assert_eq!(
+        told(json!({"units": 8, "rate": 0.05, "hpo.epochs": 3, "hpo.sched": "3:rate=0.1"})),
+        "point: `hpo.sched` must end before epoch 3, which the point is granted, found 3"
+    );
+    let shapes = told(json!({"units": 8, "rate": 0.05, "hpo.epochs": 3, "hpo.sched": "2:units=4"}));
+    assert!(shapes.contains("such ones have to be frozen"), "{shapes}");
+}

@@ -73,6 +73,8 @@ impl Work {
             "HPO_REPORT_FILE",
             "HPO_DECISION_FILE",
             "HPO_CHECKPOINT_DIR",
+            "HPO_KEEP_CHECKPOINT",
+            "HPO_CPUS",
             "HPO_ENGINE",
             "PanDA_TaskID",
             "PANDAID",

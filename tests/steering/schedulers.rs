@@ -3,6 +3,7 @@
 mod conformance;
 mod messages;
 mod simulation;
+mod simulator;
 mod traces;
 
 use serde_json::{Value, json};

@@ -15,7 +15,8 @@
 //! | `files` | files that must be whole or absent, and files written by strangers |
 //!
 //! `cli` knows `coordinator`, which knows the rest; `state` and `journal` know none of the others. The programs `steering`
-//! and `evaluation` are commands like any other; of the library `steering`, only the check of search spaces is used.
+//! and `evaluation` are commands like any other; of the library `steering`, the check of search spaces is used, and
+//! the pure rules by which running evaluations are judged.
 
 mod backend;
 mod checkpoint;

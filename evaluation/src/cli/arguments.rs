@@ -115,7 +115,7 @@ pub(crate) struct EngineArguments {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceRequest,
     /// Threads inside an operator on the CPU [default: by the size of a step]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", env = environment::CPUS, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
     /// The ONNX Runtime library, or the folder that holds it
     #[arg(long, value_name = "PATH")]

@@ -12,6 +12,7 @@ mod observer;
 mod prepare;
 mod run;
 mod signals;
+mod stages;
 mod start;
 
 use std::ffi::OsString;

@@ -26,6 +26,8 @@ pub(crate) enum Reason {
     Pause,
     /// The granted epochs are done.
     Limit,
+    /// The loss was above the cutoff that the point carries for this epoch.
+    Cutoff(usize),
 }
 
 /// The observer of `evaluation run`.
@@ -36,6 +38,11 @@ pub(crate) struct Watcher {
     pub(crate) total_epochs: usize,
     pub(crate) epoch_limit: Option<usize>,
     pub(crate) has_checkpoints: bool,
+    /// Whether somebody may go on from the checkpoint at the end.
+    pub(crate) keeps_end: bool,
+    /// Epochs at which the smallest loss so far must not be above a cutoff.
+    pub(crate) cutoffs: Vec<(usize, f64)>,
+    pub(crate) smallest_loss: f64,
     pub(crate) report_file: Option<PathBuf>,
     pub(crate) decision_file: Option<PathBuf>,
     pub(crate) quiet: bool,
@@ -97,7 +104,8 @@ impl Watcher {
     fn end(&mut self, reason: Reason) -> Decision {
         self.reason = Some(reason);
         match reason {
-            Reason::Stop => Decision::Stop,
+            Reason::Stop | Reason::Cutoff(_) => Decision::Stop,
+            Reason::Limit if !self.keeps_end => Decision::Stop,
             _ if self.has_checkpoints => Decision::CheckpointAndStop,
             _ => Decision::Stop,
         }
@@ -122,6 +130,20 @@ impl Watcher {
     fn limit(&mut self) -> Option<Decision> {
         let reached = self.epoch_limit.is_some_and(|limit| self.epochs_done >= limit);
         reached.then(|| self.end(Reason::Limit))
+    }
+
+    fn cutoff(&mut self) -> Option<Decision> {
+        let epoch = self.epochs_done;
+        let is_above = |(at, cutoff): &(usize, f64)| *at == epoch && self.smallest_loss > *cutoff;
+        self.cutoffs
+            .iter()
+            .any(is_above)
+            .then(|| self.end(Reason::Cutoff(epoch)))
+    }
+
+    fn take_note(&mut self, report: &EpochReport) {
+        self.epochs_done = report.epoch;
+        self.smallest_loss = self.smallest_loss.min(self.objective.loss(&report.validation));
     }
 
     fn report(&mut self, report: &EpochReport) {
@@ -156,7 +178,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn epoch(&mut self, report: &EpochReport) -> Decision {
-        self.epochs_done = report.epoch;
+        self.take_note(report);
         self.seen.push(report.clone());
         if !self.quiet {
             say(&line(report, self.total_epochs));
@@ -164,6 +186,7 @@ impl Observer for Watcher {
         self.report(report);
         self.signal()
             .or_else(|| self.limit())
+            .or_else(|| self.cutoff())
             .or_else(|| self.decision())
             .unwrap_or(Decision::Continue)
     }
@@ -187,9 +210,15 @@ impl Observer for Watcher {
         self.pace.is_due()
     }
 
-    fn resumed(&mut self, epochs: usize) {
-        self.epochs_done = epochs;
-        say(&format!("resuming after epoch {epochs} from the checkpoint"));
+    fn resumed(&mut self, reports: &[EpochReport]) {
+        for report in reports {
+            self.take_note(report);
+        }
+        say(&format!("resuming after epoch {} from the checkpoint", reports.len()));
+    }
+
+    fn keeps_end(&self) -> bool {
+        self.keeps_end
     }
 
     fn warning(&mut self, message: &str) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::arguments::{INPUT, Subject, TRAINING_FILES};
 use super::failure::Failure;
+use super::stages;
 use crate::dataset::fetch::FetchOptions;
 use crate::dataset::{self, DataDescription, Places, Prepared, TargetKind};
 use crate::model::ModelFile;
@@ -19,6 +20,10 @@ pub(crate) struct Work {
     pub(crate) point: Point,
     pub(crate) hyperparameters: Map<String, Value>,
     pub(crate) plan: TrainingPlan,
+    /// What came before it on the way of the point, each plan up to as many epochs as it says.
+    pub(crate) earlier: Vec<TrainingPlan>,
+    /// Epochs, and the smallest loss that must have been reached by then.
+    pub(crate) cutoffs: Vec<(usize, f64)>,
     pub(crate) data: Value,
     /// Total epochs that a scheduler grants.
     pub(crate) epoch_limit: Option<usize>,
@@ -65,7 +70,13 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
     if let Some(seed) = subject.seed {
         resolved.plan.seed = seed;
     }
+    let stages = text(&point, "sched")?.map(stages::read_schedule).transpose()?;
+    let granted = epoch_limit.unwrap_or(resolved.plan.epochs);
+    let earlier = stages::earlier(&model, &point, &resolved, &stages.unwrap_or_default(), granted)?;
+    let cutoffs = text(&point, "stop")?.map(stages::read_cutoffs).transpose()?;
     Ok(Work {
+        earlier,
+        cutoffs: cutoffs.unwrap_or_default(),
         segment,
         point,
         hyperparameters,
@@ -88,6 +99,18 @@ fn read_point(path: &Path) -> Result<(Option<SegmentId>, Point), Failure> {
         return Err(protocol::DocumentError::invalid("point", path, problems).into());
     }
     Ok(input.into_parts())
+}
+
+/// The text under a reserved key.
+fn text<'a>(point: &'a Point, name: &str) -> Result<Option<&'a str>, Failure> {
+    match point.reserved(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(Failure::new(
+            exit::USAGE,
+            format!("point: `hpo.{name}` must be a text, found {other}"),
+        )),
+    }
 }
 
 fn reserved<T>(

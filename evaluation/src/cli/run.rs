@@ -93,6 +93,9 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
         total_epochs: work.plan.epochs,
         epoch_limit: work.epoch_limit,
         has_checkpoints: options.checkpoint.is_some(),
+        keeps_end: variable(environment::KEEP_CHECKPOINT).as_deref() != Some("0"),
+        cutoffs: work.cutoffs.clone(),
+        smallest_loss: f64::INFINITY,
         report_file: variable(environment::REPORT_FILE).map(Into::into),
         decision_file: variable(environment::DECISION_FILE).map(Into::into),
         quiet: options.quiet,
@@ -114,11 +117,11 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
 
     watcher.signals.end_orderly();
     let training = Instant::now();
-    let result = training::train(
+    let result = training::train_in_stages(
         &*engine,
+        &work.earlier,
         &work.plan,
-        &data.train,
-        &data.validation,
+        (&data.train, &data.validation),
         policy.as_ref(),
         &mut watcher,
     );
@@ -313,6 +316,9 @@ impl Record<'_> {
 }
 
 fn ended_text(result: &TrainingResult, reason: Option<Reason>) -> String {
+    if let Some(Reason::Cutoff(epoch)) = reason {
+        return format!("stopped@{epoch} by the cutoff of its point");
+    }
     match (result.ended, reason) {
         (_, Some(Reason::Limit)) => "granted epochs done",
         (_, Some(Reason::Stop)) => "stopped by the scheduler",

@@ -108,31 +108,38 @@ pub(crate) fn fingerprint(recipe: &Recipe<'_>, train: &Samples, validation: &Sam
     hex(&hash.finalize())
 }
 
+/// The fingerprint of a stage that follows one with the fingerprint `before`, which ended with epoch `until`.
+pub(crate) fn following(before: &str, until: usize, own: &str) -> String {
+    hex(&Sha256::digest(format!("{before} {until} {own}")))
+}
+
 /// A directory of checkpoints of one training.
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
-    fingerprint: String,
+    /// Of each stage of the training, with the epoch at which it ends unless it is the last.
+    stages: Vec<(String, Option<usize>)>,
 }
 
 impl Store {
-    pub(crate) fn open(directory: &Path, fingerprint: String) -> Result<Self, TrainingError> {
+    /// Opens a directory for a training with these stages: their fingerprints, and where all but the last end.
+    pub(crate) fn open(directory: &Path, stages: Vec<(String, Option<usize>)>) -> Result<Self, TrainingError> {
         fs::create_dir_all(directory).map_err(|source| TrainingError::Write {
             path: directory.to_owned(),
             source,
         })?;
         Ok(Self {
             directory: directory.to_owned(),
-            fingerprint,
+            stages,
         })
     }
 
     /// Writes a new generation and removes all but the last two.
-    pub(crate) fn save(&self, checkpoint: &Checkpoint) -> Result<(), TrainingError> {
+    pub(crate) fn save(&self, stage: usize, checkpoint: &Checkpoint) -> Result<(), TrainingError> {
         let names = self.names();
         let generation = names.last().map_or(0, |(generation, _)| *generation) + 1;
         let path = self.directory.join(format!("{generation:08}{SUFFIX}"));
-        let bytes = self.encode(checkpoint);
+        let bytes = self.encode(stage, checkpoint);
         write_whole(&path, &bytes).map_err(|source| TrainingError::Write {
             path: path.clone(),
             source,
@@ -144,8 +151,8 @@ impl Store {
         Ok(())
     }
 
-    /// The newest checkpoint that is whole and of this training. Warns about those that are not.
-    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Option<Checkpoint> {
+    /// The newest checkpoint that is whole and of this training, with its stage. Warns about those that are not.
+    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Option<(usize, Checkpoint)> {
         for (_, path) in self.names().into_iter().rev() {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
@@ -155,7 +162,7 @@ impl Store {
                 }
             };
             match self.decode(&bytes) {
-                Ok(checkpoint) => return Some(checkpoint),
+                Ok(found) => return Some(found),
                 Err(Refusal::Damaged) => {
                     observer.warning(&format!(
                         "checkpoint `{}` is damaged; the one before it is tried",
@@ -190,7 +197,7 @@ impl Store {
         names
     }
 
-    fn encode(&self, checkpoint: &Checkpoint) -> Vec<u8> {
+    fn encode(&self, stage: usize, checkpoint: &Checkpoint) -> Vec<u8> {
         let shapes = |tensors: &[(String, Tensor)]| {
             tensors
                 .iter()
@@ -198,7 +205,7 @@ impl Store {
                 .collect()
         };
         let header = Header {
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: self.stages[stage].0.clone(),
             progress: checkpoint.progress.clone(),
             states: shapes(&checkpoint.states),
             best: shapes(&checkpoint.best),
@@ -217,7 +224,7 @@ impl Store {
         bytes
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Checkpoint, Refusal> {
+    fn decode(&self, bytes: &[u8]) -> Result<(usize, Checkpoint), Refusal> {
         let (body, sum) = bytes.split_last_chunk::<32>().ok_or(Refusal::Damaged)?;
         if Sha256::digest(body)[..] != sum[..] {
             return Err(Refusal::Damaged);
@@ -227,9 +234,12 @@ impl Store {
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Refusal::Damaged)?;
         let (header, mut numbers) = rest.split_at_checked(length).ok_or(Refusal::Damaged)?;
         let header: Header = serde_json::from_slice(header).map_err(|_| Refusal::Damaged)?;
-        if header.fingerprint != self.fingerprint {
-            return Err(Refusal::Foreign);
-        }
+        let done = header.progress.reports.len();
+        let is_of = |(fingerprint, until): &(String, Option<usize>)| {
+            *fingerprint == header.fingerprint && until.is_none_or(|until| done <= until)
+        };
+        // Of stages with equal plans the latest that fits.
+        let stage = self.stages.iter().rposition(is_of).ok_or(Refusal::Foreign)?;
         let mut take = |shapes: Vec<(String, Vec<usize>)>| {
             shapes
                 .into_iter()
@@ -247,11 +257,12 @@ impl Store {
                 })
                 .collect::<Result<Vec<_>, Refusal>>()
         };
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             progress: header.progress,
             states: take(header.states)?,
             best: take(header.best)?,
-        })
+        };
+        Ok((stage, checkpoint))
     }
 }
 

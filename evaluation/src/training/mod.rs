@@ -38,7 +38,7 @@ pub use metric::{Metric, Metrics};
 pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam, RmsProp, Rule, Sgd};
 pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
 pub use prepare::summarize;
-pub use run::train;
+pub use run::{train, train_in_stages};
 pub use samples::{Inputs, RowSource, Samples, Targets};
 pub use schedules::{Every, Schedule, Shape};
 
@@ -93,9 +93,14 @@ pub trait Observer {
         Decision::Continue
     }
 
-    /// Called once before the first step when a checkpoint is taken up that had done so many epochs.
-    fn resumed(&mut self, epochs: usize) {
-        let _ = epochs;
+    /// Called once before the first step when a checkpoint is taken up, with the reports of the epochs that it had done.
+    fn resumed(&mut self, reports: &[EpochReport]) {
+        let _ = reports;
+    }
+
+    /// Whether a checkpoint is wanted at the end of the training, for somebody else to go on from.
+    fn keeps_end(&self) -> bool {
+        true
     }
 
     /// Called after each step with its training loss; must be cheap.

@@ -37,51 +37,105 @@ pub fn train(
     checkpoints: Option<&CheckpointPolicy>,
     observer: &mut dyn Observer,
 ) -> Result<TrainingResult, TrainingError> {
-    check_samples("training", train, &plan.loss)?;
-    check_samples("validation", validation, &plan.loss)?;
+    train_in_stages(engine, &[], plan, (train, validation), checkpoints, observer)
+}
+
+/// Trains as [`train()`] does, but by the plans of `earlier` first, each up to as many epochs in total as it says.
+///
+/// What a stage leaves, weights, statistics and what optimisers remember, is where the next begins; early stopping and the
+/// choice of the best epoch begin anew with each. A checkpoint of any of the stages is taken up, so going on from where somebody
+/// with the same past has stopped gives the same bits as training all of it.
+///
+/// # Errors
+/// As [`train()`]; [`TrainingError::Mismatch`] too where a stage has weights of other shapes than the one before it.
+pub fn train_in_stages(
+    engine: &dyn Engine,
+    earlier: &[TrainingPlan],
+    plan: &TrainingPlan,
+    (train, validation): (&Samples, &Samples),
+    checkpoints: Option<&CheckpointPolicy>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingResult, TrainingError> {
+    let plans: Vec<&TrainingPlan> = earlier.iter().chain([plan]).collect();
+    for plan in &plans {
+        check_samples("training", train, &plan.loss)?;
+        check_samples("validation", validation, &plan.loss)?;
+    }
     if train.row_shape != validation.row_shape || train.targets.outputs() != validation.targets.outputs() {
         return Err(TrainingError::Mismatch(
             "training and validation set have rows of different shapes".into(),
         ));
     }
-    let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
     let data = (&train.row_shape[..], &train.targets, train.weights.is_some());
     let fed = Fed {
         train: train.inputs.is_fed(),
         validation: validation.inputs.is_fed(),
     };
-    let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
-    let store = checkpoints
-        .map(|policy| {
-            Store::open(
-                &policy.directory,
-                super::checkpoint::fingerprint(&recipe, train, validation),
-            )
-        })
-        .transpose()?;
-    let mut run = Run::start(recipe, train, validation)?;
-    run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
-    let mut resumed_from = None;
-    if let Some(store) = &store
-        && let Some(checkpoint) = store.latest(observer)
-    {
-        match run.restore(checkpoint) {
-            Ok(()) => {
-                let done = run.progress.reports.len();
-                resumed_from = Some(done);
-                observer.resumed(done);
-                if done > plan.epochs {
-                    let asked = plan.epochs;
-                    observer.warning(&format!(
-                        "the checkpoint has {done} epochs already, {asked} were asked for"
-                    ));
+    let store = match checkpoints {
+        None => None,
+        Some(policy) => {
+            let mut stages: Vec<(String, Option<usize>)> = Vec::with_capacity(plans.len());
+            for (stage, plan) in plans.iter().enumerate() {
+                let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
+                let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
+                let own = super::checkpoint::fingerprint(&recipe, train, validation);
+                let until = (stage + 1 < plans.len()).then_some(plan.epochs);
+                stages.push(match stages.last() {
+                    Some((before, Some(end))) => (super::checkpoint::following(before, *end, &own), until),
+                    _ => (own, until),
+                });
+            }
+            Some(Store::open(&policy.directory, stages)?)
+        }
+    };
+    let mut found = store.as_ref().and_then(|store| store.latest(observer));
+    let mut begin = found.as_ref().map_or(0, |(stage, _)| *stage);
+    let (mut resumed_from, mut carried) = (None, None);
+    loop {
+        let plan = plans[begin];
+        let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
+        let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
+        let mut run = Run::start(recipe, train, validation)?;
+        run.stage = begin;
+        run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
+        if let Some((stage, checkpoint)) = found.take() {
+            match run.restore(checkpoint) {
+                Ok(()) => {
+                    let reports = &run.progress.reports;
+                    resumed_from = Some(reports.len());
+                    observer.resumed(reports);
+                    let (done, asked) = (reports.len(), plan.epochs);
+                    if done > asked {
+                        observer.warning(&format!(
+                            "the checkpoint has {done} epochs already, {asked} were asked for"
+                        ));
+                    }
+                }
+                Err(message) => {
+                    observer.warning(&message);
+                    if stage > 0 {
+                        begin = 0;
+                        continue;
+                    }
                 }
             }
-            Err(message) => observer.warning(&message),
+        } else if let Some(carried) = carried.take() {
+            run.follow(carried)?;
         }
+        let ended = run.epochs(store.as_ref(), observer)?;
+        begin += 1;
+        let is_over = matches!(ended, Ended::Stopped | Ended::Checkpointed);
+        if is_over || begin == plans.len() {
+            return run.finish(ended, resumed_from);
+        }
+        carried = Some(run.carry()?);
     }
-    let ended = run.epochs(store.as_ref(), observer)?;
-    run.finish(ended, resumed_from)
+}
+
+/// What one stage leaves to the next.
+struct Carried {
+    progress: Progress,
+    states: Vec<(String, Tensor)>,
 }
 
 /// A training under way.
@@ -106,6 +160,8 @@ struct Run<'a> {
     /// States of the model at the best epoch.
     best: Option<Vec<Tensor>>,
     every_epochs: usize,
+    /// Number of the stage of the training, from 0.
+    stage: usize,
 }
 
 impl<'a> Run<'a> {
@@ -177,6 +233,7 @@ impl<'a> Run<'a> {
             progress: Progress::default(),
             best: None,
             every_epochs: 0,
+            stage: 0,
         };
         run.load_step(batch, &step)?;
         Ok(run)
@@ -212,7 +269,7 @@ impl<'a> Run<'a> {
             let done = self.progress.reports.len();
             let is_last = done == plan.epochs || self.is_exhausted();
             let is_wanted = self.every_epochs > 0 && done.is_multiple_of(self.every_epochs);
-            let must_save = is_last || decision == Decision::CheckpointAndStop;
+            let must_save = (is_last && observer.keeps_end()) || decision == Decision::CheckpointAndStop;
             if store.is_some() && (must_save || (is_wanted && observer.checkpoint_due())) {
                 self.save(store, observer)?;
             }
@@ -449,11 +506,60 @@ impl<'a> Run<'a> {
             let names = self.model_states.iter().map(|(name, _)| name.clone());
             names.zip(best.iter().cloned()).collect()
         });
-        store.save(&Checkpoint {
+        let checkpoint = Checkpoint {
             progress: self.progress.clone(),
             states,
             best: best.unwrap_or_default(),
+        };
+        store.save(self.stage, &checkpoint)
+    }
+
+    /// What the next stage begins with.
+    fn carry(&self) -> Result<Carried, TrainingError> {
+        let states = self.states.iter().cloned().zip(self.read(self.states.iter())?);
+        Ok(Carried {
+            progress: self.progress.clone(),
+            states: states.collect(),
         })
+    }
+
+    /// Begins where the stage before has ended. Optimisers that remember other things begin with what they have in common.
+    fn follow(&mut self, carried: Carried) -> Result<(), TrainingError> {
+        let before: HashMap<String, Tensor> = carried.states.into_iter().collect();
+        for (name, state) in &self.model_states {
+            let value = before.get(name).filter(|value| {
+                let own = &self.recipe.imported.graph.constants[name];
+                own.shape == value.shape
+            });
+            let value = value.ok_or_else(|| {
+                TrainingError::Mismatch(format!(
+                    "`{name}` has another shape, or is new, after epoch {}: the schedule in `hpo.sched` changes a hyperparameter \
+                     on which the shape of the model depends; such ones have to be frozen (`frozen=NAME` of the scheduler)",
+                    carried.progress.reports.len()
+                ))
+            })?;
+            self.machine.set_state(name, value)?;
+            if state != name {
+                // An average that is new begins with the weights themselves.
+                self.machine.set_state(state, before.get(state).unwrap_or(value))?;
+            }
+        }
+        for name in &self.states {
+            let is_slot = self
+                .model_states
+                .iter()
+                .all(|(weight, state)| weight != name && state != name);
+            if let Some(value) = before.get(name).filter(|_| is_slot) {
+                self.machine.set_state(name, value)?;
+            }
+        }
+        self.progress = Progress {
+            best: None,
+            reference: None,
+            stale_epochs: 0,
+            ..carried.progress
+        };
+        Ok(())
     }
 
     /// Continues from a checkpoint; fails with a reason in words when it is of another model.

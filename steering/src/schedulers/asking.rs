@@ -68,7 +68,12 @@ pub(crate) fn suggest(
     scheduler.fits(search.space).map_err(Refusal::Scheduler)?;
     let check = |record: &super::Record<'_>| scheduler.check(record);
     let ledger = Ledger::read(search.entries, &fidelity, search.mode, check).map_err(Refusal::History)?;
-    let configurations = ledger.configurations().map_err(Refusal::History)?;
+    let mut configurations = ledger.configurations().map_err(Refusal::History)?;
+    if let Some(rule) = scheduler.stopping() {
+        for configuration in &mut configurations {
+            configuration.expand(rule.rungs());
+        }
+    }
     let situation = Situation {
         space: search.space,
         ledger: &ledger,
@@ -112,7 +117,10 @@ pub(crate) fn suggest(
             reserve("c", configuration.into());
         }
         for (name, value) in assignment.tags {
-            reserve(name, value);
+            // Whoever stops itself takes small losses for good ones.
+            if name != "stop" || search.mode == Mode::Min {
+                reserve(name, value);
+            }
         }
         if let Some(from) = assignment.from {
             reserve("from", from.into());

@@ -43,6 +43,9 @@ pub enum FidelityError {
     /// The smallest share is no share.
     #[error("expected a least share of the data from 0.000001 to 1, found {0}")]
     Fraction(f64),
+    /// The scheduler knows epochs only.
+    #[error("it ends trainings after some of their epochs: give `--max-epochs`, not a share of the data")]
+    NotEpochs,
 }
 
 impl Fidelity {
@@ -133,6 +136,18 @@ impl Fidelity {
             Unit::Fraction => "frac",
         };
         format!("{RESERVED_PREFIX}{name}")
+    }
+
+    /// A grant that somebody has written: epochs, or a share in (0, 1].
+    #[must_use]
+    pub fn read(&self, text: &str) -> Option<u64> {
+        match self.unit {
+            Unit::Epochs => text.parse().ok(),
+            Unit::Fraction => {
+                let units = libm::round(text.parse::<f64>().ok()? * FRACTION as f64);
+                (1.0..=FRACTION as f64).contains(&units).then_some(units as u64)
+            }
+        }
     }
 
     /// What stands under [`key`](Self::key) for a grant.

@@ -18,12 +18,13 @@ use std::collections::HashMap;
 use protocol::error::pointer;
 use protocol::limits::RESERVED_PREFIX;
 use protocol::point::is_reserved;
-use protocol::steering::HistoryEntry;
-use protocol::{Outcome, Point, Problem};
+use protocol::steering::{HistoryEntry, STOPPED};
+use protocol::{Loss, Outcome, Point, Problem};
 use serde_json::Value;
 
 use super::Fidelity;
 use crate::history::{self, Mode};
+use crate::stopping::Curve;
 
 /// Most faults that are told at once.
 const MOST_PROBLEMS: usize = 20;
@@ -53,6 +54,10 @@ pub struct Record<'a> {
     pub outcome: Outcome,
     /// Whether a failure tells something about the point.
     pub blamed: bool,
+    /// What was reported while it was evaluated, if the manager tells.
+    pub curve: Option<Curve>,
+    /// Whether it was ended before it had what it was granted.
+    pub stopped: bool,
     place: usize,
 }
 
@@ -83,6 +88,65 @@ pub struct Stage {
     pub outcome: Outcome,
     /// Whether a failure tells something about the point.
     pub blamed: bool,
+}
+
+impl Configuration<'_> {
+    /// Adds what its curve tells about these epochs, of which the last is full training. One that was stopped has no loss there.
+    pub(super) fn expand(&mut self, rungs: &[u64]) {
+        let Some((full, before)) = rungs.split_last() else {
+            return;
+        };
+        let Some(curve) = self.first.curve.clone() else {
+            return self.stop_by_table(*full);
+        };
+        if self.first.outcome == Outcome::Failed {
+            return;
+        }
+        if self.first.stopped {
+            self.stages.retain(|stage| stage.resource != *full);
+        }
+        for rung in before {
+            let loss = curve.best(*rung).and_then(Loss::new);
+            let place = self.stages.binary_search_by_key(rung, |stage| stage.resource);
+            if let (Some(loss), Err(place)) = (loss, place) {
+                let stage = Stage {
+                    ordinal: self.first.ordinal,
+                    resource: *rung,
+                    outcome: Outcome::Done { loss },
+                    blamed: true,
+                };
+                self.stages.insert(place, stage);
+            }
+        }
+        if self.stages.is_empty() {
+            // Stopped before the first of them: what is known stands for it.
+            self.stages.push(Stage {
+                ordinal: self.first.ordinal,
+                resource: rungs[0],
+                outcome: self.first.outcome,
+                blamed: self.first.blamed,
+            });
+        }
+    }
+}
+
+impl Configuration<'_> {
+    /// Whoever has a loss above a cutoff of its table has stopped itself there: at the last such epoch, as nobody says where.
+    fn stop_by_table(&mut self, full: u64) {
+        let table = self.first.point.reserved("stop").and_then(Value::as_str);
+        let Some(loss) = self.first.outcome.loss() else { return };
+        let pair = |part: &str| {
+            let (epoch, cutoff) = part.split_once(':')?;
+            Some((epoch.parse().ok()?, cutoff.parse().ok()?))
+        };
+        let cutoffs = table.into_iter().flat_map(|table| table.split(';')).filter_map(pair);
+        let violated = cutoffs.filter(|(_, cutoff): &(u64, f64)| loss > *cutoff);
+        if let Some((epoch, _)) = violated.max_by_key(|(epoch, _)| *epoch) {
+            for stage in self.stages.iter_mut().filter(|stage| stage.resource == full) {
+                stage.resource = epoch;
+            }
+        }
+    }
 }
 
 impl<'a> Ledger<'a> {
@@ -224,6 +288,13 @@ fn record<'a>(place: usize, entry: &'a HistoryEntry, fidelity: &Fidelity, mode: 
             format!("expected what a point can be granted, found {found}"),
         )
     })?;
+    let meta = entry.meta.as_ref();
+    let stopped = meta.is_some_and(|meta| meta.status.as_deref() == Some(STOPPED));
+    let outcome = history::outcome(entry, mode);
+    let curve = meta.and_then(|meta| meta.curve.as_deref()).map(|reports| {
+        let is_finished = outcome.loss().is_some() && !stopped;
+        Curve::new(reports, is_finished, mode)
+    });
     Ok(Record {
         point,
         ordinal: number("n")?,
@@ -233,8 +304,10 @@ fn record<'a>(place: usize, entry: &'a HistoryEntry, fidelity: &Fidelity, mode: 
         member: number("m")?,
         generation: number("g")?,
         from: number("from")?,
-        outcome: history::outcome(entry, mode),
+        outcome,
         blamed: history::blamed(entry),
+        curve,
+        stopped,
         place,
     })
 }

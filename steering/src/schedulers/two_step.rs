@@ -6,12 +6,17 @@
 //! full first; their rank correlation, or rather its lower bound, says how many of the best must follow so that the true best is
 //! among them with the wanted chance.
 //!
+//! Where even the most that may go on would not have the wanted chance, the share of the data was too small. With a ladder the better
+//! half, and the configurations of the calibration, are then compared on more data, and the same is asked again there.
+//!
 //! Points carry `hpo.step`, 1 or 2. While the last of the first step are still being evaluated, the best so far go on early.
+
+use std::collections::VecDeque;
 
 use protocol::{Outcome, Point};
 
-use super::ledger::Configuration;
-use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
+use super::ledger::{Configuration, Stage};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, Unit};
 use crate::explain::Explanation;
 use crate::registry::{Setting, Settings, SetupError};
 use crate::two_step::{Chances, agreement, spread};
@@ -47,6 +52,21 @@ pub(super) const ENTRY: Entry = Entry {
             default: "0.9",
             meaning: "wanted chance that the true best goes on, in [0, 1); up to 5 times `top` go on for it",
         },
+        Setting {
+            name: "ladder",
+            default: "off",
+            meaning: "`on` to double the share where ranks agree too little, or the further shares, with slashes between: `0.2/0.5`",
+        },
+        Setting {
+            name: "epochs",
+            default: "0",
+            meaning: "epochs of the first step, given to points as `hpo.epochs`; 0 for the evaluation's own",
+        },
+        Setting {
+            name: "full-epochs",
+            default: "0",
+            meaning: "epochs of the second step; 0 for the evaluation's own",
+        },
     ],
     build,
 };
@@ -54,15 +74,62 @@ pub(super) const ENTRY: Entry = Entry {
 fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
     let is_top = |top: &String| Top::parse(top).is_some();
     let top: String = settings.get("top", "a number from 1, or a share above 0% and up to 100%", is_top)?;
+    let ladder: String = settings.get(
+        "ladder",
+        "`off`, `on` or rising shares such as 0.2/0.5",
+        |text: &String| rungs(text, fidelity).is_some(),
+    )?;
     Ok(Box::new(TwoStep {
+        rungs: rungs(&ladder, fidelity).expect("it was parsed when it was read"),
         top: Top::parse(&top).expect("it was parsed when it was read"),
         configurations: settings.get("configurations", "an integer from 0", |_| true)?,
         calibration: settings.get("calibration", "0 or an integer from 4", |count| {
             *count == 0 || *count >= 4
         })?,
+        epochs: [
+            epochs(settings, "epochs", fidelity)?,
+            epochs(settings, "full-epochs", fidelity)?,
+        ],
         chance: settings.get("chance", "at least 0 and below 1", |chance| (0.0..1.0).contains(chance))?,
         fidelity,
     }))
+}
+
+/// Epochs of a step; they are the scheduler's own business where it schedules epochs.
+fn epochs(settings: &Settings, name: &'static str, fidelity: Fidelity) -> Result<u64, SetupError> {
+    match fidelity.unit() {
+        Unit::Fraction => settings.get(name, "an integer from 0 to 2³²", |epochs| *epochs <= 1 << 32),
+        Unit::Epochs => settings.get(name, "0 where epochs are scheduled, not shares of the data", |epochs| {
+            *epochs == 0
+        }),
+    }
+}
+
+/// What configurations are compared with before any goes on: the least training, and what a ladder adds to it.
+fn rungs(ladder: &str, fidelity: Fidelity) -> Option<Vec<u64>> {
+    let (least, full) = (fidelity.least(), fidelity.full());
+    match ladder {
+        "off" => Some(vec![least]),
+        "on" => {
+            let doubled = (0..u64::BITS).map_while(|times| least.checked_mul(1 << times)?.checked_mul(1));
+            let mut rungs: Vec<u64> = doubled.take_while(|rung| *rung < full).collect();
+            if rungs.is_empty() {
+                rungs.push(least);
+            }
+            Some(rungs)
+        }
+        _ => {
+            let mut rungs = vec![least];
+            for share in ladder.split('/') {
+                let rung = fidelity.read(share)?;
+                if rung <= *rungs.last()? || rung >= full {
+                    return None;
+                }
+                rungs.push(rung);
+            }
+            Some(rungs)
+        }
+    }
 }
 
 /// How many go on.
@@ -96,17 +163,31 @@ struct TwoStep {
     configurations: usize,
     calibration: usize,
     chance: f64,
+    /// What configurations are compared with before any goes on, rising; just one without a ladder.
+    rungs: Vec<u64>,
+    /// Epochs of both steps, 0 where the evaluation knows.
+    epochs: [u64; 2],
     fidelity: Fidelity,
 }
 
 impl TwoStep {
+    /// The reserved keys of a point of step 1 or 2.
+    fn tags(&self, step: usize) -> Vec<(&'static str, serde_json::Value)> {
+        let mut tags = vec![("step", step.into())];
+        let epochs = self.epochs[step - 1];
+        if epochs > 0 {
+            tags.push(("epochs", epochs.into()));
+        }
+        tags
+    }
+
     /// Configurations of the first step in a search of so many points.
     fn first(&self, points: Option<usize>) -> usize {
         match (self.configurations, points) {
             (0, None) => CONFIGURATIONS,
             (0, Some(points)) => {
                 // The largest number that leaves room for the second step; the room grows with it by steps of one.
-                let fits = |count: usize| count + self.second(count) <= points;
+                let fits = |count: usize| count + self.climbs(count) + self.second(count) <= points;
                 let (mut low, mut high) = (1, points.max(1));
                 while low < high {
                     let middle = (low + high).div_ceil(2);
@@ -124,59 +205,133 @@ impl TwoStep {
         (self.top.of(first) + self.calibration.saturating_sub(1)).min(first)
     }
 
-    /// How many of the best go on, given the ranking and what is known of the second step.
-    fn going_on(&self, ranking: &[(f64, usize)], full: &[Option<f64>]) -> (usize, Option<String>) {
-        let top = self.top.of(ranking.len());
+    /// Trainings on all further rungs of the ladder, if every one of them is needed.
+    fn climbs(&self, first: usize) -> usize {
+        let (mut members, mut sum) = (first, 0);
+        for _ in 1..self.rungs.len() {
+            members = self.survivors(members);
+            sum += members;
+        }
+        sum
+    }
+
+    /// How many of so many are compared again on the next rung, at most: the better half and those of the calibration.
+    fn survivors(&self, count: usize) -> usize {
+        (count.div_ceil(2) + self.calibration).min(count)
+    }
+
+    /// What the calibration says about a ranking; nothing as long as it says nothing.
+    fn certainty(&self, ranking: &[(f64, usize)], full: &[Option<f64>]) -> Option<Certainty> {
         let places = spread(ranking.len(), self.calibration);
-        let pairs: Vec<(f64, f64)> = places
+        let pairs = places
             .iter()
-            .filter_map(|place| Some((ranking[*place].0, full[ranking[*place].1]?)))
-            .collect();
-        let Some(agreement) = agreement(&pairs) else {
-            return (top, None);
-        };
+            .filter_map(|place| Some((ranking[*place].0, full[ranking[*place].1]?)));
+        let agreement = agreement(&pairs.collect::<Vec<_>>())?;
         let chances = Chances::new(ranking.len(), agreement.bound.max(0.0));
-        let needed = chances
-            .smallest(self.chance)
-            .min(MOST * top)
-            .max(top)
-            .min(ranking.len());
+        let top = self.top.of(ranking.len());
+        let wanted = chances.smallest(self.chance);
+        let going_on = wanted.min(MOST * top).max(top).min(ranking.len());
         let text = format!(
-            "rank correlation {:.2} (at least {:.2} with 95 % confidence, {} pairs): the true best is among the best {needed} with \
+            "rank correlation {:.2} (at least {:.2} with 95 % confidence, {} pairs): the true best is among the best {going_on} with \
              a chance of {:.2}",
             agreement.correlation,
             agreement.bound,
             agreement.pairs,
-            chances.among(needed)
+            chances.among(going_on)
         );
-        (needed, Some(text))
+        Some(Certainty {
+            going_on,
+            is_enough: wanted <= going_on,
+            text,
+        })
     }
+}
+
+/// What is known about the second step.
+struct Certainty {
+    /// How many go on.
+    going_on: usize,
+    /// Whether the true best is among them with the wanted chance.
+    is_enough: bool,
+    text: String,
+}
+
+/// The state of the first step, on the rung of the ladder that it has come to.
+struct FirstStep {
+    rung: usize,
+    /// Loss and position of the configurations that have a loss there, best first.
+    ranking: Vec<(f64, usize)>,
+    /// Whether something is still being evaluated there or below.
+    waiting: bool,
+    /// Positions of those that are to be compared there and have not been granted it.
+    outstanding: VecDeque<usize>,
+}
+
+impl FirstStep {
+    /// The first step as the history has it.
+    fn of(two_step: &TwoStep, configurations: &[Configuration<'_>]) -> Self {
+        let rungs = &two_step.rungs;
+        let all = configurations.iter().flat_map(|configuration| &configuration.stages);
+        let highest = all.filter_map(|stage| rungs.binary_search(&stage.resource).ok()).max();
+        let rung = highest.unwrap_or(0);
+        let mut step = Self::at(two_step, configurations, rung);
+        if rung > 0 {
+            let below = Self::at(two_step, configurations, rung - 1);
+            step.outstanding = below.survivors(two_step, configurations, rungs[rung]);
+        }
+        step
+    }
+
+    fn at(two_step: &TwoStep, configurations: &[Configuration<'_>], rung: usize) -> Self {
+        let resource = two_step.rungs[rung];
+        let mut ranking: Vec<(f64, usize)> = configurations
+            .iter()
+            .enumerate()
+            .filter_map(|(place, configuration)| Some((loss_at(configuration, resource)?, place)))
+            .collect();
+        ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let is_pending = |stage: &Stage| stage.resource <= resource && stage.outcome == Outcome::Pending;
+        Self {
+            rung,
+            ranking,
+            waiting: configurations
+                .iter()
+                .any(|configuration| configuration.stages.iter().any(is_pending)),
+            outstanding: VecDeque::new(),
+        }
+    }
+
+    /// Those of this rung who are compared on the next, and have not been granted it.
+    fn survivors(&self, two_step: &TwoStep, configurations: &[Configuration<'_>], next: u64) -> VecDeque<usize> {
+        let better = 0..self.ranking.len().div_ceil(2);
+        let mut places: Vec<usize> = better.chain(spread(self.ranking.len(), two_step.calibration)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let positions = places.into_iter().map(|place| self.ranking[place].1);
+        let is_new = |position: &usize| {
+            configurations[*position]
+                .stages
+                .iter()
+                .all(|stage| stage.resource != next)
+        };
+        positions.filter(is_new).collect()
+    }
+}
+
+fn loss_at(configuration: &Configuration<'_>, resource: u64) -> Option<f64> {
+    let stage = configuration.stages.iter().find(|stage| stage.resource == resource)?;
+    stage.outcome.loss()
 }
 
 impl Scheduler for TwoStep {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
         let full = self.fidelity.full();
         let configurations = situation.configurations;
-        let loss_at = |configuration: &Configuration<'_>, resource: u64| {
-            let stage = configuration.stages.iter().find(|stage| stage.resource == resource)?;
-            stage.outcome.loss()
-        };
         let points = situation.ledger.next_ordinal() as usize;
         let first = self.first(budget.left.map(|left| left + points));
         let own = |configuration: &&Configuration<'_>| configuration.first.configuration.is_some();
         let mut begun = configurations.iter().filter(own).count();
-        let mut waiting = configurations.iter().any(|configuration| {
-            configuration
-                .stages
-                .iter()
-                .any(|stage| stage.resource < full && stage.outcome == Outcome::Pending)
-        });
-        let mut ranking: Vec<(f64, usize)> = configurations
-            .iter()
-            .enumerate()
-            .filter_map(|(place, configuration)| Some((loss_at(configuration, self.fidelity.least())?, place)))
-            .collect();
-        ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut step = FirstStep::of(self, configurations);
         let second: Vec<Option<f64>> = configurations
             .iter()
             .map(|configuration| loss_at(configuration, full))
@@ -186,24 +341,54 @@ impl Scheduler for TwoStep {
             .map(|configuration| configuration.stages.iter().any(|stage| stage.resource >= full))
             .collect();
         let mut finished = second.iter().any(Option::is_some);
-        let (going_on, certainty) = if begun >= first && !waiting {
-            self.going_on(&ranking, &second)
+        let is_quiet = begun >= first && !step.waiting && step.outstanding.is_empty();
+        let certainty = if is_quiet {
+            self.certainty(&step.ranking, &second)
         } else {
-            (self.top.of(ranking.len()), None)
+            None
         };
+        let places = spread(step.ranking.len(), self.calibration);
+        let is_calibrated = is_quiet
+            && places.iter().all(|place| {
+                let stages = &configurations[step.ranking[*place].1].stages;
+                stages
+                    .iter()
+                    .any(|stage| stage.resource >= full && stage.outcome != Outcome::Pending)
+            });
+        let next_rung = self.rungs.get(step.rung + 1).copied();
+        if let (Some(next), Some(false), true) = (
+            next_rung,
+            certainty.as_ref().map(|found| found.is_enough),
+            is_calibrated,
+        ) {
+            let outstanding = step.survivors(self, configurations, next);
+            let needed = outstanding.len() + self.second(outstanding.len());
+            if budget.left.is_none_or(|left| left >= needed) {
+                step.rung += 1;
+                step.outstanding = outstanding;
+            }
+        }
+        let going_on = certainty
+            .as_ref()
+            .map_or(self.top.of(step.ranking.len()), |found| found.going_on);
+        let certainty = certainty.map(|found| found.text);
         let is_single = self.fidelity.least() == full;
 
         let mut assignments = Vec::new();
         let (mut left, mut new) = (budget.left.unwrap_or(usize::MAX), budget.new.unwrap_or(usize::MAX));
         while assignments.len() < count && left > 0 {
             let last = left == 1 && !finished && !is_single;
+            let ranking = &step.ranking;
             if (begun < first || (is_single && budget.left.is_some())) && new > 0 && (!last || ranking.is_empty()) {
                 assignments.push(self.begin(last));
                 begun += 1;
                 new -= 1;
-                waiting = true;
+                step.waiting = true;
+            } else if let Some(position) = step.outstanding.pop_front().filter(|_| !last) {
+                step.waiting = true;
+                assignments.push(self.compare_again(&configurations[position], self.rungs[step.rung]));
             } else {
-                let calibration = spread(ranking.len(), if waiting { 0 } else { self.calibration });
+                let calibration = spread(ranking.len(), if step.waiting { 0 } else { self.calibration });
                 let best = 0..going_on.min(ranking.len());
                 let next = calibration
                     .into_iter()
@@ -223,7 +408,7 @@ impl Scheduler for TwoStep {
                         ranking.len(),
                         certainty.as_deref(),
                     ));
-                } else if (waiting || !finished || budget.left.is_some()) && new > 0 {
+                } else if (step.waiting || !finished || budget.left.is_some()) && new > 0 {
                     // Nobody is known to be good: one more for the first step is better than an answer that would end the search.
                     assignments.push(self.begin(last));
                     begun += 1;
@@ -252,16 +437,20 @@ impl Scheduler for TwoStep {
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {
-        let steps = [self.fidelity.least(), self.fidelity.full()];
-        if record.member.is_none() && record.bracket.is_none() && steps.contains(&record.resource) {
+        let grants: Vec<u64> = self.rungs.iter().copied().chain([self.fidelity.full()]).collect();
+        if record.member.is_none() && record.bracket.is_none() && grants.contains(&record.resource) {
             return Ok(());
         }
+        let shown: Vec<String> = grants
+            .iter()
+            .map(|grant| self.fidelity.value(*grant).to_string())
+            .collect();
+        let (last, before) = shown.split_last().expect("full training is one of them");
         Err(format!(
-            "expected `{}` to be {} or {}, without bracket and member, found {}: the point is of another scheduler or of other \
+            "expected `{}` to be {} or {last}, without bracket and member, found {}: the point is of another scheduler or of other \
              settings",
             self.fidelity.key(),
-            self.fidelity.value(steps[0]),
-            self.fidelity.value(steps[1]),
+            before.join(", "),
             self.fidelity.value(record.resource)
         ))
     }
@@ -282,8 +471,22 @@ impl TwoStep {
             subject: Subject::New,
             resource,
             from: None,
-            tags: vec![("step", step.into())],
+            tags: self.tags(step),
             explanation: Explanation::new("start", text),
+        }
+    }
+
+    /// A known configuration, on more data or for longer than before, but not in full.
+    fn compare_again(&self, configuration: &Configuration<'_>, resource: u64) -> Assignment {
+        let text = format!(
+            "ranks agree too little; compared again with {}",
+            self.fidelity.words(resource)
+        );
+        Assignment {
+            resource,
+            tags: self.tags(1),
+            explanation: Explanation::new("ladder", text),
+            ..self.go_on(configuration, 0, 1, None)
         }
     }
 
@@ -305,7 +508,7 @@ impl TwoStep {
             subject: Subject::Known(point, configuration.first.configuration),
             resource: self.fidelity.full(),
             from: from.and_then(|stage| stage.ordinal),
-            tags: vec![("step", 2.into())],
+            tags: self.tags(2),
             explanation: Explanation::new("second step", text)
                 .with("place", place + 1)
                 .with("of", of),
@@ -323,6 +526,8 @@ mod tests {
             configurations: 0,
             calibration: 12,
             chance: 0.9,
+            rungs: rungs("off", Fidelity::fraction(0.05).unwrap()).unwrap(),
+            epochs: [3, 0],
             fidelity: Fidelity::fraction(0.05).unwrap(),
         }
     }
@@ -336,6 +541,21 @@ mod tests {
         for text in ["0", "0%", "101%", "-1", "few", "nan%"] {
             assert_eq!(Top::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_steps_may_have_epochs_of_their_own() {
+        let tags = |step: usize| {
+            two_step("3")
+                .tags(step)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((tags(1), tags(2)), (vec!["step", "epochs"], vec!["step"]));
+        let settings = [("epochs".to_owned(), "3".to_owned())];
+        let settings = Settings::of("scheduler", ENTRY.name, ENTRY.settings, &settings).unwrap();
+        assert!(build(&settings, Fidelity::epochs(1, 9).unwrap()).is_err());
     }
 
     #[test]
@@ -355,8 +575,24 @@ mod tests {
         let ranking: Vec<(f64, usize)> = (0..200).map(|place| (place as f64, place)).collect();
         let agreeing: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place))).collect();
         let shuffled: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place * 77 % 200))).collect();
-        assert_eq!(all.going_on(&ranking, &agreeing).0, 10);
-        assert_eq!(all.going_on(&ranking, &shuffled).0, 50);
-        assert_eq!(all.going_on(&ranking, &vec![None; 200]), (10, None));
+        let found = |full: &[Option<f64>]| {
+            let found = all.certainty(&ranking, full)?;
+            Some((found.going_on, found.is_enough))
+        };
+        assert_eq!(found(&agreeing), Some((10, true)));
+        assert_eq!(found(&shuffled), Some((50, false)));
+        assert_eq!(found(&vec![None; 200]), None);
+    }
+
+    #[test]
+    fn a_ladder_doubles_or_is_given() {
+        let fidelity = Fidelity::fraction(0.05).unwrap();
+        let shares = |text: &str| rungs(text, fidelity);
+        assert_eq!(shares("on"), Some(vec![50_000, 100_000, 200_000, 400_000, 800_000]));
+        assert_eq!(shares("0.2/0.5"), Some(vec![50_000, 200_000, 500_000]));
+        for text in ["", "yes", "0.05", "0.5/0.2", "0.5/1"] {
+            assert_eq!(shares(text), None, "{text}");
+        }
+        assert_eq!(rungs("on", Fidelity::epochs(1, 1).unwrap()), Some(vec![1]));
     }
 }

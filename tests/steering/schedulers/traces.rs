@@ -2,12 +2,17 @@
 
 use serde_json::{Value, json};
 
+use protocol::steering::SteeringInput;
+use steering::ask::ask;
+
 use super::{next, plane, schedule, scheduled};
 
 /// The configuration number `id` after training for `epochs`.
 fn trained(id: usize, number: usize, epochs: u64, loss: &Value) -> Value {
     json!([{"x": id as f64 / 100.0, "rate": 0.1, "hpo.n": number, "hpo.c": id, "hpo.epochs": epochs}, loss])
 }
+
+use crate::support::{document, values};
 
 #[test]
 fn asha_promotes_whoever_is_in_the_best_third_as_soon_as_it_is() {
@@ -369,4 +374,49 @@ fn what_failed_later_is_not_trained_in_full_at_the_end() {
         (&new["hpo.c"], &new["hpo.epochs"], &new["hpo.from"]),
         (&json!(1), &json!(9), &json!(1))
     );
+}
+
+#[test]
+fn curves_of_the_history_make_tables_of_cutoffs_and_reach_the_sampler() {
+    let point = |n: u64| json!({"x": n as f64 / 10.0, "rate": 0.1, "hpo.n": n, "hpo.c": n, "hpo.epochs": 9});
+    let points: Vec<Value> = (0..7).map(|n| json!([point(n), n])).collect();
+    let meta: Vec<Value> = (0..7)
+        .map(|n| json!({"status": if n < 6 { "done" } else { "stopped" }, "epochs_done": 3, "curve": [[1, n + 3], [3, n]]}))
+        .collect();
+    let history = SteeringInput::from_value(json!({"points": points, "meta": meta}), Some(1e5)).unwrap();
+    let stop = |scheduler: &str, table: &str| {
+        let request = scheduled(schedule(scheduler, 9, &[("table", table)]), 1, None);
+        let answer = values(&ask(&document(&plane()), &history, &request).unwrap());
+        answer[0].get("hpo.stop").cloned()
+    };
+    assert_eq!(stop("stopping", "on"), Some(json!("1:5;3:2")));
+    // Medians of the running means of the six that were trained to the end.
+    assert_eq!(stop("median", "on"), Some(json!("1:5.5;2:4")));
+    assert_eq!(stop("stopping", "off"), None);
+}
+
+#[test]
+fn a_ladder_climbs_where_ranks_agree_too_little_and_only_there() {
+    let full = |n: u64, loss: f64| json!([{"x": n as f64 / 100.0, "rate": 0.1, "hpo.n": 100 + n, "hpo.c": n, "hpo.epochs": 32, "hpo.step": 2}, loss]);
+    let settings = [
+        ("configurations", "40"),
+        ("calibration", "8"),
+        ("top", "2"),
+        ("ladder", "on"),
+    ];
+    let request = scheduled(schedule("two-step", 32, &settings), 4, None);
+    let after = |loss: fn(u64) -> f64| {
+        let mut points: Vec<Value> = (0..40_u64)
+            .map(|n| trained(n as usize, n as usize, 1, &json!(n)))
+            .collect();
+        points.extend((0..8).map(|place| place * 39 / 7).map(|n| full(n, loss(n))));
+        next(&plane(), &points, &request)
+    };
+    let agreeing = after(|n| n as f64);
+    assert!(agreeing.iter().all(|point| point["hpo.epochs"] == 32), "{agreeing:?}");
+    let shuffled = after(|n| (n * 17 % 40) as f64);
+    let again: Vec<(u64, u64)> = (shuffled.iter())
+        .map(|point| (point["hpo.c"].as_u64().unwrap(), point["hpo.epochs"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(again, [(0, 2), (1, 2), (2, 2), (3, 2)]);
 }

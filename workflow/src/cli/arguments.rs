@@ -32,6 +32,8 @@ pub(super) enum Command {
     Show(ShowArguments),
     /// Show the best point of a task
     Best(TaskArguments),
+    /// Show from which trainings the best point comes, with the hyperparameters of each: the schedule that a population has found
+    Lineage(LineageArguments),
     /// List the tasks in a directory
     List(ListArguments),
     /// Print what an evaluation, or steering, wrote to its standard output and error
@@ -119,6 +121,19 @@ pub(super) struct ShowArguments {
     #[arg(value_name = "DIR")]
     pub(super) directory: PathBuf,
     /// Show one point with all its attempts
+    #[arg(long, value_name = "ID")]
+    pub(super) point: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LineageArguments {
+    /// Directory of the task
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Id of the point (default: the best)
     #[arg(long, value_name = "ID")]
     pub(super) point: Option<u32>,
     /// Print JSON

@@ -156,7 +156,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<u8, CliError> {
     Ok(exit::DONE)
 }
 
-fn find(state: &State, id: u32) -> Result<&PointState, CliError> {
+pub(super) fn find(state: &State, id: u32) -> Result<&PointState, CliError> {
     state.point(PointId(id)).ok_or_else(|| {
         CliError::Usage(format!(
             "there is no point {id}; the task has points 1 to {}",

@@ -21,7 +21,7 @@ use crate::host::ProcessIdentity;
 use crate::journal::{Claim, Journal};
 use crate::report::{self, Lines, Live};
 use crate::state::{Event, State, TaskEnd};
-use crate::task::{Task, TaskDirectory};
+use crate::task::{Settings, Task, TaskDirectory};
 
 /// Points of the table at the end.
 const SHOWN_AT_THE_END: usize = 10;
@@ -60,7 +60,11 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
     let (task, _, digest) = Task::read(directory)?;
     // Read again under the lock: another manager may have worked until a moment ago.
     let opened = Opened::read(root)?;
-    let settings = &opened.settings;
+    let mut settings = opened.settings.clone();
+    if let Some(shares) = &mut settings.shares {
+        shares.look().map_err(CliError::Usage)?;
+    }
+    let settings = &settings;
     let newest = opened.contents.records.last().map_or(0, |record| record.epoch);
     claim.raise_above(root, newest)?;
     let mut journal = Journal::open(&directory.journal(), &opened.contents, claim)?;
@@ -117,6 +121,7 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
         directory,
         task: &task,
         settings,
+        scheduler: settings.watching_scheduler(),
         state,
         journal,
         backend: Box::new(Local::new(executable.clone())),
@@ -145,6 +150,7 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
         &Summary {
             directory,
             task: &task,
+            settings,
             state: &state,
         },
         manner.json,
@@ -242,12 +248,16 @@ fn search_path(executable: &Path) -> String {
 struct Summary<'a> {
     directory: &'a TaskDirectory,
     task: &'a Task,
+    settings: &'a Settings,
     state: &'a State,
 }
 
 impl Output for Summary<'_> {
     fn json(&self) -> Value {
         let mut document = report::show(self.task, self.state, "interrupted");
+        if let Some(found) = report::two_step_json(self.task, self.state, self.settings) {
+            document["two_step"] = found;
+        }
         document["directory"] = json!(self.directory.root().display().to_string());
         document
     }
@@ -276,6 +286,10 @@ impl Output for Summary<'_> {
         let _ = write!(text, "{} of {all} points have a loss", ranking.len());
         if failed > 0 {
             let _ = write!(text, ", {failed} failed");
+        }
+        let certainty = report::two_step_text(self.task, self.state, self.settings);
+        if !certainty.is_empty() {
+            let _ = write!(text, "\n{}", certainty.trim_end());
         }
         let root = self.directory.root().display();
         let _ = write!(text, "\nresults     {root}/results.json\n");

@@ -3,6 +3,7 @@
 mod arguments;
 mod error;
 mod inspect;
+mod lineage;
 mod manage;
 mod open;
 mod output;
@@ -43,6 +44,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Command::Retry(arguments) => run::retry(&arguments),
         Command::Show(arguments) => inspect::show(&arguments),
         Command::Best(arguments) => inspect::best(&arguments),
+        Command::Lineage(arguments) => lineage::lineage(&arguments),
         Command::List(arguments) => inspect::list(&arguments),
         Command::Logs(arguments) => inspect::logs(&arguments),
         Command::Kill(arguments) => stop::kill(&arguments),

@@ -12,7 +12,7 @@ use crate::backend::MARK;
 use crate::checkpoint::{PAYLOAD, Source};
 use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
 use crate::state::{AttemptKey, State};
-use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name};
+use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name, share_of};
 
 /// Names of the environment that a reserved key of a point must not replace.
 const OWN: [&str; 8] = [
@@ -26,11 +26,14 @@ const OWN: [&str; 8] = [
     environment::KEEP_CHECKPOINT,
 ];
 
+/// What a point says about its share of the data.
+const FRACTION_KEY: &str = "hpo.frac";
+
 /// The command lines that a task would run, and warnings about them; for the plan and before the start.
 pub(crate) fn plan_orders(task: &Task, settings: &Settings) -> (Vec<String>, Vec<String>) {
     let (mut commands, mut warnings) = (Vec::new(), Vec::new());
     for segment in task.segment_ids() {
-        let placeholders = placeholders(task, segment, 1);
+        let placeholders = placeholders(task, task.training_files(segment), segment, 1);
         let names = [
             settings.meta.as_deref(),
             settings.metrics.as_deref(),
@@ -57,10 +60,8 @@ pub(crate) fn plan_orders(task: &Task, settings: &Settings) -> (Vec<String>, Vec
     (commands, warnings)
 }
 
-fn placeholders(task: &Task, segment: Option<protocol::SegmentId>, job: u32) -> Placeholders {
-    let names: Option<Vec<String>> = task
-        .training_files(segment)
-        .map(|files| files.iter().map(|file| link_name(file).to_owned()).collect());
+fn placeholders(task: &Task, files: Option<&[String]>, segment: Option<protocol::SegmentId>, job: u32) -> Placeholders {
+    let names: Option<Vec<String>> = files.map(|files| files.iter().map(|file| link_name(file).to_owned()).collect());
     Placeholders::evaluation(task.segment_name(segment), names.as_deref(), job)
 }
 
@@ -89,7 +90,14 @@ fn order(
     let point = state.point(key.point).expect("an attempt belongs to a point");
     let attempt = point.attempts.last().expect("its intent is recorded");
     let at = directory.attempt(key);
-    let placeholders = placeholders(task, point.segment, attempt.job);
+    let mut shown = point.point.clone();
+    let mut files = task.training_files(point.segment).map(<[String]>::to_vec);
+    if let (Some(files), true) = (&mut files, settings.takes_files) {
+        // The share is taken here; the evaluation must not take it again.
+        let share = shown.0.remove(FRACTION_KEY).and_then(|share| share.as_f64());
+        *files = share_of(files, share.unwrap_or(1.0), settings.seed.unwrap_or(0));
+    }
+    let placeholders = placeholders(task, files.as_deref(), point.segment, attempt.job);
     let expand = |text: &str| placeholders.expand(text).command;
     let segment = task.segment_name(point.segment);
     let checkpoints = directory.checkpoints(key.point);
@@ -104,8 +112,7 @@ fn order(
     });
     let text = |path: &Path| path.display().to_string();
 
-    let mut variables: Vec<(String, String)> = point
-        .point
+    let mut variables: Vec<(String, String)> = shown
         .0
         .iter()
         .filter_map(|(key, value)| {
@@ -125,6 +132,9 @@ fn order(
         ("PATH", path.to_owned()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if let (Some(shares), Some(slot)) = (&settings.shares, attempt.slot) {
+        variables.extend(shares.variables(slot));
+    }
     if point.point.reserved("n").is_some() {
         let keep = if keep.is_some() { "1" } else { "0" };
         variables.push((environment::KEEP_CHECKPOINT.to_owned(), keep.to_owned()));
@@ -165,10 +175,8 @@ fn order(
         sandbox: directory.sandbox(),
         sandbox_files: task.sandbox.clone(),
         input: settings.input.clone(),
-        input_content: input(settings, point.segment, &point.point),
-        training: task
-            .training_files(point.segment)
-            .map(|files| (settings.training_data.clone(), files.to_vec())),
+        input_content: input(settings, point.segment, &shown),
+        training: files.map(|files| (settings.training_data.clone(), files)),
         output: expand(&settings.output),
         meta: settings.meta.as_deref().map(expand),
         metrics,

@@ -3,7 +3,7 @@
 //! Each turn: what ended is taken in, what follows from it is decided, all of it is committed as one group, and only then acted
 //! upon and shown. Between turns the manager sleeps until a runner ends, a signal comes, or a second has passed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -13,7 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use ::steering::schedulers::Scheduler;
+
 use super::steering::{Answer, Context, SteeringRun};
+use super::watch::{Heard, Reply};
 use super::{keeping, plan};
 use crate::backend::{Backend, Job, JobState};
 use crate::host::boot_id;
@@ -28,6 +31,8 @@ const POINTS_PER_RECORD: usize = 200;
 const LONGEST_REASON: usize = 4000;
 /// Longest sleep between two turns.
 const TICK: Duration = Duration::from_secs(1);
+/// Longest sleep while evaluations wait to hear what becomes of them.
+const LISTENING: Duration = Duration::from_millis(100);
 /// Between two attempts to write to a full disk.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
 
@@ -64,6 +69,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) directory: &'a TaskDirectory,
     pub(crate) task: &'a Task,
     pub(crate) settings: &'a Settings,
+    /// Decides about running evaluations, where that is asked for.
+    pub(crate) scheduler: Option<Box<dyn Scheduler>>,
     pub(crate) state: State,
     pub(crate) journal: Journal,
     pub(crate) backend: Box<dyn Backend>,
@@ -88,7 +95,7 @@ const LEAST_ROOM: u64 = 8 << 20;
 pub(crate) struct Flow {
     steering: Option<SteeringRun>,
     batch: Vec<Event>,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Requests to end that running attempts have been sent.
     cancelled: usize,
     /// After losses through no fault of the payload: when to try again, and how many there were in a row.
@@ -98,6 +105,8 @@ pub(crate) struct Flow {
     elsewhere: usize,
     results_written: Option<Instant>,
     told_full: bool,
+    pub(super) heard: BTreeMap<AttemptKey, Heard>,
+    pub(super) replies: Vec<Reply>,
     /// Points that may have checkpoints on the disk; `None` before the first look.
     stored: Option<BTreeSet<PointId>>,
 }
@@ -121,6 +130,7 @@ impl Coordinator<'_> {
             return Ok(Halt::Over);
         }
         loop {
+            self.watch();
             self.collect_attempts();
             self.collect_steering();
             let interrupted = self.interrupts.load(Ordering::Relaxed);
@@ -145,6 +155,7 @@ impl Coordinator<'_> {
             }
             let has_ended = self.flow.batch.iter().any(Event::is_an_end);
             self.commit()?;
+            self.reply();
             if has_ended || self.flow.stored.is_none() {
                 self.discard_checkpoints();
             }
@@ -180,7 +191,7 @@ impl Coordinator<'_> {
     }
 
     /// Applies an event and puts it into the group to be committed.
-    fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: Event) {
         self.state.apply(&event).expect("the manager makes legal events only");
         self.flow.batch.push(event);
     }
@@ -282,6 +293,8 @@ impl Coordinator<'_> {
     }
 
     fn finish(&mut self, key: AttemptKey, result: Option<RunnerResult>, otherwise: &str) {
+        self.hear(key, false);
+        self.flow.heard.remove(&key);
         if let Some(result) = result {
             for warning in &result.warnings {
                 self.flow.notes.push(format!("{key}: {warning}"));
@@ -341,11 +354,13 @@ impl Coordinator<'_> {
         self.flow.told_full = false;
         while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
             let AttemptKey { point, attempt } = key;
+            let slot = self.settings.shares.is_some().then(|| plan::free_slot(&self.state));
             self.push(Event::Intent {
                 point,
                 attempt,
                 job,
                 boot_id: boot_id(),
+                slot,
             });
             starts.push(key);
         }
@@ -444,6 +459,7 @@ impl Coordinator<'_> {
         }
         if self.flow.cancelled < requests {
             self.flow.cancelled = requests;
+            self.ask_to_pause();
             for key in self.state.running.clone() {
                 self.backend.cancel(&self.job(key));
             }
@@ -455,7 +471,12 @@ impl Coordinator<'_> {
             .flow
             .hold
             .map(|until| until.saturating_duration_since(Instant::now()));
-        let timeout = hold.map_or(TICK, |hold| hold.min(TICK));
+        let tick = if self.scheduler.is_some() && !self.state.running.is_empty() {
+            LISTENING
+        } else {
+            TICK
+        };
+        let timeout = hold.map_or(tick, |hold| hold.min(tick));
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.waker.as_fd()];
         let steering = self.flow.steering.as_ref();
         let blind = steering.is_some_and(|run| run.descriptor.is_none());

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::SegmentId;
-use steering::schedulers::Schedule;
+use steering::schedulers::{Schedule, Unit};
 
 use crate::checkpoint::Label;
 use crate::state::{PointId, PointOutcome, PointState, State, TaskEnd};
@@ -14,8 +14,12 @@ use crate::state::{PointId, PointOutcome, PointState, State, TaskEnd};
 pub(super) fn label(point: &PointState, schedule: Option<&Schedule>) -> Option<Label> {
     number(point, "n")?;
     let epochs = number(point, "epochs")?;
-    let is_full = schedule.is_some_and(|schedule| epochs >= schedule.fidelity.full());
-    (!is_full).then(|| Label {
+    let is_last = schedule.is_some_and(|schedule| match schedule.fidelity.unit() {
+        Unit::Epochs => epochs >= schedule.fidelity.full(),
+        // On more data training begins anew, so that every loss means the same.
+        Unit::Fraction => true,
+    });
+    (!is_last).then(|| Label {
         point: point.id,
         configuration: number(point, "c"),
         epochs,
@@ -23,7 +27,7 @@ pub(super) fn label(point: &PointState, schedule: Option<&Schedule>) -> Option<L
 }
 
 /// The point from which this one may go on.
-pub(super) fn source<'a>(state: &'a State, point: &PointState) -> Option<&'a PointState> {
+pub(crate) fn source<'a>(state: &'a State, point: &PointState) -> Option<&'a PointState> {
     let from = number(point, "from")?;
     let mut same = state.points.iter().filter(|other| other.segment == point.segment);
     same.find(|other| number(other, "n") == Some(from))
@@ -156,6 +160,7 @@ mod tests {
                 attempt,
                 job: id,
                 boot_id: String::new(),
+                slot: None,
             });
             if *done {
                 let end = AttemptEnd::Done {

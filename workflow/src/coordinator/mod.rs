@@ -5,8 +5,10 @@ mod drive;
 mod keeping;
 mod plan;
 mod steering;
+mod watch;
 
 pub(crate) use attempts::plan_orders;
 pub(crate) use drive::{Coordinator, CoordinatorError, Flow, Halt, Observer, now};
+pub(crate) use keeping::source;
 pub(crate) use plan::points_to_ask;
 pub(crate) use steering::history;

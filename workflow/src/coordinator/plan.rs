@@ -7,14 +7,15 @@
 use protocol::SegmentId;
 
 use crate::state::{AttemptKey, State, TaskEnd};
-use crate::task::Settings;
+use crate::task::{Settings, Shares};
 
 /// Runs of steering that may fail one after the other before the task fails.
 pub(crate) const STEERING_RETRIES: usize = 3;
 
 /// The next attempt to start, and the evaluation job it belongs to.
 pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptKey, u32)> {
-    if state.end.is_some() {
+    let most = settings.shares.as_ref().and_then(Shares::most);
+    if state.end.is_some() || most.is_some_and(|most| state.running.len() >= most) {
         return None;
     }
     state.segments.values().find_map(|segment| {
@@ -35,6 +36,13 @@ pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptK
             job,
         ))
     })
+}
+
+/// The lowest share of the machine that nobody has.
+pub(crate) fn free_slot(state: &State) -> u32 {
+    let used = state.slots_in_use();
+    // Of one more than are in use, one is free.
+    (0..=used.len() as u32).find(|slot| !used.contains(slot)).unwrap_or(0)
 }
 
 /// How many points steering is to be asked for now; `None` if it is not to be run.
@@ -163,6 +171,7 @@ mod tests {
                         attempt,
                         job,
                         boot_id: String::new(),
+                        slot: None,
                     })
                     .unwrap();
                 started.push((point.0, attempt, job));

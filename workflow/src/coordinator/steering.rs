@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use protocol::steering::{FailureKind, HistoryEntry, PointMeta, SteeringInput, read_output};
+use protocol::steering::{FailureKind, HistoryEntry, PointMeta, STOPPED, SteeringInput, read_output};
 use protocol::{EvaluationInput, Outcome, environment, limits};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -243,15 +243,21 @@ pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
             _ => None,
         };
         let outcome = point.wire_outcome();
+        let status = if point.ended_early().is_some() {
+            STOPPED
+        } else {
+            point.word()
+        };
         let seconds = (!matches!(outcome, Outcome::Pending))
             .then(|| point.attempts.last().map(|attempt| attempt.seconds))
             .flatten();
         let meta = PointMeta {
-            status: Some(point.word().to_owned()),
+            status: Some(status.to_owned()),
             failure,
             attempts: Some(point.attempts.len() as u32),
             seconds,
-            epochs_done: None,
+            epochs_done: point.reports.last().map(|(epoch, _)| *epoch),
+            curve: (!point.reports.is_empty()).then(|| point.reports.clone()),
             losses,
         };
         HistoryEntry {

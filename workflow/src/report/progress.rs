@@ -57,6 +57,7 @@ fn sentence(event: &Event, state: &State, points: u32) -> Option<String> {
                 AttemptEnd::Stopped => format!("{key} was stopped; it will be resumed"),
             })
         }
+        Event::EndedEarly { point, reason, .. } => Some(format!("point {point} is ended early: {reason}")),
         Event::Ended { end, .. } => Some(match end {
             TaskEnd::Finished { reason } => format!("the search is over: {reason}"),
             TaskEnd::Failed { reason } => format!("the task failed: {reason}"),

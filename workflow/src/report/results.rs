@@ -86,6 +86,9 @@ pub(crate) fn point_json(task: &Task, point: &PointState, failed: Option<f64>) -
         PointOutcome::Open => Value::Null,
     };
     object.insert("loss".to_owned(), loss);
+    if let Some(epoch) = point.ended_early() {
+        object.insert("ended_early_after".to_owned(), json!(epoch));
+    }
     if let PointOutcome::Done {
         losses,
         message,

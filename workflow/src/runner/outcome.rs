@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use protocol::limits;
 use protocol::loss_document::{self, Verdict};
+use protocol::report::Decision;
 
 use super::order::{MetricsOrder, Order};
 use super::supervise::{Ended, Exit, Intervention, last_line};
@@ -31,6 +32,8 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
         reason: crate::report::escape(&shortened(&reason)),
     };
     match (ended.exit, ended.intervention) {
+        // The loss of an evaluation that was asked to pause is not its last.
+        (Exit::Code(0), _) if is_paused(directory) => AttemptEnd::Stopped,
         (Exit::Code(0), intervention) => match (verdict, document) {
             (Some(Verdict::Loss { loss, losses, message }), _) => {
                 let metadata = keep_metadata(directory, order, warnings);
@@ -75,6 +78,12 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
             failed(reason)
         }
     }
+}
+
+/// Whether the last decision that the payload could read was to pause.
+fn is_paused(directory: &Path) -> bool {
+    let decision = fs::read_to_string(directory.join("decision")).ok();
+    decision.and_then(|text| text.parse().ok()) == Some(Decision::Pause)
 }
 
 /// Most letters of a payload's words that are kept; all of them are in its work directory.

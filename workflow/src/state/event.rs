@@ -34,6 +34,23 @@ pub(crate) enum Event {
         attempt: u32,
         job: u32,
         boot_id: String,
+        /// Its share of the machine, where that is divided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+    },
+    /// The attempt has come to these epochs, with these losses; `null` for what was no number. Recorded only where decisions
+    /// depend on it.
+    Reported {
+        point: PointId,
+        attempt: u32,
+        reports: Vec<(u64, Option<f64>)>,
+    },
+    /// The evaluation of the point is not worth going on after this epoch; it will be told so.
+    EndedEarly {
+        point: PointId,
+        attempt: u32,
+        epoch: u64,
+        reason: String,
     },
     /// The attempt is over.
     AttemptEnded {

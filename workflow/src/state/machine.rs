@@ -109,7 +109,7 @@ impl State {
         self.points.get((id.0 as usize).checked_sub(1)?)
     }
 
-    /// The point with the lowest loss, the first of equal ones.
+    /// The point with the lowest loss, the first of equal ones, of those that had all data if there are any.
     pub(crate) fn best(&self) -> Option<&PointState> {
         self.point(self.best?)
     }
@@ -117,10 +117,7 @@ impl State {
     /// Points with a loss, best first; equal losses in the order of their ids.
     pub(crate) fn ranking(&self) -> Vec<&PointState> {
         let mut done: Vec<&PointState> = self.points.iter().filter(|point| point.loss().is_some()).collect();
-        done.sort_by(|a, b| {
-            let loss = |point: &PointState| point.loss().map_or(f64::INFINITY, protocol::Loss::get);
-            loss(a).total_cmp(&loss(b)).then(a.id.cmp(&b.id))
-        });
+        done.sort_by_key(|point| point.merit());
         done
     }
 
@@ -151,6 +148,7 @@ impl State {
                 attempt,
                 job,
                 boot_id,
+                slot,
             } => {
                 self.intent(
                     AttemptKey {
@@ -159,7 +157,34 @@ impl State {
                     },
                     *job,
                     boot_id,
+                    *slot,
                 )?;
+            }
+            Event::Reported {
+                point,
+                attempt,
+                reports,
+            } => {
+                let found = self.running_point(*point, *attempt)?;
+                let mut last = found.reports.last().map_or(0, |(epoch, _)| *epoch);
+                for (epoch, _) in reports {
+                    if *epoch <= last {
+                        return Err(illegal(format!(
+                            "point {point} reports epoch {epoch} after epoch {last}"
+                        )));
+                    }
+                    last = *epoch;
+                }
+                found.reports.extend(reports);
+            }
+            Event::EndedEarly {
+                point, attempt, epoch, ..
+            } => {
+                let found = self.running_point(*point, *attempt)?;
+                if found.stopped.is_some() {
+                    return Err(illegal(format!("point {point} is ended early twice")));
+                }
+                found.stopped = Some(*epoch);
             }
             Event::AttemptEnded {
                 point,
@@ -188,6 +213,24 @@ impl State {
             Event::Reopened { .. } => self.reopen(),
         }
         Ok(())
+    }
+
+    fn running_point(&mut self, point: PointId, attempt: u32) -> Result<&mut PointState, IllegalEvent> {
+        let key = AttemptKey { point, attempt };
+        if self.running.contains(&key) {
+            Ok(&mut self.points[point.0 as usize - 1])
+        } else {
+            Err(illegal(format!("{key} is heard of although it is not running")))
+        }
+    }
+
+    /// The shares of the machine that are in use.
+    pub(crate) fn slots_in_use(&self) -> BTreeSet<u32> {
+        let attempts = self
+            .running
+            .iter()
+            .filter_map(|key| self.point(key.point)?.attempts.last());
+        attempts.filter_map(|attempt| attempt.slot).collect()
     }
 
     fn must_go_on(&self) -> Result<(), IllegalEvent> {
@@ -230,12 +273,14 @@ impl State {
                 outcome: PointOutcome::Open,
                 failures: 0,
                 lost: 0,
+                reports: Vec::new(),
+                stopped: None,
             });
         }
         Ok(())
     }
 
-    fn intent(&mut self, key: AttemptKey, job: u32, boot_id: &str) -> Result<(), IllegalEvent> {
+    fn intent(&mut self, key: AttemptKey, job: u32, boot_id: &str, slot: Option<u32>) -> Result<(), IllegalEvent> {
         self.must_go_on()?;
         let point = self
             .point(key.point)
@@ -287,6 +332,7 @@ impl State {
         self.points[key.point.0 as usize - 1].attempts.push(Attempt {
             job,
             index_in_job,
+            slot,
             status,
             seconds: 0.0,
             time: 0.0,
@@ -299,16 +345,6 @@ impl State {
             return Err(illegal(format!("{key} ends although it is not running")));
         }
         let limits = self.limits;
-        if let AttemptEnd::Done { loss, .. } = end {
-            let order = |found: &PointState| (found.loss().map_or(f64::INFINITY, protocol::Loss::get), found.id);
-            let better = self
-                .best()
-                .map(order)
-                .is_none_or(|(best, id)| loss.get().total_cmp(&best).then(key.point.cmp(&id)).is_lt());
-            if better {
-                self.best = Some(key.point);
-            }
-        }
         let point = &mut self.points[key.point.0 as usize - 1];
         let counts = self.segments.entry(point.segment).or_default();
         counts.running -= 1;
@@ -365,7 +401,14 @@ impl State {
                 counts.ready.insert((point.attempts.len() as u32, point.id));
                 return Ok(());
             }
-            PointOutcome::Done { .. } => self.done += 1,
+            PointOutcome::Done { .. } => {
+                self.done += 1;
+                let merit = point.merit();
+                let best = self.best.and_then(|best| self.points.get(best.0 as usize - 1));
+                if best.is_none_or(|best| merit < best.merit()) {
+                    self.best = Some(key.point);
+                }
+            }
             PointOutcome::Failed { .. } => self.failed += 1,
         }
         counts.open -= 1;

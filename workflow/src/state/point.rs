@@ -96,6 +96,8 @@ pub(crate) struct Attempt {
     pub(crate) job: u32,
     /// Position within the job, from 0.
     pub(crate) index_in_job: u32,
+    /// Its share of the machine, where that is divided.
+    pub(crate) slot: Option<u32>,
     pub(crate) status: AttemptStatus,
     pub(crate) seconds: f64,
     /// Seconds since 1970 when its end was recorded; 0 before.
@@ -134,6 +136,10 @@ pub(crate) struct PointState {
     pub(crate) failures: u32,
     /// Losses through no fault of the payload since then.
     pub(crate) lost: u32,
+    /// Epochs, rising, with the losses that were reported; empty where no decision depends on them.
+    pub(crate) reports: Vec<(u64, Option<f64>)>,
+    /// The epoch after which it is not worth going on, if that was decided.
+    pub(crate) stopped: Option<u64>,
 }
 
 impl PointState {
@@ -159,6 +165,24 @@ impl PointState {
             PointOutcome::Done { loss, .. } => Some(*loss),
             _ => None,
         }
+    }
+
+    /// The epoch after which it ended, if it was ended early; one that did not hear of it in time was trained in full.
+    pub(crate) fn ended_early(&self) -> Option<u64> {
+        let (reached, _) = self.reports.last()?;
+        let granted = self.point.reserved("epochs").and_then(serde_json::Value::as_u64);
+        let is_full = granted.is_some_and(|granted| *reached >= granted);
+        (self.stopped.is_some() && self.loss().is_some() && !is_full).then_some(*reached)
+    }
+
+    /// What orders points with a loss, the best first: those that were trained on all data, then the loss, then the id.
+    pub(crate) fn merit(&self) -> (bool, u64, PointId) {
+        let share = self.point.reserved("frac").and_then(serde_json::Value::as_f64);
+        let loss = self.loss().map_or(f64::INFINITY, Loss::get);
+        // The bits of a number in an order of their own: as `total_cmp` has it.
+        let bits = loss.to_bits();
+        let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+        (share.is_some_and(|share| share < 1.0), ordered, self.id)
     }
 
     /// One word for tables and JSON.

@@ -6,6 +6,7 @@ mod placeholders;
 mod sandbox;
 mod schedule;
 mod settings;
+mod shares;
 mod training;
 
 pub(crate) use create::{Sources, Task, TaskError, prepare};
@@ -13,4 +14,5 @@ pub(crate) use directory::TaskDirectory;
 pub(crate) use placeholders::Placeholders;
 pub(crate) use sandbox::{SandboxFile, copy as sandbox_copy};
 pub(crate) use settings::{Settings, with_defaults};
-pub(crate) use training::name_of as link_name;
+pub(crate) use shares::Shares;
+pub(crate) use training::{name_of as link_name, share_of};

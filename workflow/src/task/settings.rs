@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::Problem;
-use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions};
+use protocol::task_options::{ContainerRuntime, FractionOf, InputFormat, TaskOptions};
 use protocol::units::{duration, size};
 
 use steering::objectives::Objectives;
-use steering::schedulers::{Registry, Schedule};
+use steering::schedulers::{Registry, Schedule, Scheduler};
 
 use super::schedule;
+use super::shares::Shares;
 use crate::state::RetryLimits;
 
 /// Options that passed every check.
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<u64>,
     /// Who decides how far points are trained, if our steering is asked to.
     pub(crate) schedule: Option<Schedule>,
+    /// What each evaluation gets of the machine, where it is divided.
+    pub(crate) shares: Option<Shares>,
     pub(crate) steering_exec: String,
     pub(crate) steering_timeout: Option<Duration>,
     pub(crate) evaluation_exec: String,
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<String>,
     pub(crate) input_format: InputFormat,
     pub(crate) strip_reserved: bool,
+    /// Whether a share of the data is a share of the files, so that the manager takes it.
+    pub(crate) takes_files: bool,
     pub(crate) checkpoint: Option<CheckpointSettings>,
     pub(crate) sandbox_patterns: Vec<String>,
 }
@@ -115,7 +120,13 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
         .max_points
         .get_or_insert_with(|| schedule.as_ref().map_or(10, planned_points));
     let attempts = *full.max_attempts.get_or_insert(3);
-    let slots = *full.n_parallel_evaluation.get_or_insert(1);
+    let slots = *full.n_parallel_evaluation.get_or_insert_with(|| {
+        let mut shares = Shares::read(options).ok().flatten();
+        // Too few GPUs are told when evaluations are to be started.
+        shares
+            .as_mut()
+            .map_or(1, |shares| shares.look().map_or(1, |()| shares.whole()))
+    });
     if schedule.is_some() {
         // A scheduler decides best when it knows most: it is asked whenever a slot is free, for as many points as there are.
         full.min_unevaluated_points.get_or_insert(slots);
@@ -197,6 +208,17 @@ impl Settings {
                     .to_owned(),
             );
         }
+        let has_files = full.training_ds.is_some() || full.segment_spec_file.is_some();
+        if full.fraction_of == Some(FractionOf::Files) && !has_files {
+            check.add(
+                "fractionOf",
+                "is `files`, but there is no `trainingDS` to take them from".to_owned(),
+            );
+        }
+        let shares = Shares::read(&full).unwrap_or_else(|problems| {
+            check.problems.extend(problems);
+            None
+        });
         let steering_exec = check.command("steeringExec", full.steering_exec.as_deref());
         if let Some(Err(error)) = full.objectives.as_deref().map(str::parse::<Objectives>) {
             check.add("objectives", error.to_string());
@@ -259,6 +281,7 @@ impl Settings {
             min_unevaluated,
             seed: full.seed,
             schedule,
+            shares,
             steering_exec,
             steering_timeout,
             evaluation_exec,
@@ -276,9 +299,18 @@ impl Settings {
             metrics,
             input_format: full.evaluation_input_format.unwrap_or_default(),
             strip_reserved: full.strip_reserved.unwrap_or(false),
+            takes_files: full.fraction_of == Some(FractionOf::Files),
             checkpoint,
             sandbox_patterns,
         })
+    }
+}
+
+impl Settings {
+    /// The scheduler that decides about running evaluations, if it does.
+    pub(crate) fn watching_scheduler(&self) -> Option<Box<dyn Scheduler>> {
+        let scheduler = Registry::standard().build(self.schedule.as_ref()?).ok()?;
+        scheduler.stopping().is_some().then_some(scheduler)
     }
 }
 

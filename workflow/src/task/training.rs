@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::create::TaskError;
 use super::sandbox::matches;
 
@@ -52,6 +54,19 @@ pub(crate) fn resolve(what: &str, list: &str, base: &Path) -> Result<Vec<String>
     }
     distinct(what, &files)?;
     Ok(files)
+}
+
+/// A share of the files, at least one, in their order. Which ones depends on their names and `seed` alone, and larger shares contain
+/// smaller ones.
+pub(crate) fn share_of(files: &[String], share: f64, seed: u64) -> Vec<String> {
+    let key = |file: &String| Sha256::digest(format!("{seed} {}", name_of(file)));
+    let mut order: Vec<(usize, &String)> = files.iter().enumerate().collect();
+    order.sort_by_cached_key(|(_, file)| key(file).to_vec());
+    // The share has passed through decimal text: a hair above a whole number is that number.
+    let count = ((files.len() as f64 * share - 1e-9).ceil() as usize).clamp(1, files.len().max(1));
+    order.truncate(count);
+    order.sort_by_key(|(place, _)| *place);
+    order.into_iter().map(|(_, file)| file.clone()).collect()
 }
 
 /// The name under which a payload finds a training file: its last component, or the URL.
@@ -136,6 +151,19 @@ fn expand(base: &Path, item: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn larger_shares_of_the_files_contain_smaller_ones() {
+        let files: Vec<String> = (0..20).map(|number| format!("/data/part-{number:02}.csv")).collect();
+        let mut before = Vec::new();
+        for (share, count) in [(0.001, 1), (0.1, 2), (0.15, 3), (0.5, 10), (1.0, 20)] {
+            let taken = share_of(&files, share, 7);
+            assert_eq!(taken.len(), count);
+            assert!(before.iter().all(|file| taken.contains(file)) && taken.is_sorted());
+            before = taken;
+        }
+        assert_ne!(share_of(&files, 0.5, 7), share_of(&files, 0.5, 8));
+    }
 
     #[test]
     fn files_directories_patterns_and_urls_are_listed_in_order() {

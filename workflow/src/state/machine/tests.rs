@@ -45,6 +45,7 @@ fn intent(point: u32, attempt: u32, job: u32) -> Event {
         attempt,
         job,
         boot_id: String::new(),
+        slot: None,
     }
 }
 
