@@ -12,7 +12,9 @@ use crate::backend::MARK;
 use crate::checkpoint::{PAYLOAD, Source};
 use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
 use crate::state::{AttemptKey, State};
-use crate::task::{Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, link_name, share_of};
+use crate::task::{
+    Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, link_name, share_of,
+};
 
 /// Names of the environment that a reserved key of a point must not replace.
 const OWN: [&str; 8] = [
@@ -156,7 +158,7 @@ fn order(
                 writable: vec![&at, &payload_checkpoints],
                 readable: directories_of(files.as_deref().unwrap_or_default()),
                 variables: &variables,
-                name: format!("hpo-{}-{}-{}", task.id, key.point, key.attempt),
+                name: container_name(&at),
             };
             container.wrap(&command, &surroundings)
         }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::host::kill_marked;
 use crate::runner::{self, Exit, Intervention, Launch, last_line, read_end};
 use crate::state::{NewPoint, PointId, PointOutcome, State};
-use crate::task::{Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, sandbox_copy};
+use crate::task::{Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, sandbox_copy};
 
 /// Name of `%IN`, as iDDS has it.
 const INPUT: &str = "idds_input.json";
@@ -89,7 +89,7 @@ impl SteeringRun {
         if let Some(seed) = context.settings.seed {
             variables.push((environment::STEERING_SEED.to_owned(), seed.to_string()));
         }
-        let Wrapped { command, afterwards } = wrapped(context, &directory, number, asked, &variables);
+        let Wrapped { command, afterwards } = wrapped(context, &directory, asked, &variables);
         let launch = Launch {
             command,
             afterwards,
@@ -272,7 +272,7 @@ pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
 }
 
 /// The command of steering, in its container if it has one.
-fn wrapped(context: Context<'_>, directory: &Path, number: u32, asked: u32, variables: &[(String, String)]) -> Wrapped {
+fn wrapped(context: Context<'_>, directory: &Path, asked: u32, variables: &[(String, String)]) -> Wrapped {
     let mut command = context
         .placeholders(asked)
         .expand(&context.settings.steering_exec)
@@ -293,7 +293,7 @@ fn wrapped(context: Context<'_>, directory: &Path, number: u32, asked: u32, vari
         writable: vec![directory],
         readable: if earlier.exists() { vec![earlier] } else { Vec::new() },
         variables,
-        name: format!("hpo-{}-steering-{number}", context.task.id),
+        name: container_name(directory),
     };
     container.wrap(&command, &surroundings)
 }

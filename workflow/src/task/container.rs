@@ -49,6 +49,14 @@ pub(crate) struct Containers {
     pub(crate) before_steering: Option<&'static str>,
 }
 
+/// A name for the container of the command that runs in `directory`, which no other container of this machine has.
+pub(crate) fn container_name(directory: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let path = directory.as_os_str().as_bytes();
+    let backwards: Vec<u8> = path.iter().rev().copied().collect();
+    format!("hpo-{:08x}{:08x}", crc32c::crc32c(path), crc32c::crc32c(&backwards))
+}
+
 /// What a command in a container sees of this machine.
 #[derive(Debug)]
 pub(crate) struct Surroundings<'a> {

@@ -10,7 +10,7 @@ mod settings;
 mod shares;
 mod training;
 
-pub(crate) use container::{Containers, Surroundings, Wrapped};
+pub(crate) use container::{Containers, Surroundings, Wrapped, container_name};
 pub(crate) use create::{Sources, Task, TaskError, prepare};
 pub(crate) use directory::TaskDirectory;
 pub(crate) use placeholders::Placeholders;
