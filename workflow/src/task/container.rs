@@ -184,10 +184,10 @@ impl Containers {
 
 fn missing(key: &str, what: &str, wanted: ContainerRuntime) -> Problem {
     let programs = match wanted {
-        ContainerRuntime::Docker => "`docker` is",
-        ContainerRuntime::Podman => "`podman` is",
-        ContainerRuntime::Apptainer => "`apptainer` is",
-        ContainerRuntime::Singularity => "`singularity` is",
+        ContainerRuntime::Docker => "`docker` is not",
+        ContainerRuntime::Podman => "`podman` is not",
+        ContainerRuntime::Apptainer => "`apptainer` is not",
+        ContainerRuntime::Singularity => "`singularity` is not",
         _ => "none of `apptainer`, `singularity`, `podman`, `docker` is",
     };
     Problem::new(
@@ -431,8 +431,8 @@ at `/evaluationContainer`: container `docker://me/train` cannot be started: none
 "#);
         options.container_runtime = Some(ContainerRuntime::Podman);
         insta::assert_snapshot!(problems(&options, directory.path()), @r#"
-at `/steeringContainer`: container `me/steer` cannot be started: `podman` is in PATH; install it, or pass `--containerRuntime none` to run the command on this machine without it
-at `/evaluationContainer`: container `docker://me/train` cannot be started: `podman` is in PATH; install it, or pass `--containerRuntime none` to run the command on this machine without it
+at `/steeringContainer`: container `me/steer` cannot be started: `podman` is not in PATH; install it, or pass `--containerRuntime none` to run the command on this machine without it
+at `/evaluationContainer`: container `docker://me/train` cannot be started: `podman` is not in PATH; install it, or pass `--containerRuntime none` to run the command on this machine without it
 "#);
         for program in ["docker", "podman"] {
             let path = directory.path().join(program);
