@@ -328,8 +328,13 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_runtime: Option<ContainerRuntime>,
 
-    /// Further arguments of the container runtime
-    #[arg(long = "alrbArgs", value_name = "ARGS", help_heading = "Task")]
+    /// Further arguments of the container runtime, such as `--network none`
+    #[arg(
+        long = "alrbArgs",
+        value_name = "ARGS",
+        help_heading = "Task",
+        allow_hyphen_values = true
+    )]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub alrb_args: Option<String>,
 

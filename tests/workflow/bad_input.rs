@@ -2,12 +2,20 @@
 
 use serde_json::json;
 
-use crate::task::Task;
+use crate::task::{Finished, Task};
 
 fn refused(task: &Task, code: i32) -> String {
     let finished = task.run(&[]);
     assert_eq!(finished.code, Some(code), "{finished:?}");
     assert!(!task.directory().join("journal").exists());
+    finished.remarks().join("\n")
+}
+
+/// The same on a machine on which nothing is installed.
+fn refused_without_programs(options: &serde_json::Value) -> String {
+    let task = Task::new().with(options);
+    let finished = Finished::new(task.command().env("PATH", "/nowhere").output().unwrap(), &task);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
     finished.remarks().join("\n")
 }
 
@@ -87,10 +95,10 @@ fn training_data_and_containers() {
         message,
         "trainingDS: `$DIR/files/none.csv` names no file, looked for `$DIR/files/none.csv`; paths are relative to the file that names them"
     );
-    let message = refused(&Task::new().with(&json!({"evaluationContainer": "docker://x/y:1"})), 2);
+    let message = refused_without_programs(&json!({"evaluationContainer": "docker://x/y:1"}));
     assert_eq!(
         message,
-        "option `evaluationContainer`: container `docker://x/y:1` cannot be started: no container runtime is available here; pass `--containerRuntime none` to run the command on this machine without it"
+        "option `evaluationContainer`: container `docker://x/y:1` cannot be started: none of `apptainer`, `singularity`, `podman`, `docker` is in PATH; install it, or pass `--containerRuntime none` to run the command on this machine without it"
     );
     let task = Task::new().with(
         &json!({"evaluationContainer": "docker://x/y:1", "containerRuntime": "none", "maxPoints": 1, "site": "CERN"}),
@@ -104,7 +112,7 @@ fn training_data_and_containers() {
             "option `site` concerns the grid and has no effect here",
         ]
     );
-    let message = refused(&Task::new().with(&json!({"steeringExec": "run --rm image steer"})), 2);
+    let message = refused_without_programs(&json!({"steeringExec": "run --rm image steer"}));
     assert!(
         message.starts_with("option `steeringExec`: begins with `run`, the arguments of docker"),
         "{message}"

@@ -179,7 +179,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    fn new(output: Output, task: &Task) -> Finished {
+    pub(crate) fn new(output: Output, task: &Task) -> Finished {
         let here = task.scratch.path().to_str().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(here, "$DIR");
         Finished {

@@ -9,7 +9,7 @@
 //! | `backend` | where attempts run; local processes |
 //! | `runner` | the process that carries out one attempt and outlives the manager |
 //! | `checkpoint` | what a retry finds of the attempt before |
-//! | `task` | the task directory, options, placeholders, sandbox, training files |
+//! | `task` | the task directory, options, placeholders, sandbox, containers, training files |
 //! | `report` | tables, JSON and progress |
 //! | `host` | who is who among processes |
 //! | `files` | files that must be whole or absent, and files written by strangers |

@@ -121,6 +121,7 @@ impl Backend for Local {
     }
 
     fn sweep(&mut self, directory: &Path) {
+        crate::runner::clean_up(directory);
         if let Some(directory) = directory.to_str() {
             kill_marked(MARK, directory);
         }

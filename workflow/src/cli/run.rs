@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::exit;
-use protocol::task_options::TaskOptions;
+use protocol::task_options::{ContainerRuntime, TaskOptions};
 use serde_json::Value;
 
 use super::arguments::{RetryArguments, RunArguments};
@@ -16,7 +16,7 @@ use super::plan::Plan;
 use crate::coordinator;
 use crate::report::escape;
 use crate::state::TaskEnd;
-use crate::task::{Placeholders, Settings, Sources, Task, TaskDirectory, prepare, with_defaults};
+use crate::task::{Containers, Placeholders, Settings, Sources, Task, TaskDirectory, prepare, with_defaults};
 
 pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
     let file = arguments.task.or(arguments.load_json);
@@ -282,16 +282,21 @@ fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {
     for warning in warnings {
         remark(&warning);
     }
+    let left_aside = options.container_runtime == Some(ContainerRuntime::None);
     for (key, image) in [
         ("steeringContainer", &options.steering_container),
         ("evaluationContainer", &options.evaluation_container),
     ] {
-        if let Some(image) = image.as_deref().filter(|image| !image.is_empty()) {
+        if let Some(image) = image.as_deref().filter(|image| left_aside && !image.is_empty()) {
             remark(&format!(
                 "`{key}` (`{}`) is left aside, its command runs on this machine",
                 escape(image)
             ));
         }
+    }
+    let no_container = settings.containers == Containers::default();
+    if options.alrb_args.is_some() && no_container {
+        remark("option `alrbArgs` has no effect: nothing runs in a container");
     }
     let grid = [
         ("architecture", options.architecture.is_some()),
@@ -299,7 +304,6 @@ fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {
         ("workingGroup", options.working_group.is_some()),
         ("vomsRoles", options.voms_roles.is_some()),
         ("official", options.official == Some(true)),
-        ("alrbArgs", options.alrb_args.is_some()),
     ];
     for (key, _) in grid.iter().filter(|(_, given)| *given) {
         remark(&format!("option `{key}` concerns the grid and has no effect here"));

@@ -1,7 +1,7 @@
 //! From a point to the order of its runner.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use protocol::task_options::InputFormat;
 use protocol::{EvaluationInput, environment, limits};
@@ -12,7 +12,9 @@ use crate::backend::MARK;
 use crate::checkpoint::{PAYLOAD, Source};
 use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
 use crate::state::{AttemptKey, State};
-use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name, share_of};
+use crate::task::{
+    Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, link_name, share_of,
+};
 
 /// Names of the environment that a reserved key of a point must not replace.
 const OWN: [&str; 8] = [
@@ -143,6 +145,24 @@ fn order(
         variables.push((environment::SEGMENT.to_owned(), segment.to_owned()));
     }
 
+    let command = expand(&settings.evaluation_exec);
+    let work_directory = at.join("workDir");
+    let Wrapped { command, afterwards } = match &settings.containers.evaluation {
+        None => Wrapped {
+            command,
+            afterwards: None,
+        },
+        Some(container) => {
+            let surroundings = Surroundings {
+                work_directory: &work_directory,
+                writable: vec![&at, &payload_checkpoints],
+                readable: directories_of(files.as_deref().unwrap_or_default()),
+                variables: &variables,
+                name: container_name(&at),
+            };
+            container.wrap(&command, &surroundings)
+        }
+    };
     let metrics = settings.metrics.as_deref().map(|name| {
         let file = expand(name);
         // The names of the PanDA job wrapper: task, serial number of the job, iteration within the job.
@@ -165,8 +185,9 @@ fn order(
         point: key.point,
         attempt: key.attempt,
         launch: Launch {
-            command: expand(&settings.evaluation_exec),
-            work_directory: at.join("workDir"),
+            command,
+            work_directory,
+            afterwards,
             log_directory: at.clone(),
             environment: variables,
             timeout: settings.evaluation_timeout,
@@ -191,6 +212,18 @@ fn order(
         source,
         keep,
     }
+}
+
+/// The directories that hold `files`, each once. Relative names are links within the work directory.
+fn directories_of(files: &[String]) -> Vec<PathBuf> {
+    let parents = files.iter().filter_map(|file| Path::new(file).parent());
+    let mut directories: Vec<PathBuf> = parents
+        .filter(|parent| parent.is_absolute())
+        .map(Path::to_owned)
+        .collect();
+    directories.sort();
+    directories.dedup();
+    directories
 }
 
 /// The variable that tells a payload what stands under the reserved key `name`.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::host::kill_marked;
 use crate::runner::{self, Exit, Intervention, Launch, last_line, read_end};
 use crate::state::{NewPoint, PointId, PointOutcome, State};
-use crate::task::{Placeholders, Settings, Task, TaskDirectory, sandbox_copy};
+use crate::task::{Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, sandbox_copy};
 
 /// Name of `%IN`, as iDDS has it.
 const INPUT: &str = "idds_input.json";
@@ -89,11 +89,10 @@ impl SteeringRun {
         if let Some(seed) = context.settings.seed {
             variables.push((environment::STEERING_SEED.to_owned(), seed.to_string()));
         }
+        let Wrapped { command, afterwards } = wrapped(context, &directory, asked, &variables);
         let launch = Launch {
-            command: context
-                .placeholders(asked)
-                .expand(&context.settings.steering_exec)
-                .command,
+            command,
+            afterwards,
             work_directory: directory.clone(),
             log_directory: control.clone(),
             environment: variables,
@@ -270,4 +269,31 @@ pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
         points: points.collect(),
         space: task.opt_space.clone(),
     }
+}
+
+/// The command of steering, in its container if it has one.
+fn wrapped(context: Context<'_>, directory: &Path, asked: u32, variables: &[(String, String)]) -> Wrapped {
+    let mut command = context
+        .placeholders(asked)
+        .expand(&context.settings.steering_exec)
+        .command;
+    let containers = &context.settings.containers;
+    if let Some(program) = containers.before_steering {
+        command = format!("{program} {command}");
+    }
+    let Some(container) = &containers.steering else {
+        return Wrapped {
+            command,
+            afterwards: None,
+        };
+    };
+    let earlier = context.directory.earlier();
+    let surroundings = Surroundings {
+        work_directory: directory,
+        writable: vec![directory],
+        readable: if earlier.exists() { vec![earlier] } else { Vec::new() },
+        variables,
+        name: container_name(directory),
+    };
+    container.wrap(&command, &surroundings)
 }

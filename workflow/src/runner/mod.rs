@@ -54,6 +54,13 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
     }
 }
 
+/// Removes what a runner that was itself killed has left out of reach of signals.
+pub(crate) fn clean_up(directory: &Path) {
+    if let Some(cleaning) = Order::read(directory).ok().and_then(|order| order.launch.afterwards) {
+        supervise::run_afterwards(&cleaning);
+    }
+}
+
 fn evaluate(directory: &Path) -> std::io::Result<()> {
     // Away from the manager's terminal and its Ctrl-C. Fails only for a leader of a group, which a child of ours is not.
     let _ = rustix::process::setsid();

@@ -34,6 +34,9 @@ pub(crate) struct Launch {
     pub(crate) timeout: Option<Duration>,
     /// Between the request to end and the end by force.
     pub(crate) grace: Duration,
+    /// For `sh -c` when the command is over: removes what no signal reaches, such as a container of a daemon.
+    #[serde(default)]
+    pub(crate) afterwards: Option<String>,
 }
 
 /// How the command ended.
@@ -193,6 +196,9 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         wait_for(signals, &mut streams, wait)?;
     }
     let survivors = kill_descendants();
+    if let Some(cleaning) = &launch.afterwards {
+        run_afterwards(cleaning);
+    }
     for stream in streams {
         stream.finish();
     }
@@ -207,6 +213,13 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         intervention,
         survivors,
     })
+}
+
+/// Runs what a launch wants done when its command is over. Whether it succeeds tells nothing: mostly there is nothing left.
+pub(crate) fn run_afterwards(cleaning: &str) {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", cleaning]).stdin(Stdio::null());
+    let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 fn wait_for(signals: &Signals, streams: &mut [Stream; 2], wait: Option<Duration>) -> io::Result<()> {

@@ -10,7 +10,7 @@ use protocol::json::{self, Dialect};
 use protocol::search_space::SpaceDocument;
 use protocol::segments::{self, SegmentData};
 use protocol::steering::SteeringInput;
-use protocol::task_options::{ContainerRuntime, TaskOptions};
+use protocol::task_options::TaskOptions;
 use protocol::{Problem, SegmentId, earlier, exit, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -145,7 +145,6 @@ pub(crate) struct Sources {
 /// The first document or option that is wrong.
 pub(crate) fn prepare(sources: &Sources) -> Result<(Task, Settings), TaskError> {
     let given = &sources.options;
-    check_containers(given)?;
     check_own_steering(given)?;
     earlier_tasks(given)?;
     let options = with_defaults(given);
@@ -200,33 +199,6 @@ fn earlier_tasks(options: &TaskOptions) -> Result<Vec<SteeringInput>, TaskError>
     items(options.warm.as_deref().unwrap_or_default())
         .map(|path| Ok(earlier::read(Path::new(path), Some(limits::FAILED_LOSS))?))
         .collect()
-}
-
-/// Containers are started by nobody yet, so a task that needs one is refused rather than run in another environment.
-fn check_containers(options: &TaskOptions) -> Result<(), TaskError> {
-    if options.container_runtime == Some(ContainerRuntime::None) {
-        return Ok(());
-    }
-    for (key, image) in [
-        ("steeringContainer", &options.steering_container),
-        ("evaluationContainer", &options.evaluation_container),
-    ] {
-        if let Some(image) = image.as_deref().filter(|image| !image.is_empty()) {
-            let message = format!(
-                "container `{image}` cannot be started: no container runtime is available here; pass `--containerRuntime none` to run the command on this machine without it"
-            );
-            return Err(option_problem(key, message));
-        }
-    }
-    match options.steering_exec.as_deref() {
-        Some(command) if options.steering_container.is_none() && command.trim_start().starts_with("run ") => {
-            Err(option_problem(
-                "steeringExec",
-                "begins with `run`, the arguments of docker as phpo takes them; write the command that runs on this machine",
-            ))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn read_segments(options: &TaskOptions, settings: &Settings) -> Result<Vec<TaskSegment>, TaskError> {

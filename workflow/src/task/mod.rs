@@ -1,5 +1,6 @@
 //! A task: what the user submitted, frozen, and the directory that holds all of it.
 
+mod container;
 mod create;
 mod directory;
 mod placeholders;
@@ -9,6 +10,7 @@ mod settings;
 mod shares;
 mod training;
 
+pub(crate) use container::{Containers, Surroundings, Wrapped, container_name};
 pub(crate) use create::{Sources, Task, TaskError, prepare};
 pub(crate) use directory::TaskDirectory;
 pub(crate) use placeholders::Placeholders;

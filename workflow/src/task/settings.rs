@@ -10,6 +10,7 @@ use protocol::units::{duration, size};
 use steering::objectives::Objectives;
 use steering::schedulers::{Registry, Schedule, Scheduler};
 
+use super::container::Containers;
 use super::schedule;
 use super::shares::Shares;
 use crate::state::RetryLimits;
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) schedule: Option<Schedule>,
     /// What each evaluation gets of the machine, where it is divided.
     pub(crate) shares: Option<Shares>,
+    /// The images in which steering and evaluations run.
+    pub(crate) containers: Containers,
     pub(crate) steering_exec: String,
     pub(crate) steering_timeout: Option<Duration>,
     pub(crate) evaluation_exec: String,
@@ -219,6 +222,11 @@ impl Settings {
             check.problems.extend(problems);
             None
         });
+        let path = std::env::var("PATH").unwrap_or_default();
+        let containers = Containers::resolve(&full, &path).unwrap_or_else(|problems| {
+            check.problems.extend(problems);
+            Containers::default()
+        });
         let steering_exec = check.command("steeringExec", full.steering_exec.as_deref());
         if let Some(Err(error)) = full.objectives.as_deref().map(str::parse::<Objectives>) {
             check.add("objectives", error.to_string());
@@ -282,6 +290,7 @@ impl Settings {
             seed: full.seed,
             schedule,
             shares,
+            containers,
             steering_exec,
             steering_timeout,
             evaluation_exec,
