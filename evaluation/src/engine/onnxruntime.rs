@@ -6,6 +6,7 @@
 
 mod kernels;
 mod machine;
+mod padding;
 mod values;
 
 use std::collections::HashMap;
