@@ -16,6 +16,9 @@ mod metric;
 mod metrics;
 pub(crate) mod optimizers;
 mod plan;
+mod precision;
+#[cfg(test)]
+mod precision_tests;
 mod prepare;
 pub(crate) mod random;
 mod run;
@@ -37,6 +40,7 @@ pub use loss::{ClassWeights, Loss};
 pub use metric::{Metric, Metrics};
 pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam, RmsProp, Rule, Sgd};
 pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
+pub use precision::Precision;
 pub use prepare::summarize;
 pub use run::train;
 pub use samples::{Inputs, RowSource, Samples, Targets};

@@ -257,6 +257,7 @@ pub(crate) fn recipe<'a>(
     outputs: usize,
     fed: Fed,
 ) -> Result<Recipe<'a>, TrainingError> {
+    plan.precision.check(engine)?;
     let (row_shape, targets, weighted) = data;
     let row_shape = imported.row_shape(row_shape)?;
     let class_weights = match &plan.loss {

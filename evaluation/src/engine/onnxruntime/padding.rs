@@ -4,7 +4,7 @@
 //! padding becomes a node of its own: `Pad` before a convolution or a pool, `Slice` behind a transposed convolution.
 
 use crate::engine::types;
-use crate::graph::{Builder, ElementType, Elements, Graph, Node, Tensor, TensorType, Window, attribute};
+use crate::graph::{Builder, Graph, Node, Tensor, Window, attribute};
 
 /// The graph with equal padding at both ends of every axis.
 ///
@@ -40,10 +40,10 @@ fn has_padding(node: &Node) -> bool {
 /// Appends the nodes in the place of one; none where its padding is equal after all, or its shapes are not known.
 fn rewrite(builder: &mut Builder, node: &Node) -> Option<()> {
     let x = node.input(0)?;
-    let kind = builder.type_of(x)?.clone();
-    let input = kind.shape.get(2..)?.to_vec();
+    let shape = shape_of(builder, x)?;
+    let input = shape.get(2..)?.to_vec();
     let kernel = match node.operator.as_str() {
-        "Conv" | "ConvTranspose" => builder.type_of(node.input(1)?)?.shape.get(2..)?.to_vec(),
+        "Conv" | "ConvTranspose" => shape_of(builder, node.input(1)?)?.get(2..)?.to_vec(),
         _ => Vec::new(),
     };
     let is_transposed = node.operator == "ConvTranspose";
@@ -75,19 +75,12 @@ fn rewrite(builder: &mut Builder, node: &Node) -> Option<()> {
     }
     let around = |sizes: &[usize]| [0, 0].into_iter().chain(sizes.iter().map(|size| *size as i64)).collect::<Vec<i64>>();
     let pads = builder.ints(&[around(&window.begin), around(&window.end)].concat());
-    let value = match (node.operator.as_str(), kind.element) {
-        ("MaxPool", ElementType::F32) => Tensor::f32([], vec![f32::MIN]),
-        ("MaxPool", _) => return None,
-        (_, ElementType::F64) => Tensor::new([], Elements::F64(vec![0.0])),
-        _ => Tensor::f32([], vec![0.0]),
-    };
-    let value = builder.constant(value);
-    let padded = builder.node("Pad", &[x, &pads, &value], Vec::new());
-    let mut shape = kind.shape.clone();
-    for (axis, size) in shape[2..].iter_mut().enumerate() {
-        *size += window.begin[axis] + window.end[axis];
+    let mut inputs = vec![x.to_owned(), pads];
+    if node.operator == "MaxPool" {
+        inputs.push(builder.constant(Tensor::f32([], vec![f32::MIN])));
     }
-    builder.declare(&padded, TensorType::new(kind.element, shape));
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let padded = builder.node("Pad", &inputs, Vec::new());
     bare.inputs[0] = padded;
     bare.attributes
         .push(attribute::ints("pads", &vec![0; 2 * window.kernel.len()]));
@@ -95,11 +88,21 @@ fn rewrite(builder: &mut Builder, node: &Node) -> Option<()> {
     Some(())
 }
 
+/// The shape of a tensor, also of one that was rounded to 16 bits, a type that we do not have.
+fn shape_of(builder: &Builder, name: &str) -> Option<Vec<usize>> {
+    if let Some(kind) = builder.type_of(name) {
+        return Some(kind.shape.clone());
+    }
+    let node = builder.producer(name).filter(|node| node.operator == "Cast")?;
+    Some(builder.type_of(node.input(0)?)?.shape.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::{Engine as _, testing};
     use crate::graph::proto::AttributeProto;
+    use crate::graph::{ElementType, TensorType};
 
     fn graph(operator: &str, shapes: [&[usize]; 2], attributes: Vec<AttributeProto>) -> (Graph, Vec<(String, Tensor)>) {
         let mut builder = Builder::new();
