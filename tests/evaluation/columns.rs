@@ -74,7 +74,10 @@ fn classes_among_the_inputs_are_not_scaled() {
     work.write("data.csv", table(|_| 1.0, |_| true));
     work.succeed(&["--data", "data.csv", "--meta", "meta.json"]);
     let scaling = &work.json("meta.json")["scaling"];
-    assert_eq!((&scaling["shift"][0], &scaling["divisor"][0]), (&json!(0.0), &json!(0.5)));
+    assert_eq!(
+        (&scaling["shift"][0], &scaling["divisor"][0]),
+        (&json!(0.0), &json!(0.5))
+    );
     assert_ne!(scaling["divisor"][1], 0.5);
 
     let data = json!({
@@ -101,7 +104,10 @@ fn an_area_under_a_curve_that_no_rows_define_is_found_before_training() {
         "data": {"inputs": ["a", "b"], "targets": "kind", "split": {"validation": 4, "kind": "last"}},
         "model": {"blocks": []}, "loss": "binary_cross_entropy", "objective": {"metric": "auc", "mode": "max"},
     }));
-    work.write("data.csv", "a,b,kind\n1,2,0\n2,1,1\n3,1,0\n1,1,1\n2,2,1\n3,3,1\n0,1,1\n0,2,1\n");
+    work.write(
+        "data.csv",
+        "a,b,kind\n1,2,0\n2,1,1\n3,1,0\n1,1,1\n2,2,1\n3,3,1\n0,1,1\n0,2,1\n",
+    );
     assert_eq!(
         work.fail(2, &["--data", "data.csv"]),
         "the metric `auc` compares rows of different classes, all 4 rows of the validation set are of class 1; use \

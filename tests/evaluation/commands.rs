@@ -102,11 +102,22 @@ fn cuda_libraries_of_another_version_are_named_with_the_one_that_is_needed() {
     for folder in ["ort", "toolkit"] {
         std::fs::create_dir(work.path(folder)).unwrap();
     }
-    std::fs::copy(found["path"].as_str().unwrap(), work.path("ort/libonnxruntime.so.1.31.1")).unwrap();
+    std::fs::copy(
+        found["path"].as_str().unwrap(),
+        work.path("ort/libonnxruntime.so.1.31.1"),
+    )
+    .unwrap();
     work.write("ort/libonnxruntime_providers_cuda.so", "no library");
     work.write("toolkit/libcudart.so.12.4", "");
     let output = work
-        .command(&["--device", "cuda", "--onnxruntime", "ort", "--data", &fixture("blobs.csv")])
+        .command(&[
+            "--device",
+            "cuda",
+            "--onnxruntime",
+            "ort",
+            "--data",
+            &fixture("blobs.csv"),
+        ])
         .env("LD_LIBRARY_PATH", work.path("toolkit"))
         .output()
         .unwrap();

@@ -109,8 +109,7 @@ fn reserved<T>(
 
 /// Loads the data that the model file describes; `note` hears about downloads.
 pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -> Result<Prepared, Failure> {
-    let description =
-        DataDescription::from_value(&work.data)?.with_class_inputs(class_inputs(&work.plan.architecture));
+    let description = DataDescription::from_value(&work.data)?.with_class_inputs(class_inputs(&work.plan.architecture));
     let files = training_files(subject, &description)?;
     let kind = match work.plan.loss {
         Loss::BinaryCrossEntropy { .. } | Loss::Graph { .. } => TargetKind::Either,

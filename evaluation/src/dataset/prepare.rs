@@ -90,7 +90,13 @@ pub(crate) fn prepare(
         .as_ref()
         .map(|name| weights(&table, find(name), &rows))
         .transpose()?;
-    let transform = fit(numbers, &shapes, &train_rows, &left_alone(needed, &input_columns, description), description)?;
+    let transform = fit(
+        numbers,
+        &shapes,
+        &train_rows,
+        &left_alone(needed, &input_columns, description),
+        description,
+    )?;
     let maker = Maker {
         table: &table,
         numbers,

@@ -138,9 +138,7 @@ impl Stream<'_> {
         }
         let others: Vec<Column> = columns
             .iter()
-            .filter(|column| {
-                self.needed.is_required(&column.name) || self.needed.group.as_ref() == Some(&column.name)
-            })
+            .filter(|column| self.needed.is_required(&column.name) || self.needed.group.as_ref() == Some(&column.name))
             .cloned()
             .collect();
         columns.truncate(self.needed.inputs.len());

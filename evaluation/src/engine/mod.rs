@@ -273,5 +273,7 @@ pub enum EngineError {
 }
 
 fn asked(bytes: Option<u64>) -> String {
-    bytes.map_or_else(String::new, |bytes| format!(" ({} more were asked for)", readable_size(bytes)))
+    bytes.map_or_else(String::new, |bytes| {
+        format!(" ({} more were asked for)", readable_size(bytes))
+    })
 }

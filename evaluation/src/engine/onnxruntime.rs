@@ -304,22 +304,28 @@ fn lack_of_memory(message: &str) -> Option<Option<u64>> {
 /// inference decides, and without its word nothing is known.
 fn mend_scalars(graph: &Graph, types: &mut HashMap<String, TensorType>) {
     const MAKERS: [&str; 6] = ["ArgMax", "ArgMin", "Gather", "Reshape", "Size", "Squeeze"];
-    let inputs = graph.inputs.iter().map(|(name, kind)| (name.as_str(), kind.shape.is_empty()));
-    let constants = graph.constants.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.is_empty()));
+    let inputs = graph
+        .inputs
+        .iter()
+        .map(|(name, kind)| (name.as_str(), kind.shape.is_empty()));
+    let constants = graph
+        .constants
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.is_empty()));
     let is_scalar: HashMap<&str, bool> = inputs.chain(constants).collect();
     let doubtful: Vec<String> = graph
         .nodes
         .iter()
         .filter(|node| {
             let operator = node.operator.as_str();
-            let of_scalars = node
-                .inputs
-                .iter()
-                .filter(|name| !name.is_empty())
-                .all(|name| match is_scalar.get(name.as_str()) {
-                    Some(scalar) => *scalar,
-                    None => types.get(name).is_some_and(|kind| kind.shape.is_empty()),
-                });
+            let of_scalars =
+                node.inputs
+                    .iter()
+                    .filter(|name| !name.is_empty())
+                    .all(|name| match is_scalar.get(name.as_str()) {
+                        Some(scalar) => *scalar,
+                        None => types.get(name).is_some_and(|kind| kind.shape.is_empty()),
+                    });
             !of_scalars && !MAKERS.contains(&operator) && !operator.starts_with("Reduce")
         })
         .flat_map(|node| &node.outputs)
@@ -367,7 +373,8 @@ mod tests {
 
     #[test]
     fn lack_of_memory_is_told_from_other_failures_with_its_size() {
-        let arena = "bfc_arena.cc:376 AllocateRawInternal Failed to allocate memory for requested buffer of size 1600000000";
+        let arena =
+            "bfc_arena.cc:376 AllocateRawInternal Failed to allocate memory for requested buffer of size 1600000000";
         assert_eq!(lack_of_memory(arena), Some(Some(1_600_000_000)));
         assert_eq!(lack_of_memory("std::bad_alloc"), Some(None));
         assert_eq!(lack_of_memory("CUDA error 2: out of memory"), Some(None));

@@ -49,13 +49,20 @@ impl RawInputs {
             .and_then(|kind| kind.tensor_type.as_ref())
             .and_then(|kind| kind.shape.as_ref());
         let dims = batch.map(|shape| shape.dim.clone()).unwrap_or_default();
-        let seen = dims.get(1..).unwrap_or(&[]).iter().map(|dim| dim.dim_value.unwrap_or(-1));
+        let seen = dims
+            .get(1..)
+            .unwrap_or(&[])
+            .iter()
+            .map(|dim| dim.dim_value.unwrap_or(-1));
         let seen: Vec<i64> = seen.collect();
         let mut shape = vec![1];
         shape.extend_from_slice(&self.shape);
         *info = value_info(input, Some(&TensorType::new(ElementType::F32, shape)));
         let kind = info.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut());
-        if let Some(dim) = kind.and_then(|kind| kind.shape.as_mut()).and_then(|shape| shape.dim.first_mut()) {
+        if let Some(dim) = kind
+            .and_then(|kind| kind.shape.as_mut())
+            .and_then(|shape| shape.dim.first_mut())
+        {
             *dim = dims.into_iter().next().unwrap_or(DimensionProto {
                 dim_param: Some("batch".into()),
                 ..DimensionProto::default()
@@ -85,7 +92,9 @@ impl RawInputs {
         front.apply("Cast", None, vec![attribute::int("to", ElementType::F32.code().into())]);
         let mut turned = self.shape.clone();
         if let Some(axes) = &self.axes {
-            let order: Vec<i64> = std::iter::once(0).chain(axes.iter().map(|axis| *axis as i64 + 1)).collect();
+            let order: Vec<i64> = std::iter::once(0)
+                .chain(axes.iter().map(|axis| *axis as i64 + 1))
+                .collect();
             front.apply("Transpose", None, vec![attribute::ints("perm", &order)]);
             turned = axes.iter().map(|axis| self.shape[*axis]).collect();
         }
@@ -95,7 +104,12 @@ impl RawInputs {
             front.apply("Reshape", Some(Tensor::ints(shape)), Vec::new());
         }
 
-        for name in graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|name| *name == input) {
+        for name in graph
+            .node
+            .iter_mut()
+            .flat_map(|node| &mut node.input)
+            .filter(|name| *name == input)
+        {
             name.clone_from(&front.current);
         }
         front.nodes.append(&mut graph.node);
@@ -111,9 +125,11 @@ impl RawInputs {
         for axis in 0..shape.len() {
             let inner: usize = shape[axis + 1..].iter().product();
             let slab = inner * shape[axis];
-            let is_constant = values
-                .chunks_exact(slab.max(1))
-                .all(|slab| slab.iter().zip(slab.iter().skip(inner)).all(|(first, next)| first == next));
+            let is_constant = values.chunks_exact(slab.max(1)).all(|slab| {
+                slab.iter()
+                    .zip(slab.iter().skip(inner))
+                    .all(|(first, next)| first == next)
+            });
             if is_constant {
                 values = values
                     .chunks_exact(slab.max(1))
@@ -159,12 +175,7 @@ impl Front {
     }
 
     /// An operator on the current tensor and a constant.
-    fn apply(
-        &mut self,
-        operator: &str,
-        second: Option<Tensor>,
-        attributes: Vec<crate::graph::proto::AttributeProto>,
-    ) {
+    fn apply(&mut self, operator: &str, second: Option<Tensor>, attributes: Vec<crate::graph::proto::AttributeProto>) {
         let mut inputs = vec![self.current.clone()];
         inputs.extend(second.map(|value| self.constant(value)));
         self.push(operator, inputs, attributes);

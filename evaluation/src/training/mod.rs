@@ -49,8 +49,8 @@ pub use schedules::{Every, Schedule, Shape};
 use crate::autodiff::AutodiffError;
 use crate::engine::EngineError;
 use crate::graph::{Tensor, encode_model};
-use crate::model::{ImportError, RawInputs};
 use crate::model::import::Imported;
+use crate::model::{ImportError, RawInputs};
 
 /// Where checkpoints live and how often they are written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -87,7 +87,9 @@ impl Precision {
             let half = format!("{whole}/half_result");
             node.outputs[0].clone_from(&half);
             graph.nodes.push(node);
-            graph.nodes.push(cast(&whole, half, whole.clone(), ElementType::F32.code().into()));
+            graph
+                .nodes
+                .push(cast(&whole, half, whole.clone(), ElementType::F32.code().into()));
         }
     }
 

@@ -78,14 +78,25 @@ fn half_precision_trains_close_to_single_precision() {
     let samples = samples();
     let run = |training: Value| {
         let mut losses = Losses::default();
-        train(testing::engine(), &model(&training), &samples, &samples, None, &mut losses).unwrap();
+        train(
+            testing::engine(),
+            &model(&training),
+            &samples,
+            &samples,
+            None,
+            &mut losses,
+        )
+        .unwrap();
         losses.steps
     };
     let single = run(json!({}));
     let half = run(json!({"precision": "float16", "loss_scale": 256}));
     assert_ne!(single, half);
     for (single, half) in single.iter().zip(&half) {
-        assert!((single - half).abs() < 5e-3 * (1.0 + single), "{half} is far from {single}");
+        assert!(
+            (single - half).abs() < 5e-3 * (1.0 + single),
+            "{half} is far from {single}"
+        );
     }
 }
 
@@ -94,7 +105,15 @@ fn a_step_whose_gradients_overflow_changes_nothing() {
     let samples = samples();
     let weights = |training: Value| {
         let mut losses = Losses::default();
-        let result = train(testing::engine(), &model(&training), &samples, &samples, None, &mut losses).unwrap();
+        let result = train(
+            testing::engine(),
+            &model(&training),
+            &samples,
+            &samples,
+            None,
+            &mut losses,
+        )
+        .unwrap();
         let numbers = result.model.weights().flat_map(|(_, _, values)| values.to_vec());
         numbers.collect::<Vec<f32>>()
     };
@@ -109,7 +128,14 @@ fn a_step_whose_gradients_overflow_changes_nothing() {
 fn an_engine_that_does_not_round_refuses() {
     let samples = samples();
     let plan = model(&json!({"precision": "bfloat16"}));
-    let error = train(testing::embedded(), &plan, &samples, &samples, None, &mut Losses::default());
+    let error = train(
+        testing::embedded(),
+        &plan,
+        &samples,
+        &samples,
+        None,
+        &mut Losses::default(),
+    );
     let message = error.unwrap_err().to_string();
     assert!(
         message.starts_with("`training.precision` is `bfloat16`, which rten 0.")

@@ -97,7 +97,11 @@ pub(crate) fn check_area(plan: &TrainingPlan, validation: &Samples) -> Result<()
                 let mut rows = rows.clone();
                 (0..*width).any(|at| rows.any(|row| (values[row * width + at] > 0.5) == kind))
             };
-            [false, true].into_iter().filter(|kind| columns(*kind)).map(i64::from).collect()
+            [false, true]
+                .into_iter()
+                .filter(|kind| columns(*kind))
+                .map(i64::from)
+                .collect()
         }
         Targets::Values { width, values } => rows
             .map(|row| largest(&values[row * width..][..*width]) as i64)

@@ -424,7 +424,10 @@ fn a_saved_model_is_an_ordinary_forward_model_with_the_chosen_weights() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let first = run(everything(), &clusters(150, 1), None, &mut Script::default());
-    first.model.save(&path, None, &[("note".into(), "trained".into())]).unwrap();
+    first
+        .model
+        .save(&path, None, &[("note".into(), "trained".into())])
+        .unwrap();
     let file = crate::graph::read_model(&path).unwrap();
     assert_eq!(file.metadata_props[0].value.as_deref(), Some("trained"));
     // With a vanishing learning rate one more epoch changes nothing, so the file must give the same metrics but for

@@ -15,7 +15,7 @@ use crate::state::{AttemptKey, State};
 use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name};
 
 /// Names of the environment that a reserved key of a point must not replace.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     environment::TASK,
     environment::SEGMENT,
     environment::POINT_ID,

@@ -63,7 +63,12 @@ fn rewrite(builder: &mut Builder, node: &Node) -> Option<()> {
         let name = format!("{}.whole", node.outputs[0]);
         bare.outputs[0].clone_from(&name);
         builder.push_node(bare);
-        let ends: Vec<usize> = window.begin.iter().zip(&output).map(|(begin, size)| begin + size).collect();
+        let ends: Vec<usize> = window
+            .begin
+            .iter()
+            .zip(&output)
+            .map(|(begin, size)| begin + size)
+            .collect();
         let numbers = |sizes: &[usize]| sizes.iter().map(|size| *size as i64).collect::<Vec<_>>();
         let axes: Vec<i64> = (0..output.len()).map(|axis| axis as i64 + 2).collect();
         let starts = builder.ints(&numbers(&window.begin));
@@ -73,7 +78,12 @@ fn rewrite(builder: &mut Builder, node: &Node) -> Option<()> {
         builder.alias(&part, &node.outputs[0]);
         return Some(());
     }
-    let around = |sizes: &[usize]| [0, 0].into_iter().chain(sizes.iter().map(|size| *size as i64)).collect::<Vec<i64>>();
+    let around = |sizes: &[usize]| {
+        [0, 0]
+            .into_iter()
+            .chain(sizes.iter().map(|size| *size as i64))
+            .collect::<Vec<i64>>()
+    };
     let pads = builder.ints(&[around(&window.begin), around(&window.end)].concat());
     let mut inputs = vec![x.to_owned(), pads];
     if node.operator == "MaxPool" {
@@ -100,7 +110,7 @@ fn shape_of(builder: &Builder, name: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine as _, testing};
+    use crate::engine::testing;
     use crate::graph::proto::AttributeProto;
     use crate::graph::{ElementType, TensorType};
 
@@ -144,14 +154,20 @@ mod tests {
                 ["ConvTranspose", "Slice"],
             ),
             ("MaxPool", &[], [window(), vec![pads()]].concat(), ["Pad", "MaxPool"]),
-            ("AveragePool", &[], [window(), vec![pads(), counted]].concat(), ["Pad", "AveragePool"]),
+            (
+                "AveragePool",
+                &[],
+                [window(), vec![pads(), counted]].concat(),
+                ["Pad", "AveragePool"],
+            ),
         ] {
             let (before, values) = graph(operator, [image, kernel], attributes);
             let after = symmetric(&before);
             let operators: Vec<&str> = after.nodes.iter().map(|node| node.operator.as_str()).collect();
             let operators: Vec<&str> = operators.into_iter().filter(|name| *name != "Identity").collect();
             assert_eq!(operators, kinds);
-            let [found, expected] = [&after, &before].map(|graph| testing::engine().run(graph, values.clone()).unwrap());
+            let [found, expected] =
+                [&after, &before].map(|graph| testing::engine().run(graph, values.clone()).unwrap());
             assert_eq!(found[0].shape, expected[0].shape, "{operator}");
             for (found, expected) in found[0].as_f32().unwrap().iter().zip(expected[0].as_f32().unwrap()) {
                 assert!((found - expected).abs() < 1e-6, "{operator}: {found} is not {expected}");
@@ -161,12 +177,19 @@ mod tests {
 
     #[test]
     fn equal_padding_and_positions_of_greatest_elements_stay() {
-        let (even, _) = graph("Conv", [&[1, 1, 4, 4], &[1, 1, 3, 3]], vec![attribute::string("auto_pad", "SAME_UPPER")]);
+        let (even, _) = graph(
+            "Conv",
+            [&[1, 1, 4, 4], &[1, 1, 3, 3]],
+            vec![attribute::string("auto_pad", "SAME_UPPER")],
+        );
         assert_eq!(symmetric(&even), even);
         let (mut pool, _) = graph(
             "MaxPool",
             [&[1, 1, 4, 4], &[]],
-            vec![attribute::ints("kernel_shape", &[2, 2]), attribute::ints("pads", &[0, 0, 1, 1])],
+            vec![
+                attribute::ints("kernel_shape", &[2, 2]),
+                attribute::ints("pads", &[0, 0, 1, 1]),
+            ],
         );
         pool.nodes[0].outputs.push("positions".into());
         assert_eq!(symmetric(&pool), pool);
