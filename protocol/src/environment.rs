@@ -24,3 +24,5 @@ pub const KEEP_CHECKPOINT: &str = "HPO_KEEP_CHECKPOINT";
 pub const STEERING_SEED: &str = "STEERING_SEED";
 /// Engine of a training when the command line gives none.
 pub const ENGINE: &str = "HPO_ENGINE";
+/// How many evaluations may run at once beside each other and share the machine's memory.
+pub const SLOTS: &str = "HPO_SLOTS";

@@ -94,7 +94,7 @@ fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
     let task = Task::new()
         .with(&json!({"searchSpaceFile": "space.json", "trainingDS": "data/*.csv", "minUnevaluatedPoints": 0}))
         .evaluating(
-            "ls -L | sort > listing; echo \"$HPO_TASK $HPO_POINT_ID $HPO_ATTEMPT %IN_DATA\" > said; echo '{\"loss\": 2}' > output.json",
+            "ls -L | sort > listing; echo \"$HPO_TASK $HPO_POINT_ID $HPO_ATTEMPT $HPO_SLOTS %IN_DATA\" > said; echo '{\"loss\": 2}' > output.json",
         );
     task.file(
         "space.json",

@@ -15,7 +15,7 @@ use crate::state::{AttemptKey, State};
 use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name};
 
 /// Names of the environment that a reserved key of a point must not replace.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     environment::TASK,
     environment::SEGMENT,
     environment::POINT_ID,
@@ -24,6 +24,7 @@ const OWN: [&str; 8] = [
     environment::DECISION_FILE,
     environment::CHECKPOINT_DIR,
     environment::KEEP_CHECKPOINT,
+    environment::SLOTS,
 ];
 
 /// The command lines that a task would run, and warnings about them; for the plan and before the start.
@@ -125,6 +126,8 @@ fn order(
         ("PATH", path.to_owned()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let slots = settings.slots as usize * task.segments.len().max(1);
+    variables.push((environment::SLOTS.to_owned(), slots.to_string()));
     if point.point.reserved("n").is_some() {
         let keep = if keep.is_some() { "1" } else { "0" };
         variables.push((environment::KEEP_CHECKPOINT.to_owned(), keep.to_owned()));
