@@ -53,7 +53,7 @@ fn a_weight_that_is_none_is_named_with_file_and_row() {
     work.write("data.csv", table(|row| if row == 4 { -1.0 } else { 1.0 }, |_| true));
     let message = work.fail(2, &["--data", "data.csv"]);
     assert!(
-        message.starts_with("training data `./data.csv`, row 5, column `w`: a weight must be at least 0, found -1"),
+        message.starts_with("training data `./data.csv`: row 5, column `w`: a weight must be at least 0, found -1"),
         "{message}"
     );
 }

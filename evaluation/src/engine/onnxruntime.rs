@@ -337,10 +337,13 @@ fn mend_scalars(graph: &Graph, types: &mut HashMap<String, TensorType>) {
     }
     let own = types::of_graph(graph);
     for name in doubtful {
-        match own.get(&name) {
-            Some(kind) => types.insert(name, kind.clone()),
-            None => types.remove(&name),
-        };
+        types.remove(&name);
+    }
+    // What follows from a wrong scalar is often one too.
+    for (name, kind) in own {
+        if types.get(&name).is_none_or(|found| found.shape.is_empty()) {
+            types.insert(name, kind);
+        }
     }
 }
 

@@ -236,8 +236,8 @@ fn a_shape_that_follows_from_values_is_explained_with_the_node_and_the_input() {
     let error = run(&graph.to_model(), &json!({})).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "model: node `the_places`: how long the axes are of what `NonZero` makes depends on the values of the input `x`, \
-         not on its shape alone, so training cannot be prepared; write it with operators of fixed size, such as `Where` \
-         with a mask in the place of `NonZero`, and export the model anew"
+        "model: node `the_places`: how long the axes are of what `NonZero` makes from `x` [8, 4] depends on the values of \
+         the input `x`, not on its shape alone, so training cannot be prepared; write it with operators of fixed size, \
+         such as `Where` with a mask in the place of `NonZero`, and export the model anew"
     );
 }

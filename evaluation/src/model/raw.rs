@@ -213,6 +213,7 @@ mod tests {
         let mut imported = Imported::new(read_model(&path).unwrap(), &[]).unwrap();
         let width: usize = raw.shape.iter().product();
         let shape = [&[rows.len() / width], &raw.shape[..]].concat();
+        imported.graph.outputs = vec![imported.output.clone()];
         imported.graph.inputs = vec![("x".into(), TensorType::new(ElementType::F32, shape.clone()))];
         let results = testing::engine().run(&imported.graph, vec![("x".into(), Tensor::f32(shape, rows))]);
         results.unwrap()[0].as_f32().unwrap().to_vec()
