@@ -256,7 +256,9 @@ fn fit(
     // What is left alone must not count in what is not: where units are shared it has one of its own.
     let mut count = units.count;
     if !left_alone.is_empty() && units.count < width {
-        left_alone.iter().for_each(|element| unit_of[*element] = count as u32);
+        for element in left_alone {
+            unit_of[*element] = count as u32;
+        }
         count += 1;
     }
     let scale = description.scale;

@@ -265,11 +265,11 @@ pub(super) fn preload(path: &Path) -> Result<(), String> {
 }
 
 fn failure(doing: &str, error: &ort::Error) -> EngineError {
-    if let Some(bytes) = lack_of_memory(error.message()) {
+    if is_lack_of_memory(error.message()) {
         return EngineError::Memory {
             engine: "ONNX Runtime",
             doing: doing.to_owned(),
-            bytes,
+            bytes: bytes_asked(error.message()),
         };
     }
     EngineError::Run {
@@ -279,8 +279,8 @@ fn failure(doing: &str, error: &ort::Error) -> EngineError {
     }
 }
 
-/// Whether a message is about memory, and how many bytes it names.
-fn lack_of_memory(message: &str) -> Option<Option<u64>> {
+/// Whether a message is about memory.
+fn is_lack_of_memory(message: &str) -> bool {
     const SIGNS: [&str; 6] = [
         "allocate memory",
         "bad_alloc",
@@ -289,15 +289,17 @@ fn lack_of_memory(message: &str) -> Option<Option<u64>> {
         "ALLOC_FAILED",
         "Available memory of",
     ];
-    if !SIGNS.iter().any(|sign| message.contains(sign)) {
-        return None;
-    }
-    let number = |text: &str| {
-        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    SIGNS.iter().any(|sign| message.contains(sign))
+}
+
+/// How many bytes such a message names.
+fn bytes_asked(message: &str) -> Option<u64> {
+    let after = |sign: &str| {
+        let (_, rest) = message.split_once(sign)?;
+        let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
     };
-    let after = |sign: &str| message.split_once(sign).and_then(|(_, rest)| number(rest.trim_start()));
-    Some(after("buffer of size").or_else(|| after("requested bytes of")))
+    after("buffer of size").or_else(|| after("requested bytes of"))
 }
 
 /// ONNX Runtime reports a shape that it did not infer as that of a scalar. Where a scalar is no matter of course, our own
@@ -372,16 +374,21 @@ fn version_of(path: &Path, info: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::lack_of_memory;
+    use super::{bytes_asked, is_lack_of_memory};
 
     #[test]
     fn lack_of_memory_is_told_from_other_failures_with_its_size() {
-        let arena =
-            "bfc_arena.cc:376 AllocateRawInternal Failed to allocate memory for requested buffer of size 1600000000";
-        assert_eq!(lack_of_memory(arena), Some(Some(1_600_000_000)));
-        assert_eq!(lack_of_memory("std::bad_alloc"), Some(None));
-        assert_eq!(lack_of_memory("CUDA error 2: out of memory"), Some(None));
-        assert_eq!(lack_of_memory("CUDNN_STATUS_ALLOC_FAILED"), Some(None));
-        assert_eq!(lack_of_memory("indices element out of data bounds, idx=9"), None);
+        let arena = "bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 1600000000";
+        assert_eq!(bytes_asked(arena), Some(1_600_000_000));
+        assert_eq!(bytes_asked("std::bad_alloc"), None);
+        for message in [
+            arena,
+            "std::bad_alloc",
+            "CUDA error 2: out of memory",
+            "CUDNN_STATUS_ALLOC_FAILED",
+        ] {
+            assert!(is_lack_of_memory(message), "{message}");
+        }
+        assert!(!is_lack_of_memory("indices element out of data bounds, idx=9"));
     }
 }
