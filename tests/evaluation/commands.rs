@@ -137,8 +137,9 @@ fn a_step_that_does_not_fit_into_memory_is_a_failure_of_the_configuration() {
         "model": {"blocks": [{"dense": {"units": 20000, "activation": "tanh"}}]},
         "loss": "mse", "training": {"epochs": 1, "batch_size": 30000},
     }));
-    let rows: String = (0..30_004).map(|row| format!("{},{}\n", row % 7, row % 3)).collect();
-    work.write("data.csv", format!("x,y\n{rows}"));
+    let rows = (0..30_004).map(|row| format!("{},{}", row % 7, row % 3));
+    let lines: Vec<String> = std::iter::once("x,y".to_owned()).chain(rows).collect();
+    work.write("data.csv", lines.join("\n"));
     let limited = "ulimit -v 2500000 && exec \"$0\" --data data.csv --device cpu --threads 1";
     let output = std::process::Command::new("sh")
         .args(["-c", limited, env!("CARGO_BIN_EXE_evaluation")])
