@@ -115,7 +115,7 @@ fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
     assert_eq!(read_json(&work.join("input_ds.json")), json!(["a.csv", "b.csv"]));
     assert_eq!(
         fs::read_to_string(work.join("said")).unwrap(),
-        "user.me.test 1 1 a.csv,b.csv\n"
+        "user.me.test 1 1 2 a.csv,b.csv\n"
     );
     let listing = fs::read_to_string(work.join("listing")).unwrap();
     let names: Vec<&str> = listing.lines().collect();
