@@ -26,3 +26,5 @@ pub const CPUS: &str = "HPO_CPUS";
 pub const STEERING_SEED: &str = "STEERING_SEED";
 /// Engine of a training when the command line gives none.
 pub const ENGINE: &str = "HPO_ENGINE";
+/// How many evaluations may run at once beside each other and share the machine's memory.
+pub const SLOTS: &str = "HPO_SLOTS";

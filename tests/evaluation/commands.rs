@@ -96,6 +96,69 @@ fn a_library_without_cuda_is_no_answer_to_a_request_for_cuda() {
 }
 
 #[test]
+fn cuda_libraries_of_another_version_are_named_with_the_one_that_is_needed() {
+    let work = Work::new(&model(&blobs()));
+    let found: Value = serde_json::from_str(&stdout(&work.run(&["library", "--device", "cpu", "--json"]))).unwrap();
+    for folder in ["ort", "toolkit"] {
+        std::fs::create_dir(work.path(folder)).unwrap();
+    }
+    std::fs::copy(
+        found["path"].as_str().unwrap(),
+        work.path("ort/libonnxruntime.so.1.31.1"),
+    )
+    .unwrap();
+    work.write("ort/libonnxruntime_providers_cuda.so", "no library");
+    work.write("toolkit/libcudart.so.12.4", "");
+    let output = work
+        .command(&[
+            "--device",
+            "cuda",
+            "--onnxruntime",
+            "ort",
+            "--data",
+            &fixture("blobs.csv"),
+        ])
+        .env("LD_LIBRARY_PATH", work.path("toolkit"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let message = stderr(&output);
+    assert!(
+        message.contains("toolkit/libcudart.so.12.4` is of another version than `libcudart.so.13`, which is needed; ")
+            && message.contains("`evaluation setup --gpu` fetches what is missing"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_step_that_does_not_fit_into_memory_is_a_failure_of_the_configuration() {
+    let work = Work::new(&serde_json::json!({
+        "data": {"targets": "y", "split": {"validation": 4, "kind": "last"}},
+        "model": {"blocks": [{"dense": {"units": 20000, "activation": "tanh"}}]},
+        "loss": "mse", "training": {"epochs": 1, "batch_size": 30000},
+    }));
+    let rows = (0..30_004).map(|row| format!("{},{}", row % 7, row % 3));
+    let lines: Vec<String> = std::iter::once("x,y".to_owned()).chain(rows).collect();
+    work.write("data.csv", lines.join("\n"));
+    let limited = "ulimit -v 2500000 && exec \"$0\" --data data.csv --device cpu --threads 1";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_evaluation")])
+        .current_dir(work.directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let message = work.json("output.json")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains(" found no memory to run a program")
+            && message.ends_with(
+                "with batches of 30000 rows; a `training.batch_size` of 15000 needs about half of the memory of a step, a \
+                 smaller model less"
+            ),
+        "{message}"
+    );
+}
+
+#[test]
 fn library_names_the_engine() {
     let work = Work::new(&model(&blobs()));
     let output = work.run(&["library", "--device", "cpu"]);

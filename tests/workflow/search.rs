@@ -94,7 +94,7 @@ fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
     let task = Task::new()
         .with(&json!({"searchSpaceFile": "space.json", "trainingDS": "data/*.csv", "minUnevaluatedPoints": 0}))
         .evaluating(
-            "ls -L | sort > listing; echo \"$HPO_TASK $HPO_POINT_ID $HPO_ATTEMPT %IN_DATA\" > said; echo '{\"loss\": 2}' > output.json",
+            "ls -L | sort > listing; echo \"$HPO_TASK $HPO_POINT_ID $HPO_ATTEMPT $HPO_SLOTS %IN_DATA\" > said; echo '{\"loss\": 2}' > output.json",
         );
     task.file(
         "space.json",
@@ -115,7 +115,7 @@ fn steering_gets_the_history_and_the_space_and_evaluations_their_files() {
     assert_eq!(read_json(&work.join("input_ds.json")), json!(["a.csv", "b.csv"]));
     assert_eq!(
         fs::read_to_string(work.join("said")).unwrap(),
-        "user.me.test 1 1 a.csv,b.csv\n"
+        "user.me.test 1 1 2 a.csv,b.csv\n"
     );
     let listing = fs::read_to_string(work.join("listing")).unwrap();
     let names: Vec<&str> = listing.lines().collect();

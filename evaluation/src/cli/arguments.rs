@@ -94,7 +94,7 @@ pub(crate) struct Subject {
     /// Refuse downloads larger than this
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_download: Option<u64>,
-    /// Most memory for inputs, such as `2GB`; more than that is streamed from files [default: half of what is available]
+    /// Most memory for inputs, such as `2GB`; more than that is streamed from files [default: half of what is available, under `hpo` shared by the evaluations that run at once]
     #[arg(long, value_name = "SIZE", value_parser = crate::dataset::parse_size)]
     pub(crate) data_memory: Option<u64>,
     /// Folder for the file that inputs are streamed from [default: the system's for temporary files]

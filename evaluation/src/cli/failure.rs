@@ -97,7 +97,7 @@ impl From<LibraryError> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let code = match &error {
-            EngineError::Run { .. } => exit::FAILED,
+            EngineError::Run { .. } | EngineError::Memory { .. } => exit::FAILED,
             _ => exit::INFRASTRUCTURE,
         };
         Self::new(code, chain(&error))
@@ -115,6 +115,7 @@ impl From<TrainingError> for Failure {
                 Self::new(exit::USAGE, chain(&error))
             }
             TrainingError::Write { .. } | TrainingError::Data(_) => Self::new(exit::INFRASTRUCTURE, chain(&error)),
+            TrainingError::Memory { .. } => Self::new(exit::FAILED, error.to_string()),
             TrainingError::Engine(error) => error.into(),
         }
     }

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use protocol::training_data::{self, TrainingFile};
-use protocol::{EvaluationInput, Point, SegmentId, exit};
+use protocol::{EvaluationInput, Point, SegmentId, environment, exit};
 use serde_json::{Map, Value};
 
 use super::arguments::{INPUT, Subject, TRAINING_FILES};
 use super::failure::Failure;
 use super::stages;
 use crate::dataset::fetch::FetchOptions;
-use crate::dataset::{self, DataDescription, Places, Prepared, TargetKind};
-use crate::model::ModelFile;
+use crate::dataset::{self, ClassInputs, DataDescription, Places, Prepared, TargetKind};
+use crate::model::{Architecture, Block, ModelFile};
 use crate::training::{Loss, TrainingPlan};
 
 /// A point and what it makes of the model file.
@@ -132,7 +132,7 @@ fn reserved<T>(
 
 /// Loads the data that the model file describes; `note` hears about downloads.
 pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -> Result<Prepared, Failure> {
-    let description = DataDescription::from_value(&work.data)?;
+    let description = DataDescription::from_value(&work.data)?.with_class_inputs(class_inputs(&work.plan.architecture));
     let files = training_files(subject, &description)?;
     let kind = match work.plan.loss {
         Loss::BinaryCrossEntropy { .. } | Loss::Graph { .. } => TargetKind::Either,
@@ -145,9 +145,27 @@ pub(crate) fn data(subject: &Subject, work: &Work, note: &mut dyn FnMut(&str)) -
         base: subject.base_dir.clone(),
         fetching,
         memory: subject.data_memory,
+        slots: std::env::var(environment::SLOTS)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1),
         scratch: subject.scratch.clone(),
     };
     Ok(dataset::load(&description, &files, &places, kind, work.share, note)?)
+}
+
+/// What the first layer takes for numbers of classes.
+fn class_inputs(architecture: &Architecture) -> ClassInputs {
+    match architecture {
+        Architecture::Blocks { blocks, .. } => match blocks.first() {
+            Some(Block::Embedding { .. }) => ClassInputs::All,
+            Some(Block::FeatureTokens { categorical, .. }) => {
+                ClassInputs::At(categorical.iter().map(|(column, _)| *column).collect())
+            }
+            _ => ClassInputs::None,
+        },
+        Architecture::Onnx { .. } => ClassInputs::None,
+    }
 }
 
 /// Those of `--data`, else those of `input_ds.json`, else none: the model file may name some.

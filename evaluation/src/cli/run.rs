@@ -240,7 +240,7 @@ impl Record<'_> {
                     Value::Object(self.work.hyperparameters.clone()).to_string(),
                 ),
             ];
-            result.model.save(path, &properties)?;
+            result.model.save(path, Some(&self.data.raw), &properties)?;
         }
 
         if watcher.reason == Some(Reason::Pause) && self.options.checkpoint.is_none() {

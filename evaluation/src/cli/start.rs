@@ -153,6 +153,14 @@ pub(crate) fn start_cuda(number: u32, library: &Library, start: Start<'_>) -> Re
         if !missing.is_empty() {
             failure = format!("{failure}; not found: `{}`", missing.join("`, `"));
         }
+        let mut absent = needed.iter().filter(|library| library.path.is_none());
+        if let Some((other, library)) = absent.find_map(|library| Some((library.other_versions.first()?, library))) {
+            failure = format!(
+                "{failure}; `{}` is of another version than `{}`, which is needed",
+                other.display(),
+                library.name
+            );
+        }
         if let Some(problem) = unloadable.first() {
             failure = format!("{failure}; not loadable: {problem}");
         }

@@ -11,7 +11,7 @@ use super::error::DatasetError;
 use super::layout::ImageLayout;
 use super::read::TextOptions;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "files",
     "inputs",
     "targets",
@@ -29,6 +29,8 @@ const KEYS: [&str; 17] = [
     "layout",
     "balance",
     "augment",
+    "weights",
+    "unscaled",
 ];
 const AUGMENT_KEYS: [&str; 3] = ["flip", "crop", "seed"];
 const SPLIT_KEYS: [&str; 5] = ["validation", "seed", "kind", "group", "validation_files"];
@@ -63,6 +65,24 @@ pub struct DataDescription {
     pub(crate) balance: Balance,
     /// What may happen to the images of the training set.
     pub(crate) augment: Option<Augment>,
+    /// The column that says how much each row counts.
+    pub(crate) weights: Option<Selector>,
+    /// Input columns that are not scaled.
+    pub(crate) unscaled: Vec<Selector>,
+    /// Inputs that are not scaled because the model takes them for classes.
+    class_inputs: ClassInputs,
+}
+
+/// Which numbers of a row the model takes for numbers of classes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ClassInputs {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// Those at these positions.
+    At(Vec<usize>),
 }
 
 /// What is done about classes of different sizes.
@@ -234,7 +254,29 @@ impl DataDescription {
             .unwrap_or_default(),
             balance: field(map, "/data", "balance", "`none` or `oversample`")?.unwrap_or(Balance::None),
             augment: augment(map.get("augment"))?,
+            weights: field(map, "/data", "weights", "a column name or position")?,
+            unscaled: match map.get("unscaled") {
+                None | Some(Value::Null) => Vec::new(),
+                Some(value) => selectors(value, "/data/unscaled")?,
+            },
+            class_inputs: ClassInputs::None,
         })
+    }
+
+    /// Leaves inputs as they are that the model takes for classes.
+    #[must_use]
+    pub fn with_class_inputs(mut self, inputs: ClassInputs) -> Self {
+        self.class_inputs = inputs;
+        self
+    }
+
+    /// Whether the number at a position of a row is left as it is for the model's sake.
+    pub(crate) fn is_class_input(&self, position: usize) -> bool {
+        match &self.class_inputs {
+            ClassInputs::None => false,
+            ClassInputs::All => true,
+            ClassInputs::At(positions) => positions.contains(&position),
+        }
     }
 }
 
@@ -528,6 +570,10 @@ mod tests {
             (
                 json!({"targets": "y", "balance": "weights"}),
                 "model file: `/data/balance` must be `none` or `oversample`, found \"weights\"",
+            ),
+            (
+                json!({"targets": "y", "weights": ["a", "b"]}),
+                "model file: `/data/weights` must be a column name or position, found [\"a\",\"b\"]",
             ),
             (
                 json!({"targets": "y", "max_rows": 0}),

@@ -80,18 +80,27 @@ pub(crate) struct Needed {
     pub(crate) inputs: Vec<String>,
     pub(crate) targets: Vec<String>,
     pub(crate) group: Option<String>,
+    pub(crate) weights: Option<String>,
+    /// Inputs that are not scaled.
+    pub(crate) unscaled: Vec<String>,
 }
 
 impl Needed {
-    /// All names once, inputs first, then targets, then the group.
+    /// All names once, inputs first, then targets, then group and weights.
     pub(crate) fn all(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        for name in self.inputs.iter().chain(&self.targets).chain(&self.group) {
+        let others = self.group.iter().chain(&self.weights);
+        for name in self.inputs.iter().chain(&self.targets).chain(others) {
             if !all.contains(name) {
                 all.push(name.clone());
             }
         }
         all
+    }
+
+    /// Whether a column must hold a value in every row without being an input.
+    pub(crate) fn is_required(&self, name: &String) -> bool {
+        self.targets.contains(name) || self.weights.as_ref() == Some(name)
     }
 }
 
@@ -189,8 +198,7 @@ impl Chunks for SideBySide<'_> {
 pub(crate) fn needed(
     path: &Path,
     names: &[String],
-    inputs: &Inputs,
-    targets: &[Selector],
+    description: &DataDescription,
     group: Option<&Selector>,
 ) -> Result<Needed, DatasetError> {
     let find_all = |selectors: &[Selector]| {
@@ -199,14 +207,17 @@ pub(crate) fn needed(
             .map(|selector| find(path, names, selector))
             .collect::<Result<Vec<_>, _>>()
     };
-    let targets = find_all(targets)?;
-    let group = group.map(|selector| find(path, names, selector)).transpose()?;
-    let inputs = match inputs {
+    let targets = find_all(&description.targets)?;
+    let find_one = |selector: &Selector| find(path, names, selector);
+    let group = group.map(find_one).transpose()?;
+    let weights = description.weights.as_ref().map(find_one).transpose()?;
+    let inputs = match &description.inputs {
         Inputs::Columns(selectors) => find_all(selectors)?,
         Inputs::AllOthers => {
             let others: Vec<String> = names
                 .iter()
-                .filter(|name| !targets.contains(name) && group.as_ref() != Some(name))
+                .filter(|name| !targets.contains(name))
+                .filter(|name| group.as_ref() != Some(name) && weights.as_ref() != Some(name))
                 .cloned()
                 .collect();
             if others.is_empty() {
@@ -227,7 +238,21 @@ pub(crate) fn needed(
             found: format!("`{name}` in both"),
         });
     }
-    Ok(Needed { inputs, targets, group })
+    let unscaled = find_all(&description.unscaled)?;
+    if let Some(name) = unscaled.iter().find(|name| !inputs.contains(name)) {
+        return Err(DatasetError::Description {
+            pointer: "/data/unscaled".to_owned(),
+            expected: "columns that are inputs".to_owned(),
+            found: format!("`{name}`, which is none"),
+        });
+    }
+    Ok(Needed {
+        inputs,
+        targets,
+        group,
+        weights,
+        unscaled,
+    })
 }
 
 fn find(path: &Path, names: &[String], selector: &Selector) -> Result<String, DatasetError> {
@@ -352,7 +377,7 @@ pub(crate) fn load(
         column.expect("every needed column was read")
     };
     let inputs: Vec<&Column> = needed.inputs.iter().map(find).collect();
-    let targets: Vec<&Column> = needed.targets.iter().map(find).collect();
+    let targets: Vec<&Column> = needed.targets.iter().chain(&needed.weights).map(find).collect();
     let mut survey = Survey::new(description.missing);
     survey.look(&inputs, &targets);
     Ok(Loaded {

@@ -56,6 +56,18 @@ impl ImageLayout {
         })
     }
 
+    /// The axes of a row of the file in the order in which the model has them; none where nothing moves.
+    pub(crate) fn axes(self, shape: &[usize]) -> Option<Vec<usize>> {
+        self.order(shape)?;
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        if self == Self::LastToFirst {
+            axes.rotate_right(1);
+        } else {
+            axes.rotate_left(1);
+        }
+        Some(axes)
+    }
+
     /// Whether the channels are the last axis of a row in the file.
     pub(crate) fn is_last_in_file(self) -> bool {
         matches!(self, Self::Last | Self::LastToFirst)

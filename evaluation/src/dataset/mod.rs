@@ -31,12 +31,13 @@ use std::path::{Path, PathBuf};
 use protocol::training_data::TrainingFile;
 use serde::Serialize;
 
-pub use description::DataDescription;
+pub use description::{ClassInputs, DataDescription};
 pub use error::DatasetError;
 pub use memory::{available as available_memory, parse_size, readable as readable_size};
 pub use scaling::Scaling;
 pub use targets::TargetKind;
 
+use crate::model::RawInputs;
 use crate::training::Samples;
 use fetch::FetchOptions;
 use store::Target;
@@ -48,8 +49,10 @@ pub struct Prepared {
     pub train: Samples,
     /// The rows that judge.
     pub validation: Samples,
-    /// How inputs were scaled; whoever uses the model later must do the same.
+    /// How inputs were scaled.
     pub scaling: Scaling,
+    /// The same for each number of a row, as a saved model holds it.
+    pub raw: RawInputs,
     /// Facts for metadata and people.
     pub summary: Summary,
     /// Things that are probably not meant.
@@ -128,8 +131,11 @@ pub struct Places {
     pub base: PathBuf,
     /// How URLs are fetched.
     pub fetching: FetchOptions,
-    /// Bytes that inputs may take in memory; half of what is available where absent. Larger ones are streamed.
+    /// Bytes that inputs may take in memory; a share of half of what is available where absent. Larger ones are
+    /// streamed.
     pub memory: Option<u64>,
+    /// Processes that share what is available.
+    pub slots: u64,
     /// Folder of the file from which inputs are streamed; the system's usual one where absent.
     pub scratch: Option<PathBuf>,
 }
@@ -163,7 +169,7 @@ pub fn load(
     let Some((first, reader)) = readers.first() else {
         return Err(DatasetError::NoFiles);
     };
-    let needed = gather::needed(first, reader.names(), &description.inputs, &description.targets, group)?;
+    let needed = gather::needed(first, reader.names(), description, group)?;
     let mut readers = readers;
     let mut validation = match &description.split {
         description::Split::Part { .. } => None,
@@ -216,7 +222,9 @@ fn placement(
     needed: &gather::Needed,
     note: &mut dyn FnMut(&str),
 ) -> Result<Placement, DatasetError> {
-    let limit = places.memory.or_else(|| memory::available().map(|bytes| bytes / 2));
+    let limit = places
+        .memory
+        .or_else(|| memory::available().map(|bytes| bytes / 2 / places.slots.max(1)));
     let mut size = gather::estimate(readers, &needed.inputs)?;
     if let Some(validation) = validation {
         size += gather::estimate(validation, &needed.inputs)?;

@@ -85,7 +85,18 @@ pub(crate) fn prepare(
         Some(store) => Numbers::Stored(store, shapes.width),
         None => Numbers::Columns(&inputs),
     };
-    let transform = fit(numbers, &shapes, &train_rows, description)?;
+    let weights = needed
+        .weights
+        .as_ref()
+        .map(|name| weights(&table, find(name), &rows))
+        .transpose()?;
+    let transform = fit(
+        numbers,
+        &shapes,
+        &train_rows,
+        &left_alone(needed, &input_columns, description),
+        description,
+    )?;
     let maker = Maker {
         table: &table,
         numbers,
@@ -98,7 +109,9 @@ pub(crate) fn prepare(
         Ok::<_, DatasetError>(Samples {
             row_shape: shapes.model.clone(),
             inputs: maker.inputs(rows, description, is_train)?,
-            weights: None,
+            weights: weights
+                .as_ref()
+                .map(|weights| positions.iter().map(|at| weights[*at]).collect()),
             targets: match &labels {
                 Some(labels) => Targets::Classes {
                     labels: positions.iter().map(|at| labels.of_rows[*at]).collect(),
@@ -139,6 +152,7 @@ pub(crate) fn prepare(
     Ok(Prepared {
         train: samples(&train, &train_rows, true)?,
         validation: samples(&parts.validation, &validation_rows, false)?,
+        raw: transform.raw(&shapes.file),
         scaling: transform.scaling,
         summary,
         warnings,
@@ -215,6 +229,7 @@ fn fit(
     numbers: Numbers<'_>,
     shapes: &Shapes,
     train: &[usize],
+    left_alone: &[usize],
     description: &DataDescription,
 ) -> Result<Transform, DatasetError> {
     let width = shapes.width;
@@ -237,9 +252,17 @@ fn fit(
         }
     };
     let units = Units::of(&shapes.file, description.layout.is_last_in_file());
-    let unit_of: Vec<u32> = (0..width).map(|element| units.unit(element) as u32).collect();
+    let mut unit_of: Vec<u32> = (0..width).map(|element| units.unit(element) as u32).collect();
+    // What is left alone must not count in what is not: where units are shared it has one of its own.
+    let mut count = units.count;
+    if !left_alone.is_empty() && units.count < width {
+        for element in left_alone {
+            unit_of[*element] = count as u32;
+        }
+        count += 1;
+    }
     let scale = description.scale;
-    let mut scaling = Scaling::fit(description.normalize, scale, units.count, |take| {
+    let mut scaling = Scaling::fit(description.normalize, scale, count, |take| {
         numbers.each_block(train, &mut |_, block| {
             for row in block.chunks_exact(width) {
                 for (element, (value, unit)) in row.iter().zip(&unit_of).enumerate() {
@@ -253,6 +276,7 @@ fn fit(
             Ok(())
         })
     })?;
+    scaling.leave(left_alone.iter().map(|element| unit_of[*element] as usize), count);
     scaling.layout = description.layout;
     scaling.fill.clone_from(&fill);
     Ok(Transform {
@@ -261,6 +285,45 @@ fn fit(
         units: unit_of,
         order: description.layout.order(&shapes.file),
     })
+}
+
+/// The numbers of a row that are not scaled.
+fn left_alone(needed: &Needed, columns: &[InputColumn], description: &DataDescription) -> Vec<usize> {
+    let mut elements = Vec::new();
+    let mut first = 0;
+    for column in columns {
+        let last = first + column.width();
+        let is_named = needed.unscaled.contains(&column.name);
+        elements.extend((first..last).filter(|element| is_named || description.is_class_input(*element)));
+        first = last;
+    }
+    elements
+}
+
+/// How much each of `rows` counts.
+fn weights(table: &Table, column: &Column, rows: &[usize]) -> Result<Vec<f32>, DatasetError> {
+    if column.width() != 1 || matches!(column.values, Values::Texts(_)) {
+        return Err(DatasetError::Shape {
+            what: format!("weights `{}`", column.name),
+            expected: "one number per row".to_owned(),
+            found: column.describe(),
+        });
+    }
+    rows.iter()
+        .map(|row| {
+            let weight = column.values.number(*row);
+            if weight >= 0.0 && weight <= f64::from(f32::MAX) {
+                return Ok(weight as f32);
+            }
+            let (path, row) = table.place(*row);
+            Err(DatasetError::Value {
+                path: path.to_owned(),
+                row,
+                column: column.name.clone(),
+                finding: format!("a weight must be at least 0, found {weight}; correct it or leave such rows out"),
+            })
+        })
+        .collect()
 }
 
 /// Makes the inputs of a set of rows.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::augment::{Augment, ImageShape};
 use super::scaling::Scaling;
 use super::store::Store;
+use crate::model::RawInputs;
 use crate::training::RowSource;
 
 /// What happens to every row alike.
@@ -27,6 +28,22 @@ impl Transform {
         match &self.fill {
             Some(fill) if value.is_nan() => fill[element],
             _ => value,
+        }
+    }
+
+    /// The same in the form in which a saved model holds it, for rows of the file of this shape.
+    pub(crate) fn raw(&self, shape: &[usize]) -> RawInputs {
+        let of_element = |constants: &[f64], default: f64| {
+            let of_unit = |unit: &u32| constants.get(*unit as usize).copied().unwrap_or(default);
+            self.units.iter().map(of_unit).collect::<Vec<_>>()
+        };
+        RawInputs {
+            shape: shape.to_vec(),
+            scale: self.scaling.scale,
+            shift: of_element(&self.scaling.shift, 0.0),
+            divisor: of_element(&self.scaling.divisor, 1.0),
+            fill: self.fill.clone(),
+            axes: self.scaling.layout.axes(shape),
         }
     }
 

@@ -8,6 +8,8 @@
 //! | `d` | divisor: standard deviation or range of `s x`, 1 for a constant unit | one per unit |
 //! | `y` | what the model sees, `y = (s x - a) / d` | |
 //!
+//! Numbers of classes and `data.unscaled` are left alone: `a = 0`, `d = s`.
+//!
 //! A unit is what shares its constants: each feature of a vector, the whole of a matrix, each channel of an image or a
 //! volume, which is its first axis unless the layout says that it is the last.
 
@@ -124,6 +126,20 @@ impl Scaling {
             layout: ImageLayout::default(),
             fill: None,
         })
+    }
+
+    /// Leaves some of `count` units as they are.
+    pub(crate) fn leave(&mut self, units: impl Iterator<Item = usize>, count: usize) {
+        let mut units = units.peekable();
+        if units.peek().is_none() {
+            return;
+        }
+        self.shift.resize(count, 0.0);
+        self.divisor.resize(count, 1.0);
+        for unit in units {
+            self.shift[unit] = 0.0;
+            self.divisor[unit] = self.scale;
+        }
     }
 
     /// What the model sees in place of `value`.

@@ -138,14 +138,12 @@ impl Stream<'_> {
         }
         let others: Vec<Column> = columns
             .iter()
-            .filter(|column| {
-                self.needed.targets.contains(&column.name) || self.needed.group.as_ref() == Some(&column.name)
-            })
+            .filter(|column| self.needed.is_required(&column.name) || self.needed.group.as_ref() == Some(&column.name))
             .cloned()
             .collect();
         columns.truncate(self.needed.inputs.len());
         self.same_columns(path, &columns)?;
-        let is_target = |column: &&Column| self.needed.targets.contains(&column.name);
+        let is_target = |column: &&Column| self.needed.is_required(&column.name);
         self.survey.look(
             &columns.iter().collect::<Vec<_>>(),
             &others.iter().filter(is_target).collect::<Vec<_>>(),

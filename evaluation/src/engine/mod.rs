@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 pub use library::{Library, LibraryError, LibraryRequest};
 
+use crate::dataset::readable_size;
 use crate::graph::{Graph, Tensor, TensorType};
 
 /// Which processor executes the graphs.
@@ -249,6 +250,16 @@ pub enum EngineError {
         /// What is missing and how to get it.
         message: String,
     },
+    /// There is not enough memory.
+    #[error("{engine} found no memory {doing}{}", asked(*bytes))]
+    Memory {
+        /// Which engine.
+        engine: &'static str,
+        /// At what.
+        doing: String,
+        /// How much was asked for at once, where that is known.
+        bytes: Option<u64>,
+    },
     /// A graph was refused or failed.
     #[error("{engine} failed {doing}: {message}")]
     Run {
@@ -259,4 +270,10 @@ pub enum EngineError {
         /// Its own words.
         message: String,
     },
+}
+
+fn asked(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| {
+        format!(" ({} more were asked for)", readable_size(bytes))
+    })
 }

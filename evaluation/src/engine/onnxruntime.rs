@@ -6,6 +6,7 @@
 
 mod kernels;
 mod machine;
+mod padding;
 mod values;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use ort::value::ValueType;
 use machine::OnnxRuntimeMachine;
 use values::{element_type, host_tensor, to_host};
 
-use super::{DeviceRequest, Engine, EngineError, EngineOptions, Machine};
+use super::{DeviceRequest, Engine, EngineError, EngineOptions, Machine, types};
 use crate::graph::{ElementType, Graph, Tensor, TensorType, encode_model};
 
 /// ONNX Runtime on one device.
@@ -199,6 +200,7 @@ impl Engine for OnnxRuntime {
                 types.insert(outlet.name().to_owned(), TensorType { element, shape });
             }
         }
+        mend_scalars(graph, &mut types);
         Ok(types)
     }
 
@@ -263,10 +265,87 @@ pub(super) fn preload(path: &Path) -> Result<(), String> {
 }
 
 fn failure(doing: &str, error: &ort::Error) -> EngineError {
+    if is_lack_of_memory(error.message()) {
+        return EngineError::Memory {
+            engine: "ONNX Runtime",
+            doing: doing.to_owned(),
+            bytes: bytes_asked(error.message()),
+        };
+    }
     EngineError::Run {
         engine: "ONNX Runtime",
         doing: doing.to_owned(),
         message: error.message().trim_end().to_owned(),
+    }
+}
+
+/// Whether a message is about memory.
+fn is_lack_of_memory(message: &str) -> bool {
+    const SIGNS: [&str; 6] = [
+        "allocate memory",
+        "bad_alloc",
+        "bad allocation",
+        "out of memory",
+        "ALLOC_FAILED",
+        "Available memory of",
+    ];
+    SIGNS.iter().any(|sign| message.contains(sign))
+}
+
+/// How many bytes such a message names.
+fn bytes_asked(message: &str) -> Option<u64> {
+    let after = |sign: &str| {
+        let (_, rest) = message.split_once(sign)?;
+        let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    };
+    after("buffer of size").or_else(|| after("requested bytes of"))
+}
+
+/// ONNX Runtime reports a shape that it did not infer as that of a scalar. Where a scalar is no matter of course, our own
+/// inference decides, and without its word nothing is known.
+fn mend_scalars(graph: &Graph, types: &mut HashMap<String, TensorType>) {
+    const MAKERS: [&str; 6] = ["ArgMax", "ArgMin", "Gather", "Reshape", "Size", "Squeeze"];
+    let inputs = graph
+        .inputs
+        .iter()
+        .map(|(name, kind)| (name.as_str(), kind.shape.is_empty()));
+    let constants = graph
+        .constants
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.is_empty()));
+    let is_scalar: HashMap<&str, bool> = inputs.chain(constants).collect();
+    let doubtful: Vec<String> = graph
+        .nodes
+        .iter()
+        .filter(|node| {
+            let operator = node.operator.as_str();
+            let of_scalars =
+                node.inputs
+                    .iter()
+                    .filter(|name| !name.is_empty())
+                    .all(|name| match is_scalar.get(name.as_str()) {
+                        Some(scalar) => *scalar,
+                        None => types.get(name).is_some_and(|kind| kind.shape.is_empty()),
+                    });
+            !of_scalars && !MAKERS.contains(&operator) && !operator.starts_with("Reduce")
+        })
+        .flat_map(|node| &node.outputs)
+        .filter(|name| types.get(*name).is_some_and(|kind| kind.shape.is_empty()))
+        .cloned()
+        .collect();
+    if doubtful.is_empty() {
+        return;
+    }
+    let own = types::of_graph(graph);
+    for name in doubtful {
+        types.remove(&name);
+    }
+    // What follows from a wrong scalar is often one too.
+    for (name, kind) in own {
+        if types.get(&name).is_none_or(|found| found.shape.is_empty()) {
+            types.insert(name, kind);
+        }
     }
 }
 
@@ -291,4 +370,25 @@ fn version_of(path: &Path, info: &str) -> String {
     entry("git-branch=rel-")
         .or_else(|| entry("git-commit-id="))
         .unwrap_or_else(|| "of unknown version".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes_asked, is_lack_of_memory};
+
+    #[test]
+    fn lack_of_memory_is_told_from_other_failures_with_its_size() {
+        let arena = "bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 1600000000";
+        assert_eq!(bytes_asked(arena), Some(1_600_000_000));
+        assert_eq!(bytes_asked("std::bad_alloc"), None);
+        for message in [
+            arena,
+            "std::bad_alloc",
+            "CUDA error 2: out of memory",
+            "CUDNN_STATUS_ALLOC_FAILED",
+        ] {
+            assert!(is_lack_of_memory(message), "{message}");
+        }
+        assert!(!is_lack_of_memory("indices element out of data bounds, idx=9"));
+    }
 }

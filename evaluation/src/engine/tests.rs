@@ -81,3 +81,19 @@ fn the_version_is_that_of_the_file() {
     let number = version.strip_prefix("ONNX Runtime ").unwrap();
     assert!(number.starts_with("1."), "{version}");
 }
+
+#[test]
+fn a_shape_that_onnx_runtime_does_not_infer_is_no_scalar() {
+    let mut builder = Builder::new();
+    let x = builder.input("x", TensorType::new(ElementType::F32, [2, 3, 4, 4]));
+    let y = builder.node("MeanVarianceNormalization", &[&x], Vec::new());
+    let z = builder.node("Relu", &[&y], Vec::new());
+    let total = builder.node("ReduceSum", &[&z], vec![crate::graph::attribute::int("keepdims", 0)]);
+    let twice = builder.node("Add", &[&total, &total], Vec::new());
+    let graph = builder.finish();
+    let types = testing::engine().types(&graph).unwrap();
+    assert_eq!(types[&y].shape, [2, 3, 4, 4]);
+    assert_eq!(types[&z].shape, [2, 3, 4, 4]);
+    assert_eq!(types[&total].shape, [0; 0]);
+    assert_eq!(types[&twice].shape, [0; 0]);
+}

@@ -207,8 +207,25 @@ impl Imported {
             .iter()
             .map(|dim| dim.map_or_else(|| "?".to_owned(), |dim| dim.to_string()))
             .collect();
+        let wrong = declared
+            .iter()
+            .zip(row)
+            .position(|(declared, dim)| declared.is_some_and(|declared| declared != *dim));
+        let place = match (wrong, declared.len() == row.len()) {
+            (Some(at), true) => format!(
+                ": axis {} must be {}, found {}; set `data.shape`, or export the model with this axis dynamic",
+                at + 1,
+                shape[at],
+                row[at]
+            ),
+            _ => format!(
+                ": {} axes after the batch are expected, found {}; set `data.shape` to a shape of as many numbers",
+                declared.len(),
+                row.len()
+            ),
+        };
         Err(form(format!(
-            "its input `{}` takes rows of shape [{}], the data has rows of shape {row:?}",
+            "its input `{}` takes rows of shape [{}], the data has rows of shape {row:?}{place}",
             self.input,
             shape.join(", ")
         )))
@@ -242,6 +259,7 @@ impl Imported {
         for _ in 0..64 {
             let types = engine.types(&graph).map_err(|error| form(error.to_string()))?;
             if !self.fold(engine, &mut graph, &types, &protected)? {
+                self.check_resolved(&graph, &types)?;
                 self.check_old_softmax(&graph, &types)?;
                 return Ok((graph, types));
             }
@@ -330,6 +348,39 @@ impl Imported {
             .retain(|node| !node.outputs.iter().any(|name| folded.contains(name)));
         graph.constants.extend(values);
         Ok(any)
+    }
+
+    /// Checks that the shape of the model's output is known, and names the node that hides it.
+    fn check_resolved(&self, graph: &Graph, types: &HashMap<String, TensorType>) -> Result<(), ImportError> {
+        let is_given = |name: &String| {
+            name.is_empty() || graph.constants.contains_key(name) || graph.inputs.iter().any(|(input, _)| input == name)
+        };
+        let is_known = |name: &String| is_given(name) || types.contains_key(name);
+        if !graph.outputs.contains(&self.output) || is_known(&self.output) {
+            return Ok(());
+        }
+        let hides = |node: &&Node| node.inputs.iter().all(is_known) && !node.outputs.first().is_none_or(is_known);
+        let Some(node) = graph.nodes.iter().find(hides) else {
+            return Ok(());
+        };
+        let shapes: Vec<String> = node
+            .inputs
+            .iter()
+            .filter_map(|name| Some(format!("`{name}` {:?}", types.get(name)?.shape)))
+            .collect();
+        let from = if shapes.is_empty() {
+            String::new()
+        } else {
+            format!(" from {}", shapes.join(", "))
+        };
+        Err(form(format!(
+            "node `{}`: how long the axes are of what `{}` makes{from} depends on the values of the input `{}`, not on its \
+             shape alone, so training cannot be prepared; write it with operators of fixed size, such as `Where` with a \
+             mask in the place of `NonZero`, and export the model anew",
+            node.label(),
+            node.operator,
+            self.input
+        )))
     }
 
     /// Before operator set 13 softmax worked on all axes from `axis` on at once.

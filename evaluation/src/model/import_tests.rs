@@ -90,7 +90,7 @@ fn a_model_with_a_fixed_batch_trains_at_any_batch_size_and_is_saved_with_an_open
     assert!(result.loss.unwrap() < 0.1, "{:?}", result.loss);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.onnx");
-    result.model.save(&path, &[]).unwrap();
+    result.model.save(&path, None, &[]).unwrap();
     let saved = crate::graph::read_model(&path).unwrap();
     let shape = saved.graph.unwrap().input[0]
         .r#type
@@ -167,7 +167,8 @@ fn models_that_cannot_be_trained_are_refused_with_a_reason() {
     wide.inputs[0].1.shape = vec![2, 5];
     assert_eq!(
         message(&wide),
-        "model: its input `x` takes rows of shape [5], the data has rows of shape [4]"
+        "model: its input `x` takes rows of shape [5], the data has rows of shape [4]: axis 1 must be 5, found 4; set \
+         `data.shape`, or export the model with this axis dynamic"
     );
     let mut old = linear().to_model();
     old.opset_import[0].version = Some(7);
@@ -221,4 +222,22 @@ fn a_missing_file_is_named() {
     )
     .unwrap_err();
     assert_eq!(error.to_string(), "cannot read `/models/absent.onnx`");
+}
+
+#[test]
+fn a_shape_that_follows_from_values_is_explained_with_the_node_and_the_input() {
+    let graph = forward(vec![
+        node("MatMul", &["x", "w"], "xw", vec![]),
+        node("NonZero", &["x"], "places", vec![]),
+        node("Transpose", &["places"], "pairs", vec![]),
+        node("GatherND", &["x", "pairs"], "picked", vec![]),
+        node("Add", &["picked", "b"], "y", vec![]),
+    ]);
+    let error = run(&graph.to_model(), &json!({})).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "model: node `the_places`: how long the axes are of what `NonZero` makes from `x` [8, 4] depends on the values of \
+         the input `x`, not on its shape alone, so training cannot be prepared; write it with operators of fixed size, \
+         such as `Where` with a mask in the place of `NonZero`, and export the model anew"
+    );
 }

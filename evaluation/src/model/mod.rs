@@ -10,6 +10,7 @@ pub(crate) mod import;
 mod import_tests;
 mod initialization;
 pub(crate) mod pattern;
+mod raw;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub use block::{Activation, Block, Cell, Conv, Join, Padding, Reduction};
 pub use import::ImportError;
+pub use raw::RawInputs;
 
 use crate::training::TrainingPlan;
 

@@ -305,7 +305,7 @@ fn term(loss: &Loss, z: &[f32], index: usize, targets: usize, t: f64) -> f64 {
 }
 
 /// The position of the largest number, the first of equals.
-fn largest(z: &[f32]) -> usize {
+pub(crate) fn largest(z: &[f32]) -> usize {
     (0..z.len()).fold(0, |best, index| if z[index] > z[best] { index } else { best })
 }
 

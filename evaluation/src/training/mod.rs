@@ -16,6 +16,9 @@ mod metric;
 mod metrics;
 pub(crate) mod optimizers;
 mod plan;
+mod precision;
+#[cfg(test)]
+mod precision_tests;
 mod prepare;
 pub(crate) mod random;
 mod run;
@@ -37,6 +40,7 @@ pub use loss::{ClassWeights, Loss};
 pub use metric::{Metric, Metrics};
 pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam, RmsProp, Rule, Sgd};
 pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
+pub use precision::Precision;
 pub use prepare::summarize;
 pub use run::{train, train_in_stages};
 pub use samples::{Inputs, RowSource, Samples, Targets};
@@ -45,8 +49,8 @@ pub use schedules::{Every, Schedule, Shape};
 use crate::autodiff::AutodiffError;
 use crate::engine::EngineError;
 use crate::graph::{Tensor, encode_model};
-use crate::model::ImportError;
 use crate::model::import::Imported;
+use crate::model::{ImportError, RawInputs};
 
 /// Where checkpoints live and how often they are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,12 +164,20 @@ pub struct TrainedModel {
 
 impl TrainedModel {
     /// Saves an ordinary ONNX file for inference, with a symbolic batch dimension and `metadata` in its metadata
-    /// properties.
+    /// properties. It takes rows as `raw` says, or as the model saw them.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, path: &Path, metadata: &[(String, String)]) -> Result<(), TrainingError> {
-        let model = self.imported.with_values(&self.values, metadata);
+    pub fn save(
+        &self,
+        path: &Path,
+        raw: Option<&RawInputs>,
+        metadata: &[(String, String)],
+    ) -> Result<(), TrainingError> {
+        let mut model = self.imported.with_values(&self.values, metadata);
+        if let Some(raw) = raw {
+            raw.prepend(&mut model, &self.imported.input);
+        }
         checkpoint::write_whole(path, &encode_model(&model)).map_err(|source| TrainingError::Write {
             path: path.to_owned(),
             source,
@@ -225,9 +237,26 @@ pub enum TrainingError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is not enough memory for the step.
+    #[error("{source}, with batches of {batch} rows; {}", smaller(*batch))]
+    Memory {
+        /// Rows of a batch.
+        batch: usize,
+        /// What the engine said.
+        source: EngineError,
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+fn smaller(batch: usize) -> String {
+    if batch > 1 {
+        let half = batch / 2;
+        format!("a `training.batch_size` of {half} needs about half of the memory of a step, a smaller model less")
+    } else {
+        "a smaller model needs less".to_owned()
+    }
 }
 
 /// One line of a model's description.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::loss::Loss;
 use super::metric::{Metric, Metrics};
 use super::optimizers::Optimizer;
+use super::precision::Precision;
 use super::schedules::Schedule;
 use crate::model::Architecture;
 
@@ -37,6 +38,9 @@ pub struct TrainingPlan {
     pub clip_norm: Option<f64>,
     /// Judge and keep a moving average of the weights in place of the weights.
     pub average: Option<WeightAverage>,
+    /// The type of the operands of products.
+    #[serde(skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
     /// Key of every random number: initial weights, shuffles, dropout masks.
     pub seed: u64,
     /// Which epoch's weights are the result.

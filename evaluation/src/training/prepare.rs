@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::custom::LossGraph;
-use super::metrics::is_available;
+use super::metrics::{is_available, largest};
 use super::step::{Fed, Recipe};
 use super::{Inputs, LayerSummary, Loss, Metric, Samples, Targets, TrainingError, TrainingPlan};
 use crate::engine::Engine;
@@ -81,6 +81,40 @@ fn check_metric(metric: Metric, plan: &TrainingPlan, targets: &Targets) -> Resul
         metric.name(),
         plan.loss.name(),
         names.join(", ")
+    )))
+}
+
+/// Checks that the area under the ROC curve is defined on the validation set: that takes rows of both kinds.
+pub(crate) fn check_area(plan: &TrainingPlan, validation: &Samples) -> Result<(), TrainingError> {
+    if plan.objective.metric != Metric::Auc && !plan.metrics.contains(&Metric::Auc) {
+        return Ok(());
+    }
+    let rows = (0..validation.rows()).filter(|row| validation.weight(*row) > 0.0);
+    let kinds: BTreeSet<i64> = match &validation.targets {
+        Targets::Classes { labels, .. } => rows.map(|row| labels[row]).collect(),
+        Targets::Values { width, values } if matches!(plan.loss, Loss::BinaryCrossEntropy { .. }) => {
+            let columns = |kind: bool| {
+                let mut rows = rows.clone();
+                (0..*width).any(|at| rows.any(|row| (values[row * width + at] > 0.5) == kind))
+            };
+            [false, true]
+                .into_iter()
+                .filter(|kind| columns(*kind))
+                .map(i64::from)
+                .collect()
+        }
+        Targets::Values { width, values } => rows
+            .map(|row| largest(&values[row * width..][..*width]) as i64)
+            .collect(),
+    };
+    if kinds.len() > 1 {
+        return Ok(());
+    }
+    Err(TrainingError::Mismatch(format!(
+        "the metric `auc` compares rows of different classes, all {} rows of the validation set are of class {}; use \
+         another metric, or a `data.split` that sets rows of every class apart, such as `\"kind\": \"stratified\"`",
+        validation.rows(),
+        kinds.first().copied().unwrap_or(0)
     )))
 }
 
@@ -227,6 +261,7 @@ pub(crate) fn recipe<'a>(
     outputs: usize,
     fed: Fed,
 ) -> Result<Recipe<'a>, TrainingError> {
+    plan.precision.check(engine)?;
     let (row_shape, targets, weighted) = data;
     let row_shape = imported.row_shape(row_shape)?;
     let class_weights = match &plan.loss {

@@ -8,7 +8,7 @@ use super::feeding::Feeder;
 use super::lowering::running_statistics;
 use super::metrics::Accumulator;
 use super::optimizers::Settings;
-use super::prepare::{check_samples, import, recipe};
+use super::prepare::{check_area, check_samples, import, recipe};
 use super::random::{Purpose, Stream};
 use super::schedules::Position;
 use super::step::{
@@ -19,7 +19,7 @@ use super::{
     CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metric, Metrics, Observer, Samples, Targets, TrainedModel,
     TrainingError, TrainingPlan, TrainingResult,
 };
-use crate::engine::{Engine, Feed, Machine};
+use crate::engine::{Engine, EngineError, Feed, Machine};
 use crate::graph::{ElementType, Elements, Tensor, TensorType};
 
 /// Rows of one evaluation batch; the last one is smaller.
@@ -52,6 +52,23 @@ pub fn train_in_stages(
     engine: &dyn Engine,
     earlier: &[TrainingPlan],
     plan: &TrainingPlan,
+    samples: (&Samples, &Samples),
+    checkpoints: Option<&CheckpointPolicy>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingResult, TrainingError> {
+    stages(engine, earlier, plan, samples, checkpoints, observer).map_err(|error| match error {
+        TrainingError::Engine(source @ EngineError::Memory { .. }) => TrainingError::Memory {
+            batch: plan.batch_size.min(samples.0.rows()),
+            source,
+        },
+        error => error,
+    })
+}
+
+fn stages(
+    engine: &dyn Engine,
+    earlier: &[TrainingPlan],
+    plan: &TrainingPlan,
     (train, validation): (&Samples, &Samples),
     checkpoints: Option<&CheckpointPolicy>,
     observer: &mut dyn Observer,
@@ -65,6 +82,9 @@ pub fn train_in_stages(
         return Err(TrainingError::Mismatch(
             "training and validation set have rows of different shapes".into(),
         ));
+    }
+    for plan in &plans {
+        check_area(plan, validation)?;
     }
     let data = (&train.row_shape[..], &train.targets, train.weights.is_some());
     let fed = Fed {
@@ -138,6 +158,20 @@ struct Carried {
     states: Vec<(String, Tensor)>,
 }
 
+/// A copy, or an error that says how much memory it would take.
+fn copied(values: &[f32]) -> Result<Vec<f32>, EngineError> {
+    let mut copy = Vec::new();
+    if copy.try_reserve_exact(values.len()).is_err() {
+        return Err(EngineError::Memory {
+            engine: "this program",
+            doing: "to hand the data to the engine; `--data-memory` has them streamed".to_owned(),
+            bytes: Some(4 * values.len() as u64),
+        });
+    }
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
+
 /// A training under way.
 struct Run<'a> {
     recipe: Recipe<'a>,
@@ -179,7 +213,7 @@ impl<'a> Run<'a> {
             if let Some(values) = samples.inputs.resident() {
                 let mut shape = vec![samples.rows()];
                 shape.extend_from_slice(&recipe.row_shape);
-                machine.constant(name, Tensor::f32(shape, values.to_vec()))?;
+                machine.constant(name, Tensor::f32(shape, copied(values)?))?;
             }
         }
         machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.labels))?;

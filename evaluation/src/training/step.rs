@@ -140,6 +140,8 @@ impl Recipe<'_> {
             .filter(|name| builder.constant_value(name).is_some())
             .cloned()
             .collect();
+        let precision = self.plan.precision;
+        let seed = (seed.0, precision.scale_seed(&mut builder, seed.1));
         let gradients = differentiate(&mut builder, &[seed], &candidates)?;
         let (parameters, mut gradients): (Vec<String>, Vec<String>) = candidates
             .into_iter()
@@ -149,6 +151,7 @@ impl Recipe<'_> {
         if parameters.is_empty() {
             return Err(TrainingError::Mismatch("the model has no trainable weights".into()));
         }
+        let is_finite = precision.restore(&mut builder, &mut gradients);
         if let Some(largest) = self.plan.clip_value {
             gradients = clip_values(&mut builder, &gradients, largest);
         }
@@ -200,11 +203,16 @@ impl Recipe<'_> {
             next.push((name, value));
         }
         builder.output("loss", &loss);
-        for (name, value) in next {
+        for (name, mut value) in next {
+            if let Some(is_finite) = &is_finite {
+                value = builder.node("Where", &[is_finite, &value, &name], Vec::new());
+            }
             builder.output(&format!("{name}{NEXT}"), &value);
         }
+        let mut graph = builder.finish();
+        precision.lower(&mut graph);
         Ok(Step {
-            graph: builder.finish(),
+            graph,
             masks,
             parameters,
             running,
@@ -248,10 +256,9 @@ impl Recipe<'_> {
             results.push(loss.value_type(&builder, batch)?);
             builder.output("loss/result", loss.value());
         }
-        Ok(Evaluation {
-            graph: builder.finish(),
-            results,
-        })
+        let mut graph = builder.finish();
+        self.plan.precision.lower(&mut graph);
+        Ok(Evaluation { graph, results })
     }
 
     /// Type of all targets of `rows` rows.

@@ -424,7 +424,10 @@ fn a_saved_model_is_an_ordinary_forward_model_with_the_chosen_weights() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let first = run(everything(), &clusters(150, 1), None, &mut Script::default());
-    first.model.save(&path, &[("note".into(), "trained".into())]).unwrap();
+    first
+        .model
+        .save(&path, None, &[("note".into(), "trained".into())])
+        .unwrap();
     let file = crate::graph::read_model(&path).unwrap();
     assert_eq!(file.metadata_props[0].value.as_deref(), Some("trained"));
     // With a vanishing learning rate one more epoch changes nothing, so the file must give the same metrics but for
@@ -459,7 +462,7 @@ fn a_folder_that_is_not_there_is_named_when_a_model_is_saved() {
     let result = run(everything(), &clusters(150, 1), None, &mut Script::default());
     let error = result
         .model
-        .save(Path::new("/nonexistent/model.onnx"), &[])
+        .save(Path::new("/nonexistent/model.onnx"), None, &[])
         .unwrap_err();
     assert_eq!(error.to_string(), "cannot write `/nonexistent/model.onnx`");
 }

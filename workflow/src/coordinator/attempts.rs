@@ -17,7 +17,7 @@ use crate::task::{
 };
 
 /// Names of the environment that a reserved key of a point must not replace.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     environment::TASK,
     environment::SEGMENT,
     environment::POINT_ID,
@@ -26,6 +26,7 @@ const OWN: [&str; 8] = [
     environment::DECISION_FILE,
     environment::CHECKPOINT_DIR,
     environment::KEEP_CHECKPOINT,
+    environment::SLOTS,
 ];
 
 /// What a point says about its share of the data.
@@ -137,6 +138,8 @@ fn order(
     if let (Some(shares), Some(slot)) = (&settings.shares, attempt.slot) {
         variables.extend(shares.variables(slot));
     }
+    let slots = settings.slots as usize * task.segments.len().max(1);
+    variables.push((environment::SLOTS.to_owned(), slots.to_string()));
     if point.point.reserved("n").is_some() {
         let keep = if keep.is_some() { "1" } else { "0" };
         variables.push((environment::KEEP_CHECKPOINT.to_owned(), keep.to_owned()));

@@ -8,7 +8,7 @@ use ort::session::{IoBinding, Session};
 use ort::value::DynTensor;
 
 use super::values::{fill_host, host_tensor, ort_type, to_host};
-use super::{OnnxRuntime, failure, kernels};
+use super::{OnnxRuntime, failure, kernels, padding};
 use crate::engine::{EngineError, Feed, Machine, NEXT};
 use crate::graph::{Graph, Tensor, TensorType, encode_model};
 
@@ -80,7 +80,11 @@ impl OnnxRuntimeMachine {
     }
 
     fn build(&mut self, graph: &Graph, results: &[TensorType]) -> ort::Result<Program> {
-        let mut model = graph.to_model();
+        let mut model = if self.engine.cuda.is_some() {
+            padding::symmetric(graph).to_model()
+        } else {
+            graph.to_model()
+        };
         let mut builder = self.engine.builder(self.threads)?;
         if self.engine.cuda.is_none() && kernels::fuse(&mut model) {
             builder = builder.with_operators(kernels::operators()?)?;

@@ -178,6 +178,16 @@ fn clip(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
 fn cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
     let x = need(inputs, 0)?;
     let code = node.int("to").ok_or("attribute `to` is missing")?;
+    // Half precision is kept as single precision that was rounded.
+    let half = match code {
+        10 => Some((11, -24, 65504.0)),
+        16 => Some((8, -133, f64::from(f32::MAX))),
+        _ => None,
+    };
+    if let Some((digits, least, largest)) = half {
+        let data = x.data.mapv(|value| rounded(value, digits, least, largest));
+        return Ok(vec![Value::new(ElementType::F32, data)]);
+    }
     let element = ElementType::from_code(code as i32).ok_or_else(|| format!("element type {code} is unknown"))?;
     let data = match element {
         ElementType::Bool => x.data.mapv(|value| f64::from(u8::from(value != 0.0))),
@@ -185,6 +195,21 @@ fn cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
         ElementType::F32 | ElementType::F64 => x.data.clone(),
     };
     Ok(vec![Value::new(element, data)])
+}
+
+/// The nearest number of so many binary digits that is a multiple of `2^least`; beyond `largest` infinity.
+fn rounded(value: f64, digits: i32, least: i32, largest: f64) -> f64 {
+    if value.abs() <= 0.0 || !value.is_finite() {
+        return value;
+    }
+    let exponent = libm::ilogb(value);
+    let unit = libm::ldexp(1.0, (exponent - digits + 1).max(least));
+    let nearest = (value / unit).round_ties_even() * unit;
+    if nearest.abs() > largest {
+        f64::INFINITY.copysign(value)
+    } else {
+        nearest
+    }
 }
 
 fn choose(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {

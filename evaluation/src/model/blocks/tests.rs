@@ -56,7 +56,7 @@ fn run(
 fn error_of_file(result: &TrainingResult, samples: &Samples, outputs: usize) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
-    result.model.save(&path, &[]).unwrap();
+    result.model.save(&path, None, &[]).unwrap();
     let imported = Imported::new(crate::graph::read_model(&path).unwrap(), &[]).unwrap();
     let mut graph = imported.graph.clone();
     crate::training::lowering::for_inference(&mut graph);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, list, nearest, wrong};
 use super::fill::{Filled, fill};
 use super::{ModelError, Resolved};
-use crate::training::{EarlyStopping, Keep, Loss, Metric, Mode, Objective, TrainingPlan, WeightAverage};
+use crate::training::{EarlyStopping, Keep, Loss, Metric, Mode, Objective, Precision, TrainingPlan, WeightAverage};
 
 type Origins = BTreeMap<String, String>;
 
@@ -58,6 +58,8 @@ fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>)
             "clip_norm",
             "clip_value",
             "average",
+            "precision",
+            "loss_scale",
             "seed",
             "keep",
         ],
@@ -80,6 +82,7 @@ fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>)
         Some(_) => Some(training.share("average", None)?).filter(|decay| *decay > 0.0),
     };
     let loss = descent::loss(&root, directory)?;
+    let loss_scale = training.positive("loss_scale", Some(1024.0))?;
     let plan = TrainingPlan {
         architecture: architecture::architecture(&root, directory)?,
         optimizer: descent::optimizer(section("optimizer"), origins)?,
@@ -92,6 +95,15 @@ fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>)
         clip_norm: limit("clip_norm")?,
         clip_value: limit("clip_value")?,
         average: average.map(|decay| WeightAverage { decay }),
+        precision: training.choice(
+            "precision",
+            &[
+                ("float32", Precision::Float32),
+                ("bfloat16", Precision::Bfloat16),
+                ("float16", Precision::Float16 { loss_scale }),
+            ],
+            Some(Precision::Float32),
+        )?,
         seed: training.integer("seed", 0, Some(DEFAULT_SEED))? as u64,
         keep: training.choice("keep", &[("best", Keep::Best), ("last", Keep::Last)], Some(Keep::Best))?,
         objective: objective(section("objective"), &loss, origins)?,
