@@ -112,6 +112,54 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub objectives: Option<String>,
 
+    /// Who decides how far points are trained: asha, hyperband, pasha, pbt, synchronous, two-step (our steering)
+    #[arg(
+        long = "scheduler",
+        value_name = "NAME",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub scheduler: Option<String>,
+
+    /// Epochs of the shortest training under a scheduler (default 1)
+    #[arg(
+        long = "minEpochs",
+        alias = "min-epochs",
+        value_name = "N",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "long_count")]
+    pub min_epochs: Option<u64>,
+
+    /// Epochs of full training under a scheduler; a point finds its own in HPO_EPOCHS
+    #[arg(
+        long = "maxEpochs",
+        alias = "max-epochs",
+        value_name = "N",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "long_count")]
+    pub max_epochs: Option<u64>,
+
+    /// Share of the data of the smallest training, instead of epochs; a point finds its own in HPO_DATA_FRACTION
+    #[arg(
+        long = "minFraction",
+        alias = "min-fraction",
+        value_name = "SHARE",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub min_fraction: Option<String>,
+
+    /// A setting of the scheduler, see `steering schedulers`; may be given several times (an object or list in a task file)
+    #[arg(
+        long = "schedule",
+        value_name = "NAME=VALUE",
+        help_heading = "Training part of the points further"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "pairs")]
+    pub schedule: Option<Vec<String>>,
+
     /// Search space: a JSON object, or a list with one space a segment
     #[arg(long = "searchSpaceFile", value_name = "FILE", help_heading = "Steering")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
@@ -338,6 +386,24 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::E
         _ => Err(serde::de::Error::custom(format!(
             "expected true or false, found {value}"
         ))),
+    }
+}
+
+/// Settings as a list of `name=value`, one such text, or an object.
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::Array(items) => Ok(Some(items.iter().map(plain).collect())),
+        Value::Object(map) => Ok(Some(
+            map.iter()
+                .map(|(key, value)| format!("{key}={}", plain(value)))
+                .collect(),
+        )),
+        Value::Bool(found) => Err(serde::de::Error::custom(format!(
+            "expected settings as an object or as texts `name=value`, found {found}"
+        ))),
+        single => Ok(Some(vec![plain(&single)])),
     }
 }
 

@@ -4,3 +4,4 @@
 mod examples;
 mod kill;
 mod programs;
+mod schedulers;

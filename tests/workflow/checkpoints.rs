@@ -79,3 +79,56 @@ fn a_damaged_checkpoint_gives_way_to_a_fresh_start() {
         ["point 1 attempt 2: checkpoint 1 is not usable: its archive is damaged"]
     );
 }
+
+/// Two points, the second a promotion of the first; `between` happens before steering proposes the second.
+fn promoting(between: &str) -> Task {
+    let task = Task::new()
+        .with(&json!({
+            "maxPoints": 2, "nParallelEvaluation": 1, "nPointsPerIteration": 1, "minUnevaluatedPoints": 0, "stripReserved": true
+        }))
+        .evaluating("sh train.sh");
+    task.file(
+        "train.sh",
+        r#"begun=$(cat $HPO_CHECKPOINT_DIR/epochs 2>/dev/null || echo 0)
+           echo $HPO_EPOCHS > $HPO_CHECKPOINT_DIR/epochs
+           echo "{\"loss\": 0.5, \"message\": \"$begun $HPO_KEEP_CHECKPOINT $(grep -c hpo input.json)\"}" > output.json"#,
+    );
+    let steer = format!(
+        "if grep -q hpo.n $3; then {between}; echo '[{{\"x\":1,\"hpo.n\":1,\"hpo.c\":0,\"hpo.epochs\":3,\"hpo.from\":0}}]' > $4; \
+         else echo '[{{\"x\":1,\"hpo.n\":0,\"hpo.c\":0,\"hpo.epochs\":1}}]' > $4; fi\n"
+    );
+    task.file("steer.sh", &steer);
+    task
+}
+
+#[test]
+fn a_promotion_goes_on_from_the_checkpoint_of_the_point_before() {
+    let task = promoting(":");
+    let finished = task.run(&[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(
+        finished.remarks(),
+        ["point 2 attempt 1: goes on from the checkpoint of point 1 after 1 epochs"]
+    );
+    assert_eq!(task.points()[1]["message"], "1 1 0");
+    // Nobody can go on from anything any more.
+    assert_eq!(fs::read_dir(task.directory().join("checkpoints")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_promotion_without_its_checkpoint_begins_anew_and_says_so() {
+    for (between, reason) in [
+        ("echo 7 > ../../checkpoints/1/payload/epochs", "`epochs` is damaged"),
+        ("rm -r ../../checkpoints/1", "it is missing"),
+        ("echo > ../../checkpoints/1/sealed.json", "its list of files is damaged"),
+    ] {
+        let task = promoting(between);
+        let finished = task.run(&[]);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let remark = format!(
+            "point 2 attempt 1: the checkpoint of point 1 cannot be gone on from ({reason}); training begins anew, with the same result"
+        );
+        assert_eq!(finished.remarks(), [remark]);
+        assert_eq!(task.points()[1]["message"], "0 1 0");
+    }
+}

@@ -4,9 +4,11 @@
 //! appears last. The last two generations are kept. A file is packed only if it did not change meanwhile, and on the way back
 //! everything is verified before anything is put into place; a bad generation gives way to the one before.
 
+mod handover;
 mod load;
 mod save;
 
+pub(crate) use handover::{Label, PAYLOAD, Source, seal, take_over};
 pub(crate) use load::{Restored, restore};
 pub(crate) use save::Saver;
 

@@ -7,13 +7,15 @@ use protocol::task_options::InputFormat;
 use protocol::{EvaluationInput, environment, limits};
 use serde_json::{Value, json};
 
+use super::keeping;
 use crate::backend::MARK;
+use crate::checkpoint::{PAYLOAD, Source};
 use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
 use crate::state::{AttemptKey, State};
 use crate::task::{Placeholders, Settings, Task, TaskDirectory, link_name};
 
 /// Names of the environment that a reserved key of a point must not replace.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     environment::TASK,
     environment::SEGMENT,
     environment::POINT_ID,
@@ -21,6 +23,7 @@ const OWN: [&str; 7] = [
     environment::REPORT_FILE,
     environment::DECISION_FILE,
     environment::CHECKPOINT_DIR,
+    environment::KEEP_CHECKPOINT,
 ];
 
 /// The command lines that a task would run, and warnings about them; for the plan and before the start.
@@ -90,7 +93,15 @@ fn order(
     let expand = |text: &str| placeholders.expand(text).command;
     let segment = task.segment_name(point.segment);
     let checkpoints = directory.checkpoints(key.point);
-    let payload_checkpoints = checkpoints.join("payload");
+    let payload_checkpoints = checkpoints.join(PAYLOAD);
+    let schedule = settings.schedule.as_ref();
+    let keep = keeping::label(point, schedule);
+    let source = keeping::source(state, point).and_then(|source| {
+        Some(Source {
+            store: directory.checkpoints(source.id),
+            label: keeping::label(source, schedule)?,
+        })
+    });
     let text = |path: &Path| path.display().to_string();
 
     let mut variables: Vec<(String, String)> = point
@@ -98,11 +109,7 @@ fn order(
         .0
         .iter()
         .filter_map(|(key, value)| {
-            let name = format!(
-                "HPO_{}",
-                key.strip_prefix(limits::RESERVED_PREFIX)?.to_ascii_uppercase()
-            );
-            let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+            let name = variable(key.strip_prefix(limits::RESERVED_PREFIX)?);
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (!OWN.contains(&name.as_str()) && !value.contains('\0')).then_some((name, value))
         })
@@ -118,6 +125,10 @@ fn order(
         ("PATH", path.to_owned()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if point.point.reserved("n").is_some() {
+        let keep = if keep.is_some() { "1" } else { "0" };
+        variables.push((environment::KEEP_CHECKPOINT.to_owned(), keep.to_owned()));
+    }
     if let Some(segment) = segment {
         variables.push((environment::SEGMENT.to_owned(), segment.to_owned()));
     }
@@ -169,6 +180,16 @@ fn order(
         }),
         checkpoints,
         payload_checkpoints,
+        source,
+        keep,
+    }
+}
+
+/// The variable that tells a payload what stands under the reserved key `name`.
+fn variable(name: &str) -> String {
+    match name {
+        "frac" => environment::DATA_FRACTION.to_owned(),
+        _ => format!("HPO_{}", name.to_ascii_uppercase()).replace(|letter: char| !letter.is_ascii_alphanumeric(), "_"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each turn: what ended is taken in, what follows from it is decided, all of it is committed as one group, and only then acted
 //! upon and shown. Between turns the manager sleeps until a runner ends, a signal comes, or a second has passed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-use super::plan;
 use super::steering::{Answer, Context, SteeringRun};
+use super::{keeping, plan};
 use crate::backend::{Backend, Job, JobState};
 use crate::host::boot_id;
 use crate::journal::{Journal, WriteError};
 use crate::runner::{RunnerResult, read_result};
-use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, State, TaskEnd};
+use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, PointId, State, TaskEnd};
 use crate::task::{Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
@@ -97,6 +98,8 @@ pub(crate) struct Flow {
     elsewhere: usize,
     results_written: Option<Instant>,
     told_full: bool,
+    /// Points that may have checkpoints on the disk; `None` before the first look.
+    stored: Option<BTreeSet<PointId>>,
 }
 
 impl std::fmt::Debug for Coordinator<'_> {
@@ -140,7 +143,11 @@ impl Coordinator<'_> {
                     time: now(),
                 });
             }
+            let has_ended = self.flow.batch.iter().any(Event::is_an_end);
             self.commit()?;
+            if has_ended || self.flow.stored.is_none() {
+                self.discard_checkpoints();
+            }
             for key in starts {
                 self.submit(key);
             }
@@ -344,7 +351,23 @@ impl Coordinator<'_> {
         }
     }
 
+    /// Removes the checkpoints that nobody can go on from any more.
+    fn discard_checkpoints(&mut self) {
+        let stored = self
+            .flow
+            .stored
+            .get_or_insert_with(|| self.directory.stored_checkpoints());
+        for id in keeping::unreachable(&self.state, self.settings.schedule.as_ref(), stored) {
+            // What stays costs room and nothing else.
+            let _ = std::fs::remove_dir_all(self.directory.checkpoints(id));
+            stored.remove(&id);
+        }
+    }
+
     fn submit(&mut self, key: AttemptKey) {
+        if let Some(stored) = &mut self.flow.stored {
+            stored.insert(key.point);
+        }
         let job = self.job(key);
         let prepared = super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
             .and_then(|()| self.backend.submit(&job));

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod drive;
+mod keeping;
 mod plan;
 mod steering;
 

@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::{Restored, Saver, restore};
+use crate::checkpoint::{Restored, Saver, restore, seal, take_over};
 use crate::files::{self, Durability};
 use crate::host::ProcessIdentity;
 use crate::state::AttemptEnd;
@@ -108,9 +108,30 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
             settings.interval,
         )
     });
-    let restore_into = |work: &Path| match &order.checkpoint {
-        Some(settings) => restore(&order.checkpoints, work, settings.load_as.as_deref(), settings.largest),
-        None => Restored::default(),
+    if let Some(source) = &order.source {
+        match take_over(source, &order.checkpoints) {
+            Ok(true) => {
+                let crate::checkpoint::Label { point, epochs, .. } = &source.label;
+                warnings.push(format!(
+                    "goes on from the checkpoint of point {point} after {epochs} epochs"
+                ));
+            }
+            Ok(false) => {}
+            Err(reason) => warnings.push(reason),
+        }
+    }
+    let restore_into = |work: &Path| {
+        let Some(settings) = &order.checkpoint else {
+            return Restored::default();
+        };
+        let from = |store: &Path| restore(store, work, settings.load_as.as_deref(), settings.largest);
+        let mut restored = from(&order.checkpoints);
+        if let (None, Some(source)) = (restored.generation, &order.source) {
+            let other = from(&source.store);
+            restored.generation = other.generation;
+            restored.warnings.extend(other.warnings);
+        }
+        restored
     };
     match work_directory::build(order, &restore_into) {
         Ok(restored) => {
@@ -130,8 +151,9 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
         Err(error) => return lost(&format!("`/bin/sh` cannot be started: {error}")),
     };
     if let Some(saver) = &mut saver {
-        // A point that is done needs no checkpoint any more; every other end may be followed by another attempt.
-        if ended.exit == Exit::Code(0) && ended.intervention == Intervention::None {
+        // A point that is done needs no checkpoint any more, unless others may go on from it; every other end may be followed by
+        // another attempt.
+        if ended.exit == Exit::Code(0) && ended.intervention == Intervention::None && order.keep.is_none() {
             saver.collect();
         } else {
             saver.finish();
@@ -151,7 +173,14 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
                 reason: format!("the disk is full; {reason}"),
             }
         }
-        end => end,
+        end => {
+            if let (AttemptEnd::Done { .. }, Some(label)) = (&end, &order.keep)
+                && let Err(error) = seal(&order.checkpoints, label)
+            {
+                warnings.push(format!("its checkpoint is not kept for other points: {error}"));
+            }
+            end
+        }
     }
 }
 

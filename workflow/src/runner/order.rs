@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::supervise::Launch;
+use crate::checkpoint::{Label, Source};
 use crate::files;
 use crate::host::ProcessIdentity;
 use crate::state::{AttemptEnd, PointId};
@@ -37,6 +38,12 @@ pub(crate) struct Order {
     pub(crate) checkpoints: PathBuf,
     /// Directory for checkpoints that the payload manages itself.
     pub(crate) payload_checkpoints: PathBuf,
+    /// The checkpoint of another point, to go on from.
+    #[serde(default)]
+    pub(crate) source: Option<Source>,
+    /// Under this label the checkpoint at the end is kept for other points.
+    #[serde(default)]
+    pub(crate) keep: Option<Label>,
 }
 
 /// What becomes of the metrics file.

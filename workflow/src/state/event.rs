@@ -49,6 +49,13 @@ pub(crate) enum Event {
     Reopened { time: f64 },
 }
 
+impl Event {
+    /// Whether an attempt or the task is over with it.
+    pub(crate) fn is_an_end(&self) -> bool {
+        matches!(self, Event::AttemptEnded { .. } | Event::Ended { .. })
+    }
+}
+
 /// A point as steering proposed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -184,6 +184,7 @@ fn check_own_steering(options: &TaskOptions) -> Result<(), TaskError> {
     for (key, given) in [
         ("transfer", options.transfer == Some(true)),
         ("warm", options.warm.is_some()),
+        ("scheduler", options.scheduler.is_some()),
     ] {
         if given {
             let message = format!("has no effect on the given `steeringExec` (`{command}`); leave one of them out");

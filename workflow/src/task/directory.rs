@@ -1,5 +1,6 @@
 //! The layout of a task directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::state::{AttemptKey, PointId};
@@ -59,6 +60,13 @@ impl TaskDirectory {
     /// Checkpoints of a point, which outlive its attempts.
     pub(crate) fn checkpoints(&self, point: PointId) -> PathBuf {
         self.root.join("checkpoints").join(point.to_string())
+    }
+
+    /// Points of which there are checkpoints.
+    pub(crate) fn stored_checkpoints(&self) -> BTreeSet<PointId> {
+        let entries = std::fs::read_dir(self.root.join("checkpoints"));
+        let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok()).collect()
     }
 
     pub(crate) fn metrics(&self) -> PathBuf {

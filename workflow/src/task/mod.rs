@@ -4,6 +4,7 @@ mod create;
 mod directory;
 mod placeholders;
 mod sandbox;
+mod schedule;
 mod settings;
 mod training;
 

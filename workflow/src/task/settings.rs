@@ -8,7 +8,9 @@ use protocol::task_options::{ContainerRuntime, InputFormat, TaskOptions};
 use protocol::units::{duration, size};
 
 use steering::objectives::Objectives;
+use steering::schedulers::{Registry, Schedule};
 
+use super::schedule;
 use crate::state::RetryLimits;
 
 /// Options that passed every check.
@@ -23,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) points_per_iteration: u32,
     pub(crate) min_unevaluated: u32,
     pub(crate) seed: Option<u64>,
+    /// Who decides how far points are trained, if our steering is asked to.
+    pub(crate) schedule: Option<Schedule>,
     pub(crate) steering_exec: String,
     pub(crate) steering_timeout: Option<Duration>,
     pub(crate) evaluation_exec: String,
@@ -74,6 +78,7 @@ fn default_steering(options: &TaskOptions) -> String {
         // From the directory of a run of steering: `steering/<n>` of the task.
         let _ = write!(command, " --warm ../../{EARLIER}/{number}.json");
     }
+    command.push_str(&schedule::arguments(options));
     if let Some(objectives) = &options.objectives {
         let quoted = objectives.replace('\'', r"'\''");
         let _ = write!(command, " --objectives '{quoted}'");
@@ -105,9 +110,16 @@ fn default_evaluation(options: &TaskOptions) -> String {
 /// Fills in every default, so that what is frozen says everything.
 pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
     let mut full = options.clone();
-    let max_points = *full.max_points.get_or_insert(10);
+    let schedule = schedule::schedule(options).ok().flatten();
+    let max_points = *full
+        .max_points
+        .get_or_insert_with(|| schedule.as_ref().map_or(10, planned_points));
     let attempts = *full.max_attempts.get_or_insert(3);
-    full.n_parallel_evaluation.get_or_insert(1);
+    let slots = *full.n_parallel_evaluation.get_or_insert(1);
+    if schedule.is_some() {
+        // A scheduler decides best when it knows most: it is asked whenever a slot is free, for as many points as there are.
+        full.min_unevaluated_points.get_or_insert(slots);
+    }
     // phpo's default is twice the points; never so few that the attempts of every point would not fit.
     full.max_evaluation_jobs
         .get_or_insert(max_points.saturating_mul(attempts.max(2)));
@@ -130,6 +142,14 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
         full.check_point_max_size.get_or_insert_with(|| "100M".to_owned());
     }
     full
+}
+
+/// As many points as make a whole of what a scheduler does.
+fn planned_points(schedule: &Schedule) -> u32 {
+    let planned = Registry::standard()
+        .build(schedule)
+        .map_or(10, |scheduler| scheduler.plan(None).evaluations());
+    u32::try_from(planned).unwrap_or(u32::MAX)
 }
 
 impl Settings {
@@ -166,6 +186,17 @@ impl Settings {
         let evaluation_timeout = duration_of(&mut check, "evaluationTimeout", &full.evaluation_timeout);
         let steering_timeout = duration_of(&mut check, "steeringTimeout", &full.steering_timeout);
         let grace = duration_of(&mut check, "killGrace", &full.kill_grace).unwrap_or(Duration::from_secs(30));
+        let schedule = schedule::schedule(&full).unwrap_or_else(|problems| {
+            check.problems.extend(problems);
+            None
+        });
+        if schedule.is_some() && full.objectives.is_some() {
+            check.add(
+                "objectives",
+                "cannot be told apart by a scheduler, which compares points by their loss alone; leave one of them out"
+                    .to_owned(),
+            );
+        }
         let steering_exec = check.command("steeringExec", full.steering_exec.as_deref());
         if let Some(Err(error)) = full.objectives.as_deref().map(str::parse::<Objectives>) {
             check.add("objectives", error.to_string());
@@ -227,6 +258,7 @@ impl Settings {
             points_per_iteration,
             min_unevaluated,
             seed: full.seed,
+            schedule,
             steering_exec,
             steering_timeout,
             evaluation_exec,
