@@ -94,6 +94,10 @@ families![
     softmax,
 ];
 
+/// Shortcuts with a rule of their own, which takes the place of the rules of the nodes that they stand for. Nothing but
+/// its first output may have a gradient.
+const COMPOSED: &[(&str, Rule)] = &[("BatchNorm", normalization::batch_statistics)];
+
 /// Operators that are written in simpler ones before they are differentiated.
 const EXPANSIONS: &[&[(&str, Expansion)]] = &[
     attention::EXPANSIONS,
@@ -169,6 +173,7 @@ pub fn differentiate(
 ) -> Result<Vec<Option<String>>, AutodiffError> {
     while expand(builder, seeds, wanted)? {}
     let nodes = builder.graph().nodes.clone();
+    let shortcuts = builder.graph().shortcuts.clone();
     let (depends, path) = path(builder, &nodes, seeds, wanted)?;
 
     let mut contributions: HashMap<String, Vec<String>> = HashMap::new();
@@ -189,8 +194,11 @@ pub fn differentiate(
         if gradients.iter().all(Option::is_none) {
             continue;
         }
+        let (node, rule) = match composed(&shortcuts, node) {
+            Some(found) => found,
+            None => (node, REGISTRY[node.operator.as_str()]),
+        };
         let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
-        let rule = REGISTRY[node.operator.as_str()];
         let results = rule(&mut Context::new(builder, node, &gradients, &needed))
             .map_err(|message| unsupported(node, message))?;
         for ((input, gradient), needed) in node.inputs.iter().zip(results).zip(needed) {
@@ -210,6 +218,13 @@ pub fn differentiate(
     superseded.retain(|name| !gradients.iter().flatten().any(|gradient| gradient == name));
     builder.remove_unused(&superseded);
     Ok(gradients)
+}
+
+/// The shortcut whose first output a node makes, with its rule, if it has one.
+fn composed<'a>(shortcuts: &'a [Node], node: &Node) -> Option<(&'a Node, Rule)> {
+    let shortcut = shortcuts.iter().find(|shortcut| shortcut.output(0) == node.output(0))?;
+    let rule = COMPOSED.iter().find(|(operator, _)| *operator == shortcut.operator);
+    rule.map(|(_, rule)| (shortcut, *rule))
 }
 
 /// The tensors whose gradient is of use, and the nodes on the way to the wanted ones, from the last to the first.

@@ -14,13 +14,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::Parallel;
 use super::planes::Planes;
 use super::scratch::Scratch;
 use super::tile::{Correlation, Outer, lanes, machine, outer_tile};
 use crate::graph::Window;
-
-/// Runs a task for each number below the first argument, on as many threads as there are.
-pub(super) type Parallel<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Send + Sync));
 
 /// Shapes of a convolution.
 #[derive(Debug, Clone, PartialEq)]

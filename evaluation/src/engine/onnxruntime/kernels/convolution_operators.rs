@@ -4,7 +4,7 @@ use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInp
 use ort::value::TensorElementType;
 
 use super::convolution::{Shapes, forward, input_gradient, weight_gradient};
-use super::window_node;
+use super::{each, window_node};
 use crate::graph::{Node, Window};
 
 /// `y = x * w + bias`, from `x`, `w` and perhaps `bias`.
@@ -99,7 +99,7 @@ impl ConvolutionKernel {
         let mut y = context.output(0, shape)?.ok_or_else(missing)?;
         let y = y.try_extract_tensor_mut::<f32>()?.1;
         forward(&shapes, x, w, bias, y, self.threads, &|count, task| {
-            self.each(context, count, task)
+            each(context, self.threads, count, task);
         });
         Ok(())
     }
@@ -116,7 +116,7 @@ impl ConvolutionKernel {
         let mut dx = context.output(0, x_shape)?.ok_or_else(missing)?;
         let dx = dx.try_extract_tensor_mut::<f32>()?.1;
         input_gradient(&shapes, dy, w, dx, self.threads, &|count, task| {
-            self.each(context, count, task)
+            each(context, self.threads, count, task);
         });
         Ok(())
     }
@@ -133,17 +133,9 @@ impl ConvolutionKernel {
         let mut dw = context.output(0, w_shape)?.ok_or_else(missing)?;
         let dw = dw.try_extract_tensor_mut::<f32>()?.1;
         weight_gradient(&shapes, x, dy, dw, self.threads, &|count, task| {
-            self.each(context, count, task)
+            each(context, self.threads, count, task);
         });
         Ok(())
-    }
-
-    /// Runs a task for each number below `count`, on ONNX Runtime's threads if there are several.
-    fn each(&self, context: &ComputeContext, count: usize, task: &(dyn Fn(usize) + Send + Sync)) {
-        // Where the threads cannot be had, this one does the work.
-        if self.threads < 2 || count < 2 || context.par_for(count, 0, |index| task(index)).is_err() {
-            (0..count).for_each(task);
-        }
     }
 }
 

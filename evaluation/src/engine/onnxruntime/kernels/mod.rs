@@ -7,13 +7,14 @@
 mod convolution;
 mod convolution_operators;
 mod max_pool;
+mod plain;
 mod planes;
 mod scratch;
 mod tile;
 
 use std::collections::HashSet;
 
-use ort::operator::{KernelContext, OperatorDomain};
+use ort::operator::{ComputeContext, KernelContext, OperatorDomain};
 
 use self::convolution_operators::{Forward, InputGradient, WeightGradient};
 use self::max_pool::MaxPoolGradient;
@@ -23,16 +24,28 @@ use crate::graph::{ElementType, Graph, Node, TensorType, attribute, node_to_prot
 /// The domain of these operators.
 const DOMAIN: &str = "hpo";
 
-/// Shortcuts that there are operators for.
+/// Shortcuts that there are operators for, besides those of [`plain`].
 const SHORTCUTS: [&str; 3] = ["ConvInputGradient", "ConvWeightGradient", "MaxPoolGradient"];
+
+/// Runs a task for each number below the first argument, on as many threads as there are.
+type Parallel<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Send + Sync));
+
+/// Runs a task for each number below `count`, on ONNX Runtime's threads if there are several.
+fn each(context: &ComputeContext, threads: usize, count: usize, task: &(dyn Fn(usize) + Send + Sync)) {
+    // Where the threads cannot be had, this one does the work.
+    if threads < 2 || count < 2 || context.par_for(count, 0, task).is_err() {
+        (0..count).for_each(task);
+    }
+}
 
 /// All operators of [`DOMAIN`], for so many threads.
 pub(super) fn operators(threads: usize) -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?
+    let domain = OperatorDomain::new(DOMAIN)?
         .add(MaxPoolGradient)?
         .add(Forward { threads })?
         .add(InputGradient { threads })?
-        .add(WeightGradient { threads })
+        .add(WeightGradient { threads })?;
+    plain::all(threads).into_iter().try_fold(domain, OperatorDomain::add)
 }
 
 /// Puts our operators into the model of a graph; says whether there are any.
@@ -40,10 +53,12 @@ pub(super) fn substitute(model: &mut ModelProto, graph: &Graph) -> bool {
     let Some(proto) = model.graph.as_mut() else {
         return false;
     };
+    let plain = plain::all(1).map(|operator| operator.name);
+    let is_known = |name: &str| SHORTCUTS.contains(&name) || plain.contains(&name);
     let mut replaced: HashSet<&str> = HashSet::new();
     for shortcut in &graph.shortcuts {
         let is_made = |name: &String| graph.nodes.iter().any(|node| node.outputs.contains(name));
-        if SHORTCUTS.contains(&shortcut.operator.as_str()) && shortcut.outputs.iter().all(is_made) {
+        if is_known(&shortcut.operator) && shortcut.outputs.iter().all(is_made) {
             replaced.extend(shortcut.outputs.iter().map(String::as_str));
             proto
                 .node

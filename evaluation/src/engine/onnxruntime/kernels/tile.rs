@@ -8,6 +8,11 @@
 //! The order of additions depends on shapes and on `L` alone, so that a run on the same kind of machine gives the same
 //! bits with any number of threads.
 
+#![expect(
+    clippy::inline_always,
+    reason = "their instructions are those of the caller, which alone knows the processor"
+)]
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// The vectors of this machine.
