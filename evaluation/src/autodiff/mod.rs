@@ -94,9 +94,12 @@ families![
     softmax,
 ];
 
-/// Shortcuts with a rule of their own, which takes the place of the rules of the nodes that they stand for. Nothing but
-/// its first output may have a gradient.
-const COMPOSED: &[(&str, Rule)] = &[("BatchNorm", normalization::batch_statistics)];
+/// Shortcuts with a rule of their own, which takes the place of the rules of the nodes that they stand for. The node
+/// that makes the first output must be the last of them.
+const COMPOSED: &[(&str, Rule)] = &[
+    ("BatchNorm", normalization::batch_statistics),
+    ("LstmCell", recurrent::lstm_cell),
+];
 
 /// Operators that are written in simpler ones before they are differentiated.
 const EXPANSIONS: &[&[(&str, Expansion)]] = &[
@@ -182,6 +185,8 @@ pub fn differentiate(
         contributions.entry(tensor.clone()).or_default().push(gradient.clone());
     }
     for node in path.into_iter().map(|index| &nodes[index]) {
+        let composed = composed(&shortcuts, node).filter(|_| contributions.contains_key(&node.outputs[0]));
+        let (node, rule) = composed.unwrap_or_else(|| (node, REGISTRY[node.operator.as_str()]));
         let gradients: Gradients = node
             .outputs
             .iter()
@@ -194,10 +199,6 @@ pub fn differentiate(
         if gradients.iter().all(Option::is_none) {
             continue;
         }
-        let (node, rule) = match composed(&shortcuts, node) {
-            Some(found) => found,
-            None => (node, REGISTRY[node.operator.as_str()]),
-        };
         let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
         let results = rule(&mut Context::new(builder, node, &gradients, &needed))
             .map_err(|message| unsupported(node, message))?;

@@ -4,6 +4,7 @@
 //! shortcuts that gradient rules noted, and convolutions. Results are the same up to rounding. To add one: write its
 //! kernel, name it in [`operators`], and note it as a shortcut where a rule appends what it replaces.
 
+mod cell;
 mod convolution;
 mod convolution_operators;
 mod max_pool;

@@ -13,6 +13,7 @@ use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInp
 use ort::value::TensorElementType;
 
 use super::Parallel;
+use super::cell::{lstm_cell, lstm_cell_gradient};
 use super::tile::machine;
 
 /// An operator without attributes.
@@ -32,18 +33,21 @@ enum Shape {
     Like(usize),
     /// One number a channel of the first input, whose rank it has.
     Channels,
+    /// That of an input, with three and four times its last axis.
+    Gates(usize),
+    Sums(usize),
 }
 
-struct Input<'a> {
-    shape: &'a [i64],
-    numbers: &'a [f32],
+pub(super) struct Input<'a> {
+    pub(super) shape: &'a [i64],
+    pub(super) numbers: &'a [f32],
 }
 
 type Compute = fn(&[Input<'_>], &mut [&mut [f32]], Parallel<'_>);
 
 /// All operators of this file.
-pub(super) fn all(threads: usize) -> [Plain; 7] {
-    use Shape::{Channels, Like};
+pub(super) fn all(threads: usize) -> [Plain; 9] {
+    use Shape::{Channels, Gates, Like, Sums};
     let plain = |name, inputs, outputs, compute| Plain {
         name,
         inputs,
@@ -68,6 +72,13 @@ pub(super) fn all(threads: usize) -> [Plain; 7] {
             batch_norm_gradient,
         ),
         plain("MomentumUpdate", 5, &[Like(0), Like(0)], momentum_update),
+        plain(
+            "LstmCell",
+            2,
+            &[Like(1), Like(1), Gates(1), Like(1), Like(1)],
+            lstm_cell,
+        ),
+        plain("LstmCellGradient", 6, &[Sums(0), Like(0)], lstm_cell_gradient),
         plain("AdamUpdate", 8, &[Like(0), Like(0), Like(0)], adam_update),
     ]
 }
@@ -109,6 +120,13 @@ impl Kernel for Plain {
             .collect::<ort::Result<_>>()?;
         let shape = |shape: &Shape| match shape {
             Shape::Like(index) => inputs[*index].shape.to_vec(),
+            Shape::Gates(index) | Shape::Sums(index) => {
+                let mut wide = inputs[*index].shape.to_vec();
+                if let Some(last) = wide.last_mut() {
+                    *last *= if matches!(shape, Shape::Gates(_)) { 3 } else { 4 };
+                }
+                wide
+            }
             Shape::Channels => {
                 let mut shape = vec![1; inputs[0].shape.len()];
                 shape[1] = inputs[0].shape[1];
