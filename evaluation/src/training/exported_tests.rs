@@ -10,8 +10,11 @@ use super::*;
 use crate::engine::testing;
 use crate::model::ModelFile;
 
-/// Largest relative difference of a loss in the course of 100 steps in single precision.
-const HUNDRED_STEPS: f64 = 1e-4;
+/// Largest relative difference of a loss in the course of the first 80 steps in single precision, and after them. In
+/// the long run some number near zero has another sign by rounding, and its rectifier lets a gradient pass or not: from
+/// there the curves part, by little.
+const EIGHTY_STEPS: f64 = 1e-5;
+const MORE_STEPS: f64 = 5e-3;
 
 #[derive(Default)]
 struct Losses(Vec<f64>);
@@ -87,8 +90,9 @@ fn exported_networks_train_along_the_curves_of_their_framework() {
         assert_eq!(losses.0.len(), expected.len(), "{name}");
         for (step, (found, expected)) in losses.0.iter().zip(&expected).enumerate() {
             let error = (found - expected).abs() / expected.abs();
+            let largest = if step < 80 { EIGHTY_STEPS } else { MORE_STEPS };
             assert!(
-                error <= HUNDRED_STEPS,
+                error <= largest,
                 "{name}: the loss of step {step} is {found}, expected {expected} (relative {error:.1e})"
             );
         }
