@@ -22,3 +22,5 @@ pub const DATA_FRACTION: &str = "HPO_DATA_FRACTION";
 pub const KEEP_CHECKPOINT: &str = "HPO_KEEP_CHECKPOINT";
 /// Seed of steering when the command line gives none.
 pub const STEERING_SEED: &str = "STEERING_SEED";
+/// Engine of a training when the command line gives none.
+pub const ENGINE: &str = "HPO_ENGINE";

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod commands;
+mod engines;
 mod fetching;
 mod formats;
 mod manager;

@@ -73,6 +73,7 @@ impl Work {
             "HPO_REPORT_FILE",
             "HPO_DECISION_FILE",
             "HPO_CHECKPOINT_DIR",
+            "HPO_ENGINE",
             "PanDA_TaskID",
             "PANDAID",
         ] {

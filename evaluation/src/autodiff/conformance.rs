@@ -298,7 +298,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// ONNX Runtime and the reference interpreter give the same outputs and the same gradients.
+    /// An engine and the reference interpreter give the same outputs and the same gradients.
     fn agreement(&self, engine: &dyn Engine) -> Result<(), String> {
         if self.random && self.values.len() < self.forward.nodes[0].inputs.len() {
             return Ok(());
@@ -356,7 +356,7 @@ fn agree(found: &[Tensor], reference: &[Tensor], tolerance: f64) -> Result<(), S
     for (found, reference) in found.iter().zip(reference) {
         if found.shape != reference.shape {
             return Err(format!(
-                "ONNX Runtime gives the shape {:?}, the reference interpreter {:?}",
+                "the engine gives the shape {:?}, the reference interpreter {:?}",
                 found.shape, reference.shape
             ));
         }
@@ -364,7 +364,7 @@ fn agree(found: &[Tensor], reference: &[Tensor], tolerance: f64) -> Result<(), S
             let error = (found - reference).abs();
             if error.is_nan() || error > tolerance * (1.0 + reference.abs()) {
                 return Err(format!(
-                    "ONNX Runtime gives {found}, the reference interpreter {reference}"
+                    "the engine gives {found}, the reference interpreter {reference}"
                 ));
             }
         }
@@ -372,12 +372,34 @@ fn agree(found: &[Tensor], reference: &[Tensor], tolerance: f64) -> Result<(), S
     Ok(())
 }
 
+/// Checks the cases of one family on the embedded engine, against the reference interpreter and the types of ONNX
+/// Runtime.
+#[cfg(feature = "rten")]
+pub(super) fn check_embedded(cases: &[Case]) {
+    let engine = testing::embedded();
+    let check = |case: &Case| {
+        let forward = case.forward(ElementType::F32).0.finish();
+        let (found, expected) = (engine.types(&forward), testing::engine().types(&forward));
+        let (found, expected) = (found.unwrap(), expected.map_err(|error| error.to_string())?);
+        for (name, kind) in &expected {
+            if found.get(name) != Some(kind) {
+                return Err(format!("`{name}` is {kind:?}, found {:?}", found.get(name)));
+            }
+        }
+        prepare(engine, case, ElementType::F32)?.agreement(engine)
+    };
+    report(cases, check);
+}
+
 /// Checks the cases of one family.
 pub(super) fn check_all(cases: &[Case]) {
-    let engine = testing::engine();
+    report(cases, |case| check(testing::engine(), case));
+}
+
+fn report(cases: &[Case], check: impl Fn(&Case) -> Result<(), String>) {
     let mut failures = Vec::new();
     for case in cases {
-        if let Err(message) = check(engine, case) {
+        if let Err(message) = check(case) {
             failures.push(format!("{case:?}: {message}"));
         }
     }

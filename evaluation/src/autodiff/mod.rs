@@ -40,7 +40,7 @@ use std::sync::LazyLock;
 
 pub(crate) use context::Context;
 
-use crate::graph::{Builder, Node};
+use crate::graph::{Builder, Graph, Node, TensorType};
 
 /// One gradient per input of a node; none for inputs without gradient.
 pub(crate) type Gradients = Vec<Option<String>>;
@@ -69,6 +69,14 @@ macro_rules! families {
             $(#[test]
             fn $module() {
                 super::conformance::check_all(&super::$module::cases());
+            })*
+        }
+
+        #[cfg(all(test, feature = "rten"))]
+        mod the_embedded_engine_computes_the_same {
+            $(#[test]
+            fn $module() {
+                super::conformance::check_embedded(&super::$module::cases());
             })*
         }
     };
@@ -309,6 +317,45 @@ fn expand(builder: &mut Builder, seeds: &[(String, String)], wanted: &[String]) 
         }
     }
     Ok(true)
+}
+
+/// The types of the outputs of a graph's only node, if that has an expansion which gives them.
+pub(crate) fn types_of_expansion(graph: &Graph) -> Option<Vec<Option<TensorType>>> {
+    let mut builder = Builder::extending(graph.clone(), HashMap::new());
+    let node = builder.take_nodes().pop()?;
+    let expansion = EXPANDED.get(node.operator.as_str())?;
+    let outputs = expansion(&mut Context::new(&mut builder, &node, &[], &[])).ok()?;
+    let types = outputs.iter().map(|name| builder.type_of(name).cloned());
+    Some(types.collect())
+}
+
+/// Writes the nodes that `chosen` names and that have an expansion in simpler operators, given the types of all
+/// tensors. A node whose form the expansion does not cover stays as it is.
+pub(crate) fn write_out(graph: &Graph, types: &HashMap<String, TensorType>, chosen: &dyn Fn(&Node) -> bool) -> Graph {
+    let is_complex = |node: &Node| EXPANDED.contains_key(node.operator.as_str()) && chosen(node);
+    if !graph.nodes.iter().any(is_complex) {
+        return graph.clone();
+    }
+    let mut builder = Builder::extending(graph.clone(), types.clone());
+    for node in builder.take_nodes() {
+        if !is_complex(&node) {
+            builder.push_node(node);
+            continue;
+        }
+        let mut attempt = builder.clone();
+        match EXPANDED[node.operator.as_str()](&mut Context::new(&mut attempt, &node, &[], &[])) {
+            Ok(outputs) => {
+                for (name, tensor) in node.outputs.iter().zip(outputs) {
+                    if !name.is_empty() {
+                        attempt.alias(&tensor, name);
+                    }
+                }
+                builder = attempt;
+            }
+            Err(_) => builder.push_node(node),
+        }
+    }
+    builder.finish()
 }
 
 /// The sum of the contributions to the gradient of `tensor`; those that it does without are added to `superseded`.

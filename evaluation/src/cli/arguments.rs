@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use protocol::environment;
 
-use crate::engine::DeviceRequest;
+use crate::engine::{DeviceRequest, EngineRequest};
 
 /// Where the point lies unless told otherwise.
 pub(crate) const INPUT: &str = "input.json";
@@ -120,6 +120,9 @@ pub(crate) struct EngineArguments {
     /// The ONNX Runtime library, or the folder that holds it
     #[arg(long, value_name = "PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// `onnxruntime`, `rten` (embedded, on the CPU, slower) or `auto`: the first where it can be had, else the second
+    #[arg(long, value_name = "ENGINE", default_value = "auto", env = environment::ENGINE)]
+    pub(crate) engine: EngineRequest,
     /// Never download ONNX Runtime
     #[arg(long)]
     pub(crate) offline: bool,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::arguments::CheckOptions;
 use super::failure::Failure;
+use super::start::{self, Started};
 use super::{prepare, print, say};
 use crate::training;
 
@@ -16,14 +17,20 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), Failure> {
     for warning in work.warnings.iter().chain(&data.warnings) {
         say(&format!("warning: {warning}"));
     }
-    let library = prepare::find_library(&options.engine)?;
-    let engine = prepare::start(&options.engine, &library)?;
+    let Started {
+        engine,
+        origin,
+        warning,
+    } = start::any(&options.engine)?;
+    if let Some(warning) = warning {
+        say(&format!("warning: {warning}"));
+    }
     let layers = training::summarize(&*engine, &work.plan, &data.train.row_shape, &data.train.targets)?;
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
     if options.json {
         let answer = json!({
             "layers": layers, "parameters": parameters, "data": data.summary, "plan": work.plan,
-            "library": library.to_string(), "device": engine.device(),
+            "engine": engine.version(), "library": origin, "device": engine.device(),
         });
         print(&format!("{answer:#}\n"));
         return Ok(());

@@ -8,17 +8,19 @@ use serde::Serialize;
 
 use super::arguments::{EngineArguments, LibraryOptions, SetupOptions};
 use super::failure::Failure;
-use super::{prepare, print, say};
+use super::{print, say, start};
 use crate::dataset;
 use crate::engine::library::cuda::{CudaLibrary, Driver};
 use crate::engine::library::{self, OLDEST_VERSION};
-use crate::engine::{self, DeviceRequest, EngineOptions, Library, LibraryRequest};
+use crate::engine::{self, DeviceRequest, EngineOptions, EngineRequest, Library, LibraryRequest};
 
 /// Everything that matters for training on this machine.
 #[derive(Debug, Serialize)]
 struct Report {
     program: &'static str,
     onnxruntime: Option<Runtime>,
+    /// What trains where there is no ONNX Runtime.
+    embedded: Option<String>,
     /// What is needed for CUDA, where the library has it or a GPU is there.
     cuda_libraries: Vec<CudaLibrary>,
     driver: Option<Driver>,
@@ -52,6 +54,9 @@ pub(crate) fn doctor(options: &LibraryOptions) -> Result<(), Failure> {
         print(&report.text());
     }
     let works = match options.engine.device {
+        DeviceRequest::Auto | DeviceRequest::Cpu if options.engine.engine == EngineRequest::Rten => {
+            report.embedded.is_some()
+        }
         DeviceRequest::Cuda(_) => report.cuda == "ok",
         DeviceRequest::Auto | DeviceRequest::Cpu => report.cpu == "ok",
     };
@@ -84,6 +89,7 @@ fn examine(arguments: &EngineArguments) -> Report {
     let mut report = Report {
         program: concat!("evaluation ", env!("CARGO_PKG_VERSION")),
         onnxruntime: None,
+        embedded: engine::embedded(None).map(|engine| engine.version()),
         cuda_libraries: Vec::new(),
         cpu: String::new(),
         cuda: String::new(),
@@ -115,7 +121,7 @@ impl Report {
             found: library.to_string(),
             providers: library.providers(),
         });
-        let start = |device| {
+        let start_on = |device| {
             engine::start(
                 library,
                 &EngineOptions {
@@ -124,7 +130,7 @@ impl Report {
                 },
             )
         };
-        self.cpu = match start(DeviceRequest::Cpu) {
+        self.cpu = match start_on(DeviceRequest::Cpu) {
             Ok(_) => "ok".to_owned(),
             Err(error) => {
                 let (major, minor) = OLDEST_VERSION;
@@ -138,7 +144,7 @@ impl Report {
             self.cuda_libraries = library::cuda_libraries(library);
         }
         self.cuda = if self.cpu == "ok" {
-            match prepare::start_cuda(number, library, &start) {
+            match start::start_cuda(number, library, &start_on) {
                 Ok(_) => "ok".to_owned(),
                 Err(failure) => failure.to_string(),
             }
@@ -174,6 +180,7 @@ impl Report {
             }
             None => line("ONNX Runtime", "none"),
         }
+        line("embedded", self.embedded.as_deref().unwrap_or("none"));
         line("CPU", &self.cpu);
         line("CUDA", &self.cuda);
         match &self.driver {

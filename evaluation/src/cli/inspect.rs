@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{DataOptions, LibraryOptions};
 use super::failure::Failure;
-use super::{prepare, print};
+use super::{print, start};
 use crate::dataset;
 
 /// Names the library and the device that would be used.
 pub(crate) fn library(options: &LibraryOptions) -> Result<(), Failure> {
-    let library = prepare::find_library(&options.engine)?;
-    let engine = prepare::start(&options.engine, &library)?;
+    let library = start::find_library(&options.engine)?;
+    let engine = start::start(&options.engine, &library)?;
     if options.json {
         let answer = json!({
             "path": library.path, "version": library.version, "found": library.to_string(),

@@ -12,6 +12,7 @@ mod observer;
 mod prepare;
 mod run;
 mod signals;
+mod start;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! What `run` and `check` have in common: from options to a plan, data and an engine.
+//! What `run` and `check` have in common: from options to a plan and data.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,10 @@ use protocol::training_data::{self, TrainingFile};
 use protocol::{EvaluationInput, Point, SegmentId, exit};
 use serde_json::{Map, Value};
 
-use super::arguments::{EngineArguments, INPUT, Subject, TRAINING_FILES};
+use super::arguments::{INPUT, Subject, TRAINING_FILES};
 use super::failure::Failure;
-use super::say;
 use crate::dataset::fetch::FetchOptions;
 use crate::dataset::{self, DataDescription, Places, Prepared, TargetKind};
-use crate::engine::{self, DeviceRequest, Engine, EngineError, EngineOptions, Library, LibraryRequest, library};
 use crate::model::ModelFile;
 use crate::training::{Loss, TrainingPlan};
 
@@ -163,89 +161,4 @@ fn cache() -> PathBuf {
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map_or_else(|| PathBuf::from(".cache"), |base| base.join("hpo"))
         .join("data")
-}
-
-/// Finds the library.
-pub(crate) fn find_library(arguments: &EngineArguments) -> Result<Library, Failure> {
-    let request = LibraryRequest {
-        path: arguments.onnxruntime.clone(),
-        offline: arguments.offline,
-        cache: None,
-        prefer_cuda: match arguments.device {
-            DeviceRequest::Cpu => false,
-            DeviceRequest::Cuda(_) => true,
-            DeviceRequest::Auto => library::driver().is_some(),
-        },
-    };
-    Ok(library::locate(&request)?)
-}
-
-/// Starts the engine. `auto` says aloud when it takes the CPU although there is a GPU.
-pub(crate) fn start(arguments: &EngineArguments, library: &Library) -> Result<Box<dyn Engine>, Failure> {
-    let threads = arguments.threads.map(usize::from);
-    let start = |device| engine::start(library, &EngineOptions { device, threads });
-    match arguments.device {
-        DeviceRequest::Cpu => Ok(start(DeviceRequest::Cpu)?),
-        DeviceRequest::Cuda(number) => start_cuda(number, library, &start),
-        DeviceRequest::Auto if library.has_cuda() => match start_cuda(0, library, &start) {
-            Ok(engine) => Ok(engine),
-            Err(failure) => {
-                say(&format!("warning: `--device auto` takes the CPU: {failure}"));
-                Ok(start(DeviceRequest::Cpu)?)
-            }
-        },
-        DeviceRequest::Auto => {
-            if let Some(driver) = library::driver() {
-                let gpu = driver.gpus.first().map_or("a GPU", |gpu| gpu.name.as_str());
-                say(&format!(
-                    "warning: `--device auto` takes the CPU although there is {gpu}: this ONNX Runtime has no CUDA; \
-                     `evaluation setup --gpu` fetches one that has"
-                ));
-            }
-            Ok(start(DeviceRequest::Cpu)?)
-        }
-    }
-}
-
-type Start<'a> = &'a dyn Fn(DeviceRequest) -> Result<Box<dyn Engine>, EngineError>;
-
-/// Loads the libraries of CUDA from wherever they are, then starts; a failure says which are missing.
-pub(crate) fn start_cuda(number: u32, library: &Library, start: Start<'_>) -> Result<Box<dyn Engine>, Failure> {
-    let device = DeviceRequest::Cuda(number);
-    if !library.has_cuda() {
-        return Err(Failure::new(
-            exit::INFRASTRUCTURE,
-            format!(
-                "device `{device}` is not available: the library `{}` is built without CUDA; `evaluation setup --gpu` \
-                 fetches one that has it",
-                library.path.display()
-            ),
-        ));
-    }
-    let needed = library::cuda_libraries(library);
-    let found: Vec<PathBuf> = needed.iter().filter_map(|library| library.path.clone()).collect();
-    let unloadable = engine::preload(&found);
-    start(device).map_err(|error| {
-        let missing: Vec<&str> = needed
-            .iter()
-            .filter(|library| library.path.is_none())
-            .map(|library| library.name)
-            .collect();
-        let mut failure = Failure::from(error).to_string();
-        if !missing.is_empty() {
-            failure = format!("{failure}; not found: `{}`", missing.join("`, `"));
-        }
-        if let Some(problem) = unloadable.first() {
-            failure = format!("{failure}; not loadable: {problem}");
-        }
-        if library::driver().is_none() {
-            failure.push_str("; no NVIDIA driver is there");
-        }
-        let remedy = if missing.is_empty() && unloadable.is_empty() {
-            "`evaluation doctor --device cuda` tells more"
-        } else {
-            "`evaluation doctor --device cuda` tells more, `evaluation setup --gpu` fetches what is missing"
-        };
-        Failure::new(exit::INFRASTRUCTURE, format!("{failure}; {remedy}"))
-    })
 }

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::observer::{Pace, Reason, Watcher};
 use super::prepare::{self, Work};
 use super::signals::Signals;
+use super::start::{self, Started};
 use super::{print, say};
 use crate::dataset::Prepared;
 use crate::engine::Engine;
@@ -71,10 +72,13 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     let work = prepare::work(&options.subject)?;
     let data = prepare::data(&options.subject, &work, &mut |line| say(&format!("note: {line}")))?;
     let data_seconds = begin.elapsed().as_secs_f64();
-    let library = prepare::find_library(&options.engine)?;
-    let engine = prepare::start(&options.engine, &library)?;
+    let Started {
+        engine,
+        origin,
+        warning,
+    } = start::any(&options.engine)?;
     if !options.quiet {
-        say(&format!("{library}; device {}", engine.device()));
+        say(&format!("{origin}; device {}", engine.device()));
         say(&format!(
             "{} training rows, {} validation rows, rows of shape {:?}",
             data.summary.training_rows, data.summary.validation_rows, data.summary.row_shape
@@ -99,7 +103,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
         looked: Instant::now(),
         pace: Pace::new(Duration::from_secs(options.checkpoint_interval.into())),
     };
-    for warning in work.warnings.iter().chain(&data.warnings) {
+    for warning in warning.iter().chain(&work.warnings).chain(&data.warnings) {
         watcher.warn(warning);
     }
     let identity = Identity::new(variable, &work.point.identity(), work.segment.map(|segment| segment.0));
@@ -146,7 +150,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
         ("training", training.elapsed().as_secs_f64()),
         ("total", begin.elapsed().as_secs_f64()),
     ];
-    record.all(&result, &watcher, &*engine, &library.to_string(), &timing)
+    record.all(&result, &watcher, &*engine, &origin, &timing)
 }
 
 fn name_of(code: u8) -> &'static str {
@@ -266,6 +270,7 @@ impl Record<'_> {
             let answer = json!({
                 "loss": loss.get(), "metrics": best, "best_epoch": epoch, "epochs": result.epochs.len(),
                 "parameters": result.parameters, "ended": ended, "device": engine.device(),
+                "engine": engine.version(),
             });
             print(&format!("{answer:#}\n"));
         } else if !self.options.quiet {

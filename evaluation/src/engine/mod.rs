@@ -1,5 +1,7 @@
 //! Engines execute graphs: ONNX Runtime for work, a slow readable interpreter for checks.
 
+#[cfg(feature = "rten")]
+mod embedded;
 pub mod library;
 mod onnxruntime;
 pub mod reference;
@@ -7,6 +9,7 @@ pub mod reference;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -43,6 +46,41 @@ impl FromStr for DeviceRequest {
                 .map(Self::Cuda)
                 .ok_or_else(|| format!("expected `auto`, `cpu`, `cuda` or `cuda:N`, found `{text}`")),
         }
+    }
+}
+
+/// Which engine executes the graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineRequest {
+    /// ONNX Runtime where it can be had, else the embedded engine.
+    #[default]
+    Auto,
+    /// ONNX Runtime, or failure.
+    OnnxRuntime,
+    /// The engine that is part of this program.
+    Rten,
+}
+
+impl FromStr for EngineRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "onnxruntime" => Ok(Self::OnnxRuntime),
+            "rten" => Ok(Self::Rten),
+            _ => Err(format!("expected `auto`, `onnxruntime` or `rten`, found `{text}`")),
+        }
+    }
+}
+
+impl fmt::Display for EngineRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Rten => "rten",
+        })
     }
 }
 
@@ -164,6 +202,22 @@ pub enum Feed<'a> {
 /// When the library cannot be loaded, or a requested device is missing.
 pub fn start(library: &Library, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
     Ok(Box::new(onnxruntime::OnnxRuntime::start(&library.path, options)?))
+}
+
+/// Whether [`embedded`] has an engine to start.
+pub const HAS_EMBEDDED: bool = cfg!(feature = "rten");
+
+/// Starts the engine that is part of this program and needs no library; it runs on the CPU only, on `threads` threads,
+/// by default chosen by the size of a step. None when the program was built without the feature `rten`.
+#[must_use]
+pub fn embedded(threads: Option<usize>) -> Option<Box<dyn Engine>> {
+    #[cfg(feature = "rten")]
+    return Some(Box::new(embedded::Embedded { threads }));
+    #[cfg(not(feature = "rten"))]
+    {
+        let _ = threads;
+        None
+    }
 }
 
 /// Loads shared libraries that an engine's device needs, in this order, so that they are found without

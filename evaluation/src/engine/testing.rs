@@ -5,6 +5,12 @@ use std::sync::OnceLock;
 
 use super::{DeviceRequest, Engine, EngineOptions, LibraryRequest, library, onnxruntime::OnnxRuntime};
 
+/// The engine without a library.
+#[cfg(feature = "rten")]
+pub(crate) fn embedded() -> &'static dyn Engine {
+    &super::embedded::Embedded { threads: Some(1) }
+}
+
 pub(crate) fn engine() -> &'static dyn Engine {
     static ENGINE: OnceLock<OnnxRuntime> = OnceLock::new();
     ENGINE.get_or_init(|| {

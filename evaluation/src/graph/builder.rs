@@ -247,6 +247,12 @@ impl Builder {
         self.types.insert(name.to_owned(), kind);
     }
 
+    /// The types of what a node makes, as far as they follow from the types that are known.
+    #[must_use]
+    pub fn infer(&self, node: &Node) -> Vec<Option<TensorType>> {
+        inference::infer(node, self)
+    }
+
     /// Takes out the nodes, to be put back by [`push_node`](Self::push_node) with changes.
     pub fn take_nodes(&mut self) -> Vec<Node> {
         std::mem::take(&mut self.graph.nodes)

@@ -1,9 +1,9 @@
 //! Types of the nodes that the program itself appends, without asking an engine.
 //!
-//! Covers the operators that expansions and gradient rules append. What is not covered has no known type, which is no
-//! error: models' own nodes get their types from an engine.
+//! Covers the operators that expansions and gradient rules append, and those of models where a shape is easily said.
+//! What is not covered has no known type, which is no error: models' own nodes get their types from an engine.
 
-use super::{ElementType, Node, Tensor, TensorType};
+use super::{ElementType, Node, Tensor, TensorType, Window};
 
 /// What is known of the tensors so far.
 pub(super) trait Known {
@@ -20,11 +20,23 @@ pub(super) fn infer(node: &Node, known: &dyn Known) -> Vec<Option<TensorType>> {
         return split(node, first, known).unwrap_or_else(|| vec![None; node.outputs.len()]);
     }
     let mut types = vec![single(node, first, known)];
-    if matches!(node.operator.as_str(), "MaxPool" | "TopK") {
-        let positions = types[0]
-            .as_ref()
-            .map(|kind| TensorType::new(ElementType::I64, kind.shape.clone()));
-        types.push(positions);
+    let second = match node.operator.as_str() {
+        "MaxPool" | "TopK" => Some(ElementType::I64),
+        "Dropout" => Some(ElementType::Bool),
+        _ => None,
+    };
+    if let (Some(element), Some(kind)) = (second, &types[0]) {
+        types.push(Some(TensorType::new(element, kind.shape.clone())));
+    }
+    if node.operator == "LayerNormalization" {
+        let axis = node.int("axis").unwrap_or(-1);
+        let rank = first.shape.len();
+        let axis = (if axis < 0 { axis + rank as i64 } else { axis }) as usize;
+        let shape = first.shape.iter().enumerate();
+        let means = shape
+            .map(|(at, dim)| if at < axis { *dim } else { 1 })
+            .collect::<Vec<_>>();
+        types.extend([(); 2].map(|()| Some(TensorType::new(first.element, means.clone()))));
     }
     types.resize(node.outputs.len(), None);
     types
@@ -41,10 +53,78 @@ fn single(node: &Node, first: &TensorType, known: &dyn Known) -> Option<TensorTy
     let at = |axis: i64, rank: usize| (if axis < 0 { axis + rank as i64 } else { axis }) as usize;
     let of = |shape: Vec<usize>| Some(TensorType::new(first.element, shape));
     match node.operator.as_str() {
-        "Abs" | "Acos" | "Asin" | "Atan" | "Ceil" | "Clip" | "Cos" | "Cosh" | "CumSum" | "Elu" | "Erf" | "Exp"
-        | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "Identity" | "LeakyRelu" | "Log" | "LogSoftmax" | "Neg"
-        | "Not" | "Reciprocal" | "Relu" | "Round" | "ScatterElements" | "ScatterND" | "Sigmoid" | "Sign" | "Sin"
-        | "Sinh" | "Softmax" | "Softplus" | "Softsign" | "Sqrt" | "Tan" | "Tanh" | "Trilu" => Some(first.clone()),
+        "Abs"
+        | "Acos"
+        | "Acosh"
+        | "Asin"
+        | "Asinh"
+        | "Atan"
+        | "Atanh"
+        | "BatchNormalization"
+        | "Ceil"
+        | "Celu"
+        | "Clip"
+        | "Cos"
+        | "Cosh"
+        | "CumSum"
+        | "Dropout"
+        | "Elu"
+        | "Erf"
+        | "Exp"
+        | "Floor"
+        | "Gelu"
+        | "GroupNormalization"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Hardmax"
+        | "Identity"
+        | "InstanceNormalization"
+        | "LRN"
+        | "LayerNormalization"
+        | "LeakyRelu"
+        | "Log"
+        | "LogSoftmax"
+        | "LpNormalization"
+        | "MeanVarianceNormalization"
+        | "Mish"
+        | "Neg"
+        | "Not"
+        | "PRelu"
+        | "RMSNormalization"
+        | "Reciprocal"
+        | "Relu"
+        | "ReverseSequence"
+        | "Round"
+        | "ScatterElements"
+        | "ScatterND"
+        | "Selu"
+        | "Shrink"
+        | "Sigmoid"
+        | "Sign"
+        | "Sin"
+        | "Sinh"
+        | "Softmax"
+        | "Softplus"
+        | "Softsign"
+        | "Sqrt"
+        | "Swish"
+        | "Tan"
+        | "Tanh"
+        | "ThresholdedRelu"
+        | "Trilu" => Some(first.clone()),
+        "AveragePool" | "Conv" | "ConvTranspose" | "LpPool" | "MaxPool" => windows(node, first, kind(1)),
+        "GlobalAveragePool" | "GlobalMaxPool" => {
+            let sizes = (0..rank).map(|axis| if axis < 2 { first.shape[axis] } else { 1 });
+            of(sizes.collect())
+        }
+        "Flatten" => {
+            let axis = at(node.int("axis").unwrap_or(1), rank);
+            let (before, after) = (first.shape.get(..axis)?, first.shape.get(axis..)?);
+            of(vec![before.iter().product(), after.iter().product()])
+        }
+        "CastLike" => Some(TensorType::new(kind(1)?.element, first.shape.clone())),
+        "Shape" if node.attributes.is_empty() => Some(TensorType::new(ElementType::I64, [rank])),
+        "Size" => Some(TensorType::new(ElementType::I64, [])),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Mod" => {
             let mut shape = first.shape.clone();
             for index in 1..node.inputs.len() {
@@ -111,8 +191,8 @@ fn single(node: &Node, first: &TensorType, known: &dyn Known) -> Option<TensorTy
             of(shape)
         }
         "GatherElements" => of(kind(1)?.shape.clone()),
-        "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum"
-        | "ReduceSumSquare" => {
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => {
             let axes: Vec<usize> = match node.input(1) {
                 Some(_) => ints(1)?.iter().map(|axis| at(*axis, rank)).collect(),
                 None => (0..rank).collect(),
@@ -143,6 +223,32 @@ fn single(node: &Node, first: &TensorType, known: &dyn Known) -> Option<TensorTy
         }
         _ => None,
     }
+}
+
+/// Convolutions and pools; the kernel of a convolution is its second input.
+fn windows(node: &Node, first: &TensorType, weights: Option<&TensorType>) -> Option<TensorType> {
+    let input = first.shape.get(2..)?;
+    let mut shape = first.shape[..2].to_vec();
+    match node.operator.as_str() {
+        "Conv" => {
+            let weights = &weights?.shape;
+            let window = Window::sliding(node, weights.get(2..)?, input).ok()?;
+            shape[1] = weights[0];
+            shape.extend((0..input.len()).map(|axis| window.count(axis, input[axis], false)));
+        }
+        "ConvTranspose" => {
+            let weights = &weights?.shape;
+            let (_, output) = Window::transposed(node, weights.get(2..)?, input, None).ok()?;
+            shape[1] = weights[1] * node.int("group").unwrap_or(1) as usize;
+            shape.extend(output);
+        }
+        _ => {
+            let window = Window::sliding(node, &[], input).ok()?;
+            let ceil = node.int("ceil_mode").unwrap_or(0) != 0;
+            shape.extend((0..input.len()).map(|axis| window.count(axis, input[axis], ceil)));
+        }
+    }
+    Some(TensorType::new(first.element, shape))
 }
 
 fn split(node: &Node, first: &TensorType, known: &dyn Known) -> Option<Vec<Option<TensorType>>> {

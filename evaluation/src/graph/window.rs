@@ -142,6 +142,41 @@ impl Window {
         })
     }
 
+    /// The flat positions of the elements of every window, in a plane of sizes `input` under windows of sizes `output`.
+    pub(crate) fn positions(&self, input: &[usize], output: &[usize]) -> Result<Vec<Vec<u32>>, String> {
+        let mut all: Vec<Vec<u32>> = vec![vec![0]];
+        for axis in 0..input.len() {
+            let along: Vec<Vec<u32>> = (0..output[axis])
+                .map(|at| {
+                    (0..self.kernel[axis])
+                        .filter_map(|tap| {
+                            let place = at * self.strides[axis] + tap * self.dilations[axis];
+                            let place = place.checked_sub(self.begin[axis])?;
+                            (place < input[axis]).then_some(place as u32)
+                        })
+                        .collect()
+                })
+                .collect();
+            all = all
+                .iter()
+                .flat_map(|outer| {
+                    along.iter().map(|inner| {
+                        let size = input[axis] as u32;
+                        let join = |before: &u32| {
+                            let first = before * size;
+                            inner.iter().map(move |at| first + at)
+                        };
+                        outer.iter().flat_map(join).collect::<Vec<u32>>()
+                    })
+                })
+                .collect();
+        }
+        if all.iter().any(Vec::is_empty) {
+            return Err("a window of the pool lies in the padding".into());
+        }
+        Ok(all)
+    }
+
     /// `pads` as ONNX writes them.
     pub(crate) fn pads(&self) -> Vec<i64> {
         self.begin.iter().chain(&self.end).map(|pad| *pad as i64).collect()

@@ -9,19 +9,8 @@ use crate::engine::testing;
 use crate::graph::proto::ModelProto;
 use crate::graph::{ElementType, proto::AttributeProto};
 use crate::graph::{Graph, Node, Tensor, TensorType, attribute, encode_model};
-use crate::training::{Decision, EpochReport, Observer, Samples, Targets, TrainingError, TrainingResult, train};
-
-struct Silent;
-
-impl Observer for Silent {
-    fn epoch(&mut self, _: &EpochReport) -> Decision {
-        Decision::Continue
-    }
-
-    fn warning(&mut self, message: &str) {
-        panic!("unexpected warning: {message}");
-    }
-}
+use crate::training::testing::Losses;
+use crate::training::{Samples, Targets, TrainingError, TrainingResult, train};
 
 fn node(operator: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> Node {
     Node {
@@ -81,7 +70,14 @@ fn run(model: &ModelProto, further: &serde_json::Value) -> Result<TrainingResult
         targets: Targets::Values { width: 1, values },
         weights: None,
     };
-    train(testing::engine(), &plan, &samples, &samples, None, &mut Silent)
+    train(
+        testing::engine(),
+        &plan,
+        &samples,
+        &samples,
+        None,
+        &mut Losses::default(),
+    )
 }
 
 fn message(graph: &Graph) -> String {
@@ -215,6 +211,14 @@ fn a_missing_file_is_named() {
         },
         weights: None,
     };
-    let error = train(testing::engine(), &plan, &samples, &samples, None, &mut Silent).unwrap_err();
+    let error = train(
+        testing::engine(),
+        &plan,
+        &samples,
+        &samples,
+        None,
+        &mut Losses::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "cannot read `/models/absent.onnx`");
 }

@@ -10,85 +10,16 @@ use serde_json::{Value, json};
 use super::losses::Given;
 use super::metrics::Accumulator;
 use super::schedules::{self, Position};
+use super::testing::{Losses, TWENTY_STEPS, assert_close, integers, numbers, plan, singles};
 use super::*;
 use crate::engine::testing;
 use crate::graph::{Builder, ElementType, Elements, TensorType};
-use crate::model::ModelFile;
 
-/// Largest difference, relative to the largest number of a tensor, after 20 steps in single precision.
-const TWENTY_STEPS: f64 = 1e-5;
 /// Of one evaluation of a loss in single precision.
 const ONE_EVALUATION: f64 = 1e-6;
 
-#[derive(Default)]
-struct Losses {
-    steps: Vec<f64>,
-    /// Write a checkpoint and stop before this step, counted from 1.
-    stop_before: Option<usize>,
-    polls: usize,
-}
-
-impl Observer for Losses {
-    fn epoch(&mut self, _: &EpochReport) -> Decision {
-        Decision::Continue
-    }
-
-    fn poll(&mut self) -> Decision {
-        self.polls += 1;
-        if self.stop_before == Some(self.polls) {
-            Decision::CheckpointAndStop
-        } else {
-            Decision::Continue
-        }
-    }
-
-    fn step(&mut self, loss: f32) {
-        self.steps.push(f64::from(loss));
-    }
-
-    fn warning(&mut self, message: &str) {
-        panic!("unexpected warning: {message}");
-    }
-}
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden/evaluation")
-        .join(name)
-}
-
 fn document() -> Value {
-    let text = std::fs::read_to_string(golden("torch_descent.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|number| number.as_f64().unwrap())
-        .collect()
-}
-
-fn singles(value: &Value) -> Vec<f32> {
-    numbers(value).into_iter().map(|number| number as f32).collect()
-}
-
-fn integers(value: &Value) -> Vec<i64> {
-    numbers(value).into_iter().map(|number| number as i64).collect()
-}
-
-fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (found - expected).abs() / scale;
-        assert!(
-            error <= tolerance,
-            "{what}[{index}] is {found}, expected {expected} (relative {error:.1e})"
-        );
-    }
+    super::testing::document("torch_descent.json")
 }
 
 fn data(document: &Value) -> Samples {
@@ -101,13 +32,6 @@ fn data(document: &Value) -> Samples {
         },
         weights: None,
     }
-}
-
-fn plan(model: &Value) -> TrainingPlan {
-    ModelFile::from_value(model.clone(), &golden(""))
-        .resolve(&serde_json::Map::new())
-        .unwrap()
-        .plan
 }
 
 #[test]
@@ -132,10 +56,7 @@ fn every_optimizer_trains_like_pytorch() {
             directory: folder.path().to_owned(),
             every_epochs: 0,
         };
-        let mut losses = Losses {
-            stop_before: Some(steps + 1),
-            ..Losses::default()
-        };
+        let mut losses = Losses::stopping_before(steps + 1);
         let plan = plan(&model);
         let result = train(testing::engine(), &plan, &samples, &samples, Some(&policy), &mut losses).unwrap();
         assert_close(&what, &losses.steps, &numbers(&case["losses"]), TWENTY_STEPS);
@@ -326,10 +247,7 @@ fn resume(blocks: &Value, optimizer: &Value, schedule: &Value, training: &Value)
     }
     let plan = plan(&model);
     let run = |policy: Option<&CheckpointPolicy>, stop_before: Option<usize>| {
-        let mut losses = Losses {
-            stop_before,
-            ..Losses::default()
-        };
+        let mut losses = stop_before.map_or_else(Losses::default, Losses::stopping_before);
         let result = train(testing::engine(), &plan, &samples, &samples, policy, &mut losses).unwrap();
         (result, losses.steps)
     };

@@ -23,6 +23,8 @@ mod samples;
 pub(crate) mod schedules;
 mod step;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod torch_tests;

@@ -477,7 +477,7 @@ fn the_summary_lists_shapes_and_parameters() {
 }
 
 #[test]
-fn the_reference_interpreter_trains_to_the_same_losses() {
+fn every_engine_trains_to_the_same_losses() {
     let document = {
         let mut document = everything();
         document["training"]["epochs"] = json!(2);
@@ -488,10 +488,17 @@ fn the_reference_interpreter_trains_to_the_same_losses() {
         let plan = plan(document.clone());
         train(engine, &plan, &train_set, &validation, None, &mut Script::default()).unwrap()
     };
-    let (first, second) = (on(testing::engine()), on(&crate::engine::reference::Reference));
-    for (first, second) in first.epochs.iter().zip(&second.epochs) {
-        let error = (first.train_loss - second.train_loss).abs();
-        assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
+    let first = on(testing::engine());
+    let others: &[&dyn crate::engine::Engine] = &[
+        &crate::engine::reference::Reference,
+        #[cfg(feature = "rten")]
+        testing::embedded(),
+    ];
+    for engine in others {
+        for (first, second) in first.epochs.iter().zip(&on(*engine).epochs) {
+            let error = (first.train_loss - second.train_loss).abs();
+            assert!(error < 1e-5, "{} is not {}", first.train_loss, second.train_loss);
+        }
     }
 }
 

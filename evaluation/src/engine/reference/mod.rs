@@ -60,7 +60,7 @@ impl Value {
         self.data.shape()
     }
 
-    fn from_tensor(tensor: &Tensor) -> Self {
+    pub(super) fn from_tensor(tensor: &Tensor) -> Self {
         let numbers: Vec<f64> = match &tensor.elements {
             Elements::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Elements::F64(values) => values.clone(),
@@ -72,7 +72,7 @@ impl Value {
         Self::new(tensor.elements.element_type(), data)
     }
 
-    fn to_tensor(&self) -> Tensor {
+    pub(super) fn to_tensor(&self) -> Tensor {
         let values = || self.data.iter();
         let elements = match self.element {
             ElementType::F32 => Elements::F32(values().map(|value| *value as f32).collect()),
@@ -109,7 +109,6 @@ fn interpret(graph: &Graph, mut values: HashMap<String, Value>) -> Result<HashMa
                 format!("node `{}` ({}): {message}", node.label(), node.operator),
             )
         };
-        let function = operator(&node.operator).ok_or_else(|| fail("the operator is unknown".into()))?;
         let inputs = node
             .inputs
             .iter()
@@ -123,12 +122,32 @@ fn interpret(graph: &Graph, mut values: HashMap<String, Value>) -> Result<HashMa
                     .ok_or_else(|| fail(format!("input `{name}` has no value")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let outputs = function(node, &inputs).map_err(fail)?;
+        let outputs = compute(node, &inputs).map_err(fail)?;
         for (name, value) in node.outputs.iter().zip(outputs) {
             values.insert(name.clone(), value);
         }
     }
     Ok(values)
+}
+
+/// The types of what a graph's only node makes of its inputs.
+pub(super) fn run_node(graph: &Graph, inputs: &[(String, Tensor)]) -> Result<Vec<TensorType>, EngineError> {
+    let values = inputs
+        .iter()
+        .map(|(name, tensor)| (name.clone(), Value::from_tensor(tensor)))
+        .collect();
+    let values = interpret(graph, values)?;
+    let outputs = graph.nodes.iter().flat_map(|node| &node.outputs);
+    Ok(outputs
+        .map_while(|name| values.get(name))
+        .map(|value| TensorType::new(value.element, value.shape()))
+        .collect())
+}
+
+/// Computes one node.
+pub(super) fn compute(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>, String> {
+    let function = operator(&node.operator).ok_or("the operator is unknown")?;
+    function(node, inputs)
 }
 
 fn take(values: &HashMap<String, Value>, name: &str) -> Result<Value, EngineError> {

@@ -7,19 +7,8 @@ use crate::graph::Tensor;
 use crate::model::import::Imported;
 use crate::model::{Architecture, ModelFile};
 use crate::training::random::{Purpose, Stream};
-use crate::training::{Decision, EpochReport, Observer, Samples, Targets, TrainingError, TrainingResult, train};
-
-struct Silent;
-
-impl Observer for Silent {
-    fn epoch(&mut self, _: &EpochReport) -> Decision {
-        Decision::Continue
-    }
-
-    fn warning(&mut self, message: &str) {
-        panic!("unexpected warning: {message}");
-    }
-}
+use crate::training::testing::{Losses, assert_close};
+use crate::training::{Samples, Targets, TrainingError, TrainingResult, train};
 
 const ROWS: usize = 24;
 
@@ -51,7 +40,15 @@ fn run(
         targets: Targets::Values { width: outputs, values },
         weights: None,
     };
-    let result = train(testing::engine(), &plan, &samples, &samples, None, &mut Silent)?;
+    let mut losses = Losses::default();
+    let result = train(testing::engine(), &plan, &samples, &samples, None, &mut losses)?;
+    #[cfg(feature = "rten")]
+    {
+        let mut embedded = Losses::default();
+        train(testing::embedded(), &plan, &samples, &samples, None, &mut embedded)?;
+        let (found, expected) = (&embedded.steps[..3], &losses.steps[..3]);
+        assert_close("the first losses on the embedded engine", found, expected, 1e-5);
+    }
     Ok((result, samples))
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Parallel;
 use super::planes::Planes;
 use super::scratch::Scratch;
-use super::tile::{Correlation, Outer, lanes, machine, outer_tile};
+use super::tile::{Correlation, Outer, lanes, machine, outer_tile, pack, packed};
 use crate::graph::Window;
 
 /// Shapes of a convolution.
@@ -288,6 +288,15 @@ impl Job<'_> {
         let group = (GROUP / self.planes.image().max(1))
             .max(256 / smallest.unwrap_or(1).max(1))
             .clamp(1, images.div_ceil(threads).max(1));
+        let parts: Vec<(Scratch, &[u32], &Grid)> = self
+            .parts
+            .iter()
+            .map(|(weights, offsets, grid)| {
+                let mut target = Scratch::new(packed(self.outputs, offsets.len()));
+                pack(weights, self.outputs, DEPTH, &mut target);
+                (target, *offsets, *grid)
+            })
+            .collect();
         let groups: Vec<(&[f32], Mutex<&mut [f32]>)> = source
             .chunks(group * from)
             .zip(target.chunks_mut(group * to).map(Mutex::new))
@@ -302,7 +311,7 @@ impl Job<'_> {
                 self.planes.write(source, planes);
             }
             planes[count * image..].fill(0.0);
-            for (weights, offsets, grid) in self.parts {
+            for (weights, offsets, grid) in &parts {
                 match self.layout(grid) {
                     Layout::Rows => self.rows(weights, offsets, grid, count, &planes, &mut target),
                     Layout::Strip => self.strip(weights, offsets, grid, count, &planes, &mut target),
@@ -329,9 +338,9 @@ impl Job<'_> {
             }
         }
         for (first, offsets) in (0..).step_by(DEPTH).zip(offsets.chunks(DEPTH)) {
-            machine().dispatch(Correlation {
-                weights,
-                row: weights.len() / self.outputs,
+            Correlation {
+                weights: &weights[packed(self.outputs, first)..],
+                outputs: self.outputs,
                 first,
                 offsets,
                 source: planes,
@@ -340,7 +349,8 @@ impl Job<'_> {
                 target_row: area,
                 places: &places,
                 bias: self.bias,
-            });
+            }
+            .run();
         }
     }
 
@@ -357,9 +367,9 @@ impl Job<'_> {
         }
         let mut strip = Scratch::new(self.outputs * images * taken);
         for (first, offsets) in (0..).step_by(DEPTH).zip(offsets.chunks(DEPTH)) {
-            machine().dispatch(Correlation {
-                weights,
-                row: weights.len() / self.outputs,
+            Correlation {
+                weights: &weights[packed(self.outputs, first)..],
+                outputs: self.outputs,
                 first,
                 offsets,
                 source: planes,
@@ -368,7 +378,8 @@ impl Job<'_> {
                 target_row: images * taken,
                 places: &places,
                 bias: self.bias,
-            });
+            }
+            .run();
         }
         self.unpack(grid, images, &strip, [taken, pitch], target);
     }
@@ -454,9 +465,9 @@ impl Job<'_> {
             let vectors: Vec<u32> = (0..places.len())
                 .map(|vector| (vector / 3 * panel + vector % 3 * lanes) as u32)
                 .collect();
-            machine().dispatch(Correlation {
-                weights,
-                row: weights.len() / self.outputs,
+            Correlation {
+                weights: &weights[packed(self.outputs, first)..],
+                outputs: self.outputs,
                 first,
                 offsets: &rows,
                 source: &copies,
@@ -465,7 +476,8 @@ impl Job<'_> {
                 target_row: if direct { area } else { strip_row },
                 places: &places,
                 bias: self.bias,
-            });
+            }
+            .run();
         }
         if !direct {
             // The strip has the outputs outermost, then the images.

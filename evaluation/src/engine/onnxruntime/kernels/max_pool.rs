@@ -83,38 +83,7 @@ impl Kernel for MaxPoolGradientKernel {
 fn windows(node: &Node, input: &[i64], output: &[i64]) -> Result<Vec<Vec<u32>>, String> {
     let sizes = |shape: &[i64]| shape.iter().map(|size| *size as usize).collect::<Vec<_>>();
     let (input, output) = (sizes(input), sizes(output));
-    let window = Window::sliding(node, &[], &input)?;
-    let mut all: Vec<Vec<u32>> = vec![vec![0]];
-    for axis in 0..input.len() {
-        let along: Vec<Vec<u32>> = (0..output[axis])
-            .map(|at| {
-                (0..window.kernel[axis])
-                    .filter_map(|tap| {
-                        let place = at * window.strides[axis] + tap * window.dilations[axis];
-                        let place = place.checked_sub(window.begin[axis])?;
-                        (place < input[axis]).then_some(place as u32)
-                    })
-                    .collect()
-            })
-            .collect();
-        all = all
-            .iter()
-            .flat_map(|outer| {
-                along.iter().map(|inner| {
-                    let size = input[axis] as u32;
-                    let join = |before: &u32| {
-                        let first = before * size;
-                        inner.iter().map(move |at| first + at)
-                    };
-                    outer.iter().flat_map(join).collect::<Vec<u32>>()
-                })
-            })
-            .collect();
-    }
-    if all.iter().any(Vec::is_empty) {
-        return Err("a window of the pool lies in the padding".into());
-    }
-    Ok(all)
+    Window::sliding(node, &[], &input)?.positions(&input, &output)
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@
     clippy::inline_always,
     reason = "their instructions are those of the caller, which alone knows the processor"
 )]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "bounds known to the compiler keep the sums in registers; iterators over arrays do not"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -43,9 +47,9 @@ fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
 ///
 /// With `offset(k)` the beginning of a shifted image, this is a convolution of images as they lie in memory.
 pub(super) struct Correlation<'a> {
-    /// A row for each `m`, of which the part `first..first + offsets.len()` is taken.
+    /// From [`pack`], for the products from `first` on.
     pub(super) weights: &'a [f32],
-    pub(super) row: usize,
+    pub(super) outputs: usize,
     pub(super) first: usize,
     pub(super) offsets: &'a [u32],
     pub(super) source: &'a [f32],
@@ -57,63 +61,118 @@ pub(super) struct Correlation<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
-impl WithSimd for Correlation<'_> {
-    type Output = ();
+/// `R` of [`Correlation`].
+fn rows() -> usize {
+    if lanes() >= 16 { 8 } else { 4 }
+}
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        if S::F32_LANES >= 16 {
-            self.tiles::<S, 8, 3>(simd);
-        } else {
-            self.tiles::<S, 4, 3>(simd);
+/// Numbers that [`pack`] writes for so many outputs and products.
+pub(super) fn packed(outputs: usize, products: usize) -> usize {
+    outputs.next_multiple_of(rows()) * products
+}
+
+/// Takes weights, a row of products for each output, to `[parts of depth products, tiles, products of a part, R]`.
+pub(super) fn pack(weights: &[f32], outputs: usize, depth: usize, target: &mut [f32]) {
+    let (rows, products) = (rows(), weights.len() / outputs);
+    let tiles = outputs.div_ceil(rows);
+    for first in (0..products).step_by(depth) {
+        let length = depth.min(products - first);
+        let part = &mut target[first * tiles * rows..][..length * tiles * rows];
+        for (tile, part) in part.chunks_exact_mut(length * rows).enumerate() {
+            for r in 0..rows {
+                let output = (tile * rows + r).min(outputs - 1);
+                let source = &weights[output * products + first..][..length];
+                for (to, from) in part[r..].iter_mut().step_by(rows).zip(source) {
+                    *to = *from;
+                }
+            }
         }
     }
 }
 
 impl Correlation<'_> {
-    #[inline(always)]
-    fn tiles<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
-        let count = self.weights.len() / self.row;
-        for (vectors, places) in self.vectors.chunks(V).zip(self.places.chunks(V)) {
-            let at: [usize; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)] as usize);
-            for top in (0..count).step_by(R) {
-                self.tile::<S, R, V>(simd, top, count, at, places);
-            }
+    pub(super) fn run(mut self) {
+        if lanes() >= 16 {
+            self.tiles::<8, 3>();
+        } else {
+            self.tiles::<4, 3>();
         }
     }
 
-    /// Rows and vectors beyond the last are computed as copies of the last and not stored.
+    fn tiles<const R: usize, const V: usize>(&mut self) {
+        let length = R * self.offsets.len();
+        for (vectors, places) in self.vectors.chunks(V).zip(self.places.chunks(V)) {
+            let at: [usize; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)] as usize);
+            for (tile, weights) in self
+                .weights
+                .chunks_exact(length)
+                .enumerate()
+                .take(self.outputs.div_ceil(R))
+            {
+                let top = tile * R;
+                machine().dispatch(Tile::<R, V> {
+                    weights: weights.as_chunks::<R>().0,
+                    offsets: self.offsets,
+                    source: self.source,
+                    at,
+                    target: &mut self.target[top * self.target_row..],
+                    target_row: self.target_row,
+                    places,
+                    rows: self.outputs - top,
+                    bias: self.bias.map(|bias| &bias[top..]),
+                    begins: self.first == 0,
+                });
+            }
+        }
+    }
+}
+
+/// One tile of a correlation, a function of its own so that its sums have all registers. Rows and vectors beyond the
+/// last are computed as copies of the last and not stored.
+struct Tile<'a, const R: usize, const V: usize> {
+    weights: &'a [[f32; R]],
+    offsets: &'a [u32],
+    source: &'a [f32],
+    at: [usize; V],
+    target: &'a mut [f32],
+    target_row: usize,
+    places: &'a [u32],
+    rows: usize,
+    bias: Option<&'a [f32]>,
+    begins: bool,
+}
+
+impl<const R: usize, const V: usize> WithSimd for Tile<'_, R, V> {
+    type Output = ();
+
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(
-        &mut self,
-        simd: S,
-        top: usize,
-        count: usize,
-        at: [usize; V],
-        places: &[u32],
-    ) {
-        let length = self.offsets.len();
-        let rows: [&[f32]; R] = std::array::from_fn(|r| {
-            let start = (top + r).min(count - 1) * self.row + self.first;
-            &self.weights[start..start + length]
-        });
+    fn with_simd<S: Simd>(self, simd: S) {
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        for (k, offset) in self.offsets.iter().enumerate() {
-            let x: [S::f32s; V] = std::array::from_fn(|v| load::<S>(self.source, *offset as usize + at[v]));
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                let weight = simd.splat_f32s(row[k]);
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    *sum = simd.mul_add_f32s(weight, x, *sum);
+        for (weights, offset) in self.weights.iter().zip(self.offsets) {
+            let mut x = [simd.splat_f32s(0.0); V];
+            for v in 0..V {
+                x[v] = load::<S>(self.source, *offset as usize + self.at[v]);
+            }
+            for r in 0..R {
+                let weight = simd.splat_f32s(weights[r]);
+                for v in 0..V {
+                    sums[r][v] = simd.mul_add_f32s(weight, x[v], sums[r][v]);
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate().take(count - top) {
-            let bias = simd.splat_f32s(self.bias.map_or(0.0, |bias| bias[top + r]));
-            for (sum, place) in sums.iter().zip(places) {
-                let start = (top + r) * self.target_row + *place as usize;
-                let target = &mut S::as_mut_simd_f32s(&mut self.target[start..start + S::F32_LANES]).0[0];
-                let before = if self.first == 0 { bias } else { *target };
-                *target = simd.add_f32s(before, *sum);
+        // Bounds known to the compiler keep the sums out of memory.
+        for r in 0..R {
+            if r >= self.rows {
+                continue;
+            }
+            let bias = simd.splat_f32s(self.bias.map_or(0.0, |bias| bias[r]));
+            for v in 0..V {
+                if v < self.places.len() {
+                    let start = r * self.target_row + self.places[v] as usize;
+                    let target = &mut S::as_mut_simd_f32s(&mut self.target[start..start + S::F32_LANES]).0[0];
+                    let before = if self.begins { bias } else { *target };
+                    *target = simd.add_f32s(before, sums[r][v]);
+                }
             }
         }
     }
@@ -188,18 +247,20 @@ impl Outer<'_> {
                     let start = column * panel + (image * self.positions + self.taken.start) * width;
                     let dy = S::as_simd_f32s(&self.dy[start..start + self.taken.len() * width]).0;
                     for (p, dy) in dy.as_chunks::<V>().0.iter().enumerate().take(self.taken.len()) {
-                        for (sums, row) in sums.iter_mut().zip(rows) {
-                            let x = simd.splat_f32s(row[p]);
-                            for (sum, dy) in sums.iter_mut().zip(dy) {
-                                *sum = simd.mul_add_f32s(x, *dy, *sum);
+                        for r in 0..R {
+                            let x = simd.splat_f32s(rows[r][p]);
+                            for v in 0..V {
+                                sums[r][v] = simd.mul_add_f32s(x, dy[v], sums[r][v]);
                             }
                         }
                     }
                 }
                 let start = (tile * panels + column) * R * width;
                 let target = S::as_mut_simd_f32s(&mut self.sums[start..start + R * width]).0;
-                for (target, sum) in target.iter_mut().zip(sums.as_flattened()) {
-                    *target = simd.add_f32s(*target, *sum);
+                for r in 0..R {
+                    for v in 0..V {
+                        target[r * V + v] = simd.add_f32s(target[r * V + v], sums[r][v]);
+                    }
                 }
             }
         }
