@@ -1,7 +1,8 @@
-//! CPU time of a training step, as one JSON line: `step <widths> <optimizer> <batch> <epochs>`.
+//! Trains a model the way a user does and prints what a step costs, as one JSON line: `step CASE`, where `CASE` is a
+//! JSON object.
 //!
-//! `compare.py` runs it in turn with PyTorch. Everything that a user's training does is in the time: drawing the order
-//! of rows, gathering, the step, reading the loss.
+//! `compare.py` writes the cases and runs them in turn with PyTorch. Everything that a user's training does is in the
+//! time: drawing the order of rows, gathering, the step, reading the loss.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,26 +11,63 @@ use evaluation::engine::{self, DeviceRequest, EngineOptions, LibraryRequest};
 use evaluation::model::ModelFile;
 use evaluation::training::{Decision, EpochReport, Observer, Samples, Targets, train};
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Map, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-/// CPU time of the process at the end of each step, in seconds.
+/// What is measured.
+#[derive(Deserialize)]
+struct Case {
+    /// The sections `model` and `optimizer` of a model file.
+    model: Value,
+    optimizer: Value,
+    /// Shape of one row.
+    row: Vec<usize>,
+    classes: usize,
+    batch: usize,
+    /// Steps of an epoch, and epochs.
+    steps: usize,
+    epochs: usize,
+    threads: usize,
+    device: String,
+}
+
+/// A moment: wall time and CPU time of the process, in seconds.
+type Moment = [f64; 2];
+
+fn now() -> Moment {
+    [ClockId::Monotonic, ClockId::ProcessCPUTime].map(|clock| {
+        let now = clock_gettime(clock);
+        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    })
+}
+
+/// The ends of steps.
 #[derive(Default)]
-struct Clock(Vec<f64>);
+struct Clock {
+    /// Of the first step of all.
+    first: Option<Moment>,
+    last: Option<Moment>,
+    /// Wall and CPU time of the steps but the first of each epoch.
+    times: [Vec<f64>; 2],
+    loss: f32,
+}
 
 impl Observer for Clock {
     fn epoch(&mut self, _: &EpochReport) -> Decision {
-        self.0.clear();
+        self.last = None;
         Decision::Continue
     }
 
-    fn step(&mut self, _: f32) {
-        let now = clock_gettime(ClockId::ProcessCPUTime);
-        self.0.push(now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9);
-        MEDIANS.with_borrow_mut(|medians| {
-            if self.0.len() >= 2 {
-                medians.push(self.0[self.0.len() - 1] - self.0[self.0.len() - 2]);
+    fn step(&mut self, loss: f32) {
+        let now = now();
+        self.first.get_or_insert(now);
+        if let Some(last) = self.last {
+            for (times, (now, last)) in self.times.iter_mut().zip(now.into_iter().zip(last)) {
+                times.push(now - last);
             }
-        });
+        }
+        self.last = Some(now);
+        self.loss = loss;
     }
 
     fn warning(&mut self, message: &str) {
@@ -37,77 +75,67 @@ impl Observer for Clock {
     }
 }
 
-thread_local! {
-    static MEDIANS: std::cell::RefCell<Vec<f64>> = const { std::cell::RefCell::new(Vec::new()) };
+/// The middle of some numbers, in microseconds.
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2] * 1e6
+}
+
+/// Largest memory of the process so far, in MB.
+fn peak_memory() -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(number.ok_or("no `VmHWM` in /proc/self/status")?.parse::<f64>()? / 1e3)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
-    let argument = |index: usize, default: &str| arguments.get(index).cloned().unwrap_or_else(|| default.to_owned());
-    let widths: Vec<usize> = argument(0, "784-256-128-10")
-        .split('-')
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
-    let optimizer = argument(1, "sgd");
-    let (batch, epochs): (usize, usize) = (argument(2, "64").parse()?, argument(3, "10").parse()?);
+    let start = now();
+    let argument = std::env::args().skip(1).find(|argument| argument != "--bench");
+    let case: Case = serde_json::from_str(&argument.ok_or("expected a case as JSON; run `compare.py`")?)?;
 
     let library = engine::library::locate(&LibraryRequest::default())?;
     let options = EngineOptions {
-        device: DeviceRequest::Cpu,
-        threads: Some(1),
+        device: case.device.parse::<DeviceRequest>()?,
+        threads: Some(case.threads),
     };
     let engine = engine::start(&library, &options)?;
-    let (inputs, outputs) = (widths[0], widths[widths.len() - 1]);
-    let blocks: Vec<_> = widths[1..widths.len() - 1]
-        .iter()
-        .map(|units| json!({"dense": {"units": units, "activation": "relu"}}))
-        .collect();
-    let optimizer_section = if optimizer == "sgd" {
-        json!({"name": "sgd", "learning_rate": 0.01, "momentum": 0.9})
-    } else {
-        json!({"name": optimizer, "learning_rate": 0.001})
-    };
     let document = json!({
-        "model": {"blocks": blocks}, "loss": "cross_entropy", "optimizer": optimizer_section,
-        "training": {"epochs": epochs, "batch_size": batch, "keep": "last"},
+        "model": case.model, "loss": "cross_entropy", "optimizer": case.optimizer,
+        "training": {"epochs": case.epochs, "batch_size": case.batch, "keep": "last"},
     });
     let plan = ModelFile::from_value(document, Path::new("."))
         .resolve(&Map::new())?
         .plan;
     let samples = |rows: usize| {
+        let width: usize = case.row.iter().product();
         // A sawtooth of irrational slope is noise enough, and no denormal number.
-        let inputs = (0..rows * inputs)
+        let inputs = (0..rows * width)
             .map(|at| ((at as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0) as f32)
             .collect::<Vec<f32>>()
             .into();
-        let labels = (0..rows).map(|row| (row * 7 % outputs) as i64).collect();
+        let labels = (0..rows).map(|row| (row * 7 % case.classes) as i64).collect();
         Samples {
-            row_shape: vec![widths[0]],
+            row_shape: case.row.clone(),
             inputs,
             targets: Targets::Classes {
                 labels,
-                classes: outputs,
+                classes: case.classes,
             },
             weights: None,
         }
     };
-    train(
-        &*engine,
-        &plan,
-        &samples(64 * batch),
-        &samples(64),
-        None,
-        &mut Clock::default(),
-    )?;
-    let mut times = MEDIANS.take();
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] * 1e6;
+    let (training, validation) = (samples(case.steps * case.batch), samples(case.batch));
+    let ready = now();
+    let mut clock = Clock::default();
+    let result = train(&*engine, &plan, &training, &validation, None, &mut clock)?;
+    let first = clock.first.ok_or("there was no step")?;
+    let [wall, cpu] = clock.times;
     let line = json!({
-        "engine": engine.version(), "median_us": at(0.5), "fastest_us": at(0.0), "steps": times.len(),
-        "mean_us": times.iter().sum::<f64>() / times.len() as f64 * 1e6,
+        "engine": engine.version(), "device": engine.device(), "parameters": result.parameters, "steps": cpu.len(),
+        "cpu_us": median(cpu), "wall_us": median(wall), "peak_mb": peak_memory()?, "loss": clock.loss,
+        // From the data to the end of the first step, and the same with loading the library.
+        "build_ms": (first[0] - ready[0]) * 1e3, "start_ms": (first[0] - start[0]) * 1e3, "start_cpu_ms": first[1] * 1e3,
     });
     #[expect(clippy::print_stdout, reason = "this is the program's output")]
     {

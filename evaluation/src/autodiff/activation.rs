@@ -40,9 +40,11 @@ fn kinked(c: &mut Context<'_>, x: &str, above: f64, below: &str) -> Result<Strin
 }
 
 fn relu(c: &mut Context<'_>) -> Result<Gradients, String> {
-    let y = c.y()?;
+    let (dy, y) = (c.dy()?, c.y()?);
     let slope = c.indicator("Greater", &y, 0.0)?;
-    times(c, &slope)
+    let dx = c.mul(&dy, &slope);
+    c.shortcut("ReluGradient", &[&dy, &y], &[&dx])?;
+    Ok(vec![Some(dx)])
 }
 
 fn leaky_relu(c: &mut Context<'_>) -> Result<Gradients, String> {

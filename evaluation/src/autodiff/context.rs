@@ -100,6 +100,14 @@ impl<'a> Context<'a> {
         self.builder.node(operator, inputs, attributes)
     }
 
+    /// Notes an operator of our own for what was appended, if it is in single precision.
+    pub(crate) fn shortcut(&mut self, operator: &str, inputs: &[&str], outputs: &[&str]) -> Result<(), String> {
+        if self.element()? == ElementType::F32 {
+            self.builder.shortcut(operator, inputs, outputs, Vec::new());
+        }
+        Ok(())
+    }
+
     pub(crate) fn add(&mut self, a: &str, b: &str) -> String {
         self.op("Add", &[a, b])
     }

@@ -12,7 +12,7 @@
 
 use super::{Context, Gradients, Rule};
 use crate::graph::proto::AttributeProto;
-use crate::graph::{Window, attribute};
+use crate::graph::{ElementType, Window, attribute};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Conv", convolution), ("ConvTranspose", transposed)];
 
@@ -123,29 +123,50 @@ fn convolution(c: &mut Context<'_>) -> Result<Gradients, String> {
     let (x_shape, w_shape, y_shape) = (c.shape(&x)?, c.shape(&w)?, c.shape(&c.y()?)?);
     let window = Window::sliding(c.node, &w_shape[2..], &x_shape[2..])?;
     let groups = groups(c);
-    if let Some(strip) = Strip::of(&window, groups, &x_shape, &y_shape) {
-        let rows = strip.rows(c, &dy, y_shape[1], &y_shape[2..]);
+    let gradients = convolution_gradients(c, [&dy, &x, &w], [&x_shape, &w_shape, &y_shape], &window, groups);
+    if groups == 1 && matches!(x_shape.len(), 3 | 4) && c.element()? == ElementType::F32 {
+        let mut attributes = window_attributes(&window, 1);
+        if let Some(dw) = &gradients[1] {
+            c.builder
+                .shortcut("ConvWeightGradient", &[&x, &dy], &[dw], attributes.clone());
+        }
+        if let Some(dx) = &gradients[0] {
+            attributes.push(attribute::ints("size", &whole(&x_shape[2..])));
+            c.builder.shortcut("ConvInputGradient", &[&dy, &w], &[dx], attributes);
+        }
+    }
+    Ok(gradients)
+}
+
+/// Gradients of `x`, `w` and the bias from `[dy, x, w]`; shapes are those of `x`, `w` and `y`.
+fn convolution_gradients(
+    c: &mut Context<'_>,
+    [dy, x, w]: [&str; 3],
+    [x_shape, w_shape, y_shape]: [&[usize]; 3],
+    window: &Window,
+    groups: usize,
+) -> Gradients {
+    if let Some(strip) = Strip::of(window, groups, x_shape, y_shape) {
+        let rows = strip.rows(c, dy, y_shape[1], &y_shape[2..]);
         let dx = if !c.needs(0) {
             None
-        } else if strip.is_small(&window) {
-            Some(strip.input_gradient(c, &rows, &w, &w_shape, &window))
+        } else if strip.is_small(window) {
+            Some(strip.input_gradient(c, &rows, w, w_shape, window))
         } else {
-            Some(spread(c, &dy, &w, &window, groups, &y_shape[2..], &x_shape[2..]))
+            Some(spread(c, dy, w, window, groups, &y_shape[2..], &x_shape[2..]))
         };
-        let dw = c
-            .needs(1)
-            .then(|| strip.weight_gradient(c, &x, &rows, &w_shape, &window));
-        let db = c.needs(2).then(|| bias_gradient(c, &dy, x_shape.len()));
-        return Ok(vec![dx, dw, db]);
+        let dw = c.needs(1).then(|| strip.weight_gradient(c, x, &rows, w_shape, window));
+        let db = c.needs(2).then(|| bias_gradient(c, dy, x_shape.len()));
+        return vec![dx, dw, db];
     }
     let dx = c
         .needs(0)
-        .then(|| spread(c, &dy, &w, &window, groups, &y_shape[2..], &x_shape[2..]));
+        .then(|| spread(c, dy, w, window, groups, &y_shape[2..], &x_shape[2..]));
     let dw = c
         .needs(1)
-        .then(|| weight_gradient(c, (&x, &x_shape), (&dy, &y_shape), &window, groups));
-    let db = c.needs(2).then(|| bias_gradient(c, &dy, x_shape.len()));
-    Ok(vec![dx, dw, db])
+        .then(|| weight_gradient(c, (x, x_shape), (dy, y_shape), window, groups));
+    let db = c.needs(2).then(|| bias_gradient(c, dy, x_shape.len()));
+    vec![dx, dw, db]
 }
 
 /// The transpose of a convolution from `y` to `x`, so that `x` and `dy` change roles.

@@ -102,6 +102,13 @@ families![
     softmax,
 ];
 
+/// Shortcuts with a rule of their own, which takes the place of the rules of the nodes that they stand for. The node
+/// that makes the first output must be the last of them.
+const COMPOSED: &[(&str, Rule)] = &[
+    ("BatchNorm", normalization::batch_statistics),
+    ("LstmCell", recurrent::lstm_cell),
+];
+
 /// Operators that are written in simpler ones before they are differentiated.
 const EXPANSIONS: &[&[(&str, Expansion)]] = &[
     attention::EXPANSIONS,
@@ -177,6 +184,7 @@ pub fn differentiate(
 ) -> Result<Vec<Option<String>>, AutodiffError> {
     while expand(builder, seeds, wanted)? {}
     let nodes = builder.graph().nodes.clone();
+    let shortcuts = builder.graph().shortcuts.clone();
     let (depends, path) = path(builder, &nodes, seeds, wanted)?;
 
     let mut contributions: HashMap<String, Vec<String>> = HashMap::new();
@@ -185,6 +193,8 @@ pub fn differentiate(
         contributions.entry(tensor.clone()).or_default().push(gradient.clone());
     }
     for node in path.into_iter().map(|index| &nodes[index]) {
+        let composed = composed(&shortcuts, node).filter(|_| contributions.contains_key(&node.outputs[0]));
+        let (node, rule) = composed.unwrap_or_else(|| (node, REGISTRY[node.operator.as_str()]));
         let gradients: Gradients = node
             .outputs
             .iter()
@@ -198,7 +208,6 @@ pub fn differentiate(
             continue;
         }
         let needed: Vec<bool> = node.inputs.iter().map(|name| depends.contains(name.as_str())).collect();
-        let rule = REGISTRY[node.operator.as_str()];
         let results = rule(&mut Context::new(builder, node, &gradients, &needed))
             .map_err(|message| unsupported(node, message))?;
         for ((input, gradient), needed) in node.inputs.iter().zip(results).zip(needed) {
@@ -218,6 +227,13 @@ pub fn differentiate(
     superseded.retain(|name| !gradients.iter().flatten().any(|gradient| gradient == name));
     builder.remove_unused(&superseded);
     Ok(gradients)
+}
+
+/// The shortcut whose first output a node makes, with its rule, if it has one.
+fn composed<'a>(shortcuts: &'a [Node], node: &Node) -> Option<(&'a Node, Rule)> {
+    let shortcut = shortcuts.iter().find(|shortcut| shortcut.output(0) == node.output(0))?;
+    let rule = COMPOSED.iter().find(|(operator, _)| *operator == shortcut.operator);
+    rule.map(|(_, rule)| (shortcut, *rule))
 }
 
 /// The tensors whose gradient is of use, and the nodes on the way to the wanted ones, from the last to the first.

@@ -60,6 +60,7 @@ fn layer_normalization(c: &mut Context<'_>) -> Result<Gradients, String> {
     let axes: Vec<i64> = (first..shape.len()).map(|axis| axis as i64).collect();
     let epsilon = epsilon(c);
     let dh = c.mul(&dy, &scale);
+    let mut statistics = None;
     let (xh, dx) = if c.element()? == ElementType::F32 {
         // The node's own statistics, which are in single precision whatever its type.
         let y = c.y()?;
@@ -68,6 +69,7 @@ fn layer_normalization(c: &mut Context<'_>) -> Result<Gradients, String> {
         let xh = c.mul(&centred, &inverse);
         let rest = remainder(c, &dh, &xh, &axes);
         let dx = c.mul(&rest, &inverse);
+        statistics = Some([mean, inverse]);
         (xh, dx)
     } else {
         let (xh, deviation) = normalized(c, &x, &axes, epsilon)?;
@@ -85,6 +87,12 @@ fn layer_normalization(c: &mut Context<'_>) -> Result<Gradients, String> {
         }
         None => None,
     };
+    // Otherwise scale and bias are broadcast.
+    let is_plain = axes.len() == 1 && scale_shape == shape[first..];
+    if let (Some([mean, inverse]), Some(d_bias), true) = (statistics, &d_bias, is_plain) {
+        let outputs = [&dx[..], &d_scale, d_bias];
+        c.shortcut("LayerNormGradient", &[&dy, &x, &scale, &mean, &inverse], &outputs)?;
+    }
     Ok(vec![Some(dx), Some(d_scale), d_bias])
 }
 
@@ -151,6 +159,28 @@ fn lp_normalization(c: &mut Context<'_>) -> Result<Vec<String>, String> {
     };
     let norm = c.reduce(operator, &x, &[axis]);
     Ok(vec![c.div(&x, &norm)])
+}
+
+/// The form with the batch's own statistics, which `training/lowering` writes in simpler operators and notes as a
+/// shortcut: `dx = scale/d (dy - mean(dy) - xh mean(dy xh))` (Ioffe and Szegedy 2015, §3).
+pub(super) fn batch_statistics(c: &mut Context<'_>) -> Result<Gradients, String> {
+    let (dy, x, scale, mean) = (c.dy()?, c.x(0)?, c.x(1)?, c.node.outputs[1].clone());
+    let part = |part: &str| format!("{}.{part}", c.node.name);
+    let (xh, deviation, factor) = (part("normal"), part("deviation"), part("scale"));
+    let axes: Vec<i64> = (0..c.shape(&x)?.len() as i64).filter(|axis| *axis != 1).collect();
+    let dh = c.mul(&dy, &factor);
+    let dx = through(c, &dh, &xh, &deviation, &axes);
+    let product = c.mul(&dy, &xh);
+    let axes = c.builder.ints(&axes);
+    let drop = || vec![crate::graph::attribute::int("keepdims", 0)];
+    let d_scale = c.op_with("ReduceSum", &[&product, &axes], drop());
+    let d_bias = c.op_with("ReduceSum", &[&dy, &axes], drop());
+    c.shortcut(
+        "BatchNormGradient",
+        &[&dy, &x, &scale, &mean, &deviation],
+        &[&dx, &d_scale, &d_bias],
+    )?;
+    Ok(vec![Some(dx), Some(d_scale), Some(d_bias), None])
 }
 
 /// The form with given statistics, which are constants. In training, batch normalisation is written out in simpler

@@ -2,7 +2,7 @@
 
 use super::convolution::spread;
 use super::{Context, Gradients, Rule};
-use crate::graph::{Elements, Tensor, Window, attribute};
+use crate::graph::{ElementType, Elements, Tensor, Window, attribute};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("AveragePool", average),
@@ -23,13 +23,19 @@ fn max(c: &mut Context<'_>) -> Result<Gradients, String> {
     let zeros = c.zeros(&flat)?;
     let all = c.builder.ints(&[-1]);
     let positions = c.op("Reshape", &[&positions, &all]);
-    let dy = c.op("Reshape", &[&dy, &all]);
+    let seed = dy;
+    let dy = c.op("Reshape", &[&seed, &all]);
     let dx = c.op_with(
         "ScatterElements",
         &[&zeros, &positions, &dy],
         vec![attribute::int("axis", 0), attribute::string("reduction", "add")],
     );
-    Ok(vec![Some(c.reshape(&dx, &shape))])
+    let dx = c.reshape(&dx, &shape);
+    if c.element()? == ElementType::F32 {
+        let attributes = c.node.attributes.clone();
+        c.builder.shortcut("MaxPoolGradient", &[&x, &seed], &[&dx], attributes);
+    }
+    Ok(vec![Some(dx)])
 }
 
 /// The gradient divided by the size of its window, summed over the windows that an element lies in.

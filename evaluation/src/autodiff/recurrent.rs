@@ -12,7 +12,7 @@
 //! product by `differentiate`. Equations: Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000;
 //! Cho et al. 2014; in the form of the operators' definitions.
 
-use super::{Context, Expansion};
+use super::{Context, Expansion, Gradients};
 use crate::graph::{ElementType, attribute};
 
 pub(super) const RULES: &[(&str, super::Rule)] = &[];
@@ -346,13 +346,71 @@ fn lstm(c: &mut Context<'_>) -> Result<Vec<String>, String> {
         } else {
             cut(c, &sum, &[3 * hidden, hidden], 1)
         };
-        let gates = gate.apply(c, &parts[0]);
-        let gates = cut(c, &gates, &[hidden; 3], 1);
+        let is_usual = [&gate.operator[..], &candidate.operator, &output.operator] == ["Sigmoid", "Tanh", "Tanh"];
+        let together = gate.apply(c, &parts[0]);
+        let gates = cut(c, &together, &[hidden; 3], 1);
         let candidate = candidate.apply(c, &parts[1]);
         let new = next_cell(c, &gates[0], &candidate, &gates[2], cell);
         let shown = output.apply(c, &new);
-        (c.mul(&gates[1], &shown), new)
+        let h = c.mul(&gates[1], &shown);
+        let is_single = c.element().is_ok_and(|element| element == ElementType::F32);
+        if is_usual && is_single {
+            let outputs = [&h[..], &new, &together, &candidate, &shown];
+            c.builder.shortcut("LstmCell", &[&sum, cell], &outputs, Vec::new());
+        }
+        (h, new)
     })
+}
+
+/// Gradients of the sums and of the cell before, for a step of an LSTM that is noted as a shortcut.
+pub(super) fn lstm_cell(c: &mut Context<'_>) -> Result<Gradients, String> {
+    let (dh, before) = (c.dy()?, c.x(1)?);
+    let [_, new, together, candidate, shown] = &c.node.outputs.clone()[..] else {
+        return Err("it must have five outputs".into());
+    };
+    let hidden = c.shape(new)?[1];
+    let gates = cut(c, together, &[hidden; 3], 1);
+    let [input, opening, forget] = &gates[..] else {
+        unreachable!("there are three gates")
+    };
+    let dc = match c.gradient(1) {
+        Some(dc) => dc,
+        None => {
+            let shape = c.shape(new)?;
+            c.zeros(&shape)?
+        }
+    };
+    // Behind a logistic function and behind a hyperbolic tangent, whose values are known.
+    let through_gate = |c: &mut Context<'_>, dy: &str, y: &str| {
+        let first = c.mul(dy, y);
+        let second = c.mul(&first, y);
+        c.sub(&first, &second)
+    };
+    let through_tanh = |c: &mut Context<'_>, dy: &str, y: &str| {
+        let first = c.mul(dy, y);
+        let second = c.mul(&first, y);
+        c.sub(dy, &second)
+    };
+    let part = c.mul(&dh, opening);
+    let part = through_tanh(c, &part, shown);
+    let total = c.add(&dc, &part);
+    let d_opening = c.mul(&dh, shown);
+    let (d_input, d_candidate) = (c.mul(&total, candidate), c.mul(&total, input));
+    let (d_forget, d_before) = (c.mul(&total, &before), c.mul(&total, forget));
+    let sums = [
+        through_gate(c, &d_input, input),
+        through_gate(c, &d_opening, opening),
+        through_gate(c, &d_forget, forget),
+        through_tanh(c, &d_candidate, candidate),
+    ];
+    let sums = c.op_with(
+        "Concat",
+        &sums.each_ref().map(String::as_str),
+        vec![attribute::int("axis", 1)],
+    );
+    let inputs = [&dh[..], &dc, together, candidate, shown, &before];
+    c.shortcut("LstmCellGradient", &inputs, &[&sums, &d_before])?;
+    Ok(vec![Some(sums), Some(d_before)])
 }
 
 fn next_cell(c: &mut Context<'_>, input: &str, candidate: &str, forget: &str, cell: &str) -> String {

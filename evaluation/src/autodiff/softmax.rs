@@ -1,5 +1,6 @@
 //! Softmax and its logarithm.
 
+use super::context::axis_index;
 use super::{Context, Gradients, Rule};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("LogSoftmax", log_softmax), ("Softmax", softmax)];
@@ -11,7 +12,11 @@ fn softmax(c: &mut Context<'_>) -> Result<Gradients, String> {
     let product = c.mul(&dy, &y);
     let sum = c.reduce("ReduceSum", &product, &[axis]);
     let rest = c.sub(&dy, &sum);
-    Ok(vec![Some(c.mul(&y, &rest))])
+    let dx = c.mul(&y, &rest);
+    if axis_index(axis, c.shape(&y)?.len()) + 1 == c.shape(&y)?.len() {
+        c.shortcut("SoftmaxGradient", &[&dy, &y], &[&dx])?;
+    }
+    Ok(vec![Some(dx)])
 }
 
 /// `dy - exp(y) Σ dy`

@@ -124,7 +124,7 @@ impl Builder {
             })
             .flatten();
         if producer.is_some() {
-            for node in &mut self.graph.nodes {
+            for node in self.graph.nodes.iter_mut().chain(&mut self.graph.shortcuts) {
                 for other in node.inputs.iter_mut().chain(&mut node.outputs) {
                     if other == tensor {
                         name.clone_into(other);
@@ -179,6 +179,18 @@ impl Builder {
             node.outputs[output] = name;
         }
         node.outputs[output].clone()
+    }
+
+    /// Notes an operator of our own that makes `outputs` at once; see [`Graph::shortcuts`].
+    pub fn shortcut(&mut self, operator: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        self.graph.shortcuts.push(Node {
+            name: String::new(),
+            operator: operator.to_owned(),
+            inputs: names(inputs),
+            outputs: names(outputs),
+            attributes,
+        });
     }
 
     /// Adds a node as it is.

@@ -151,6 +151,9 @@ pub struct Graph {
     pub constants: BTreeMap<String, Tensor>,
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// Operators of our own that make tensors which nodes make too. An engine that has the operator may put it in the
+    /// place of those nodes; the others leave it.
+    pub shortcuts: Vec<Node>,
     /// Version of the standard operator set.
     pub opset: i64,
 }
@@ -196,7 +199,12 @@ impl Graph {
         if let Some(tensor) = self.constants.remove(old) {
             self.constants.insert(new.to_owned(), tensor);
         }
-        for name in self.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
+        for name in self
+            .nodes
+            .iter_mut()
+            .chain(&mut self.shortcuts)
+            .flat_map(|node| &mut node.inputs)
+        {
             if name == old {
                 new.clone_into(name);
             }

@@ -186,10 +186,10 @@ fn batch_normalization(
     let shifted = push("Add", [&batch_variance, &epsilon], "shifted");
     let deviation = push("Sqrt", [&shifted, ""], "deviation");
     let normal = push("Div", [&centred, &deviation], "normal");
-    let scale = push("Reshape", [scale, &channel], "scale");
-    let bias = push("Reshape", [bias, &channel], "bias");
-    let scaled = push("Mul", [&normal, &scale], "scaled");
-    push("Add", [&scaled, &bias], "y");
+    let factor = push("Reshape", [scale, &channel], "scale");
+    let offset = push("Reshape", [bias, &channel], "bias");
+    let scaled = push("Mul", [&normal, &factor], "scaled");
+    let y = push("Add", [&scaled, &offset], "y");
     for (old, new, share) in [(mean, &batch_mean, &take), (variance, &batch_variance, &take_unbiased)] {
         let part = if std::ptr::eq(old, mean) { "mean" } else { "variance" };
         let new = push("Reshape", [new, &flat], &format!("{part}.flat"));
@@ -198,6 +198,17 @@ fn batch_normalization(
         let next = push("Add", [&kept, &new], &format!("{part}.next"));
         lowered.running.push((old.clone(), next));
     }
+    // Short channels are better served by standard operators, which do all of them at once.
+    if count / shape[0] < 16 {
+        return Ok(());
+    }
+    graph.shortcuts.push(Node {
+        name: stem,
+        operator: "BatchNorm".into(),
+        inputs: vec![x.clone(), scale.clone(), bias.clone(), epsilon],
+        outputs: vec![y, batch_mean, batch_variance],
+        attributes: Vec::new(),
+    });
     Ok(())
 }
 

@@ -86,8 +86,8 @@ impl OnnxRuntimeMachine {
             graph.to_model()
         };
         let mut builder = self.engine.builder(self.threads)?;
-        if self.engine.cuda.is_none() && kernels::fuse(&mut model) {
-            builder = builder.with_operators(kernels::operators()?)?;
+        if self.engine.cuda.is_none() && kernels::substitute(&mut model, graph) {
+            builder = builder.with_operators(kernels::operators(self.threads)?)?;
         }
         let bytes = encode_model(&model);
         let session = builder

@@ -79,6 +79,10 @@ impl Update for Adam {
         self.decoupled
     }
 
+    fn shortcut(&self) -> Option<&'static str> {
+        Some("AdamUpdate")
+    }
+
     fn step(&self, nodes: &mut Nodes<'_>, scalars: &[&str], g: &str, slots: &[String]) -> (String, Vec<String>) {
         let (quotient, m, v) = quotient(nodes, &scalars[1..], g, slots);
         (nodes.mul(&quotient, scalars[0]), vec![m, v])

@@ -126,6 +126,12 @@ pub(crate) trait Update {
         false
     }
 
+    /// The operator of our own that makes the next weight and slots from the weight, the gradient, the slots and the
+    /// scalars, if there is one.
+    fn shortcut(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Appends the step for the gradient `g`; returns it and the next values of the slots. Scalars and slots are in
     /// the order of the other methods.
     fn step(&self, nodes: &mut Nodes<'_>, scalars: &[&str], g: &str, slots: &[String]) -> (String, Vec<String>);
@@ -288,11 +294,21 @@ impl Optimizer {
             }
             _ => g.to_owned(),
         };
-        let (step, slots) = update.step(&mut nodes, &scalars, &g, slots);
+        let (step, next_slots) = update.step(&mut nodes, &scalars, &g, slots);
         let kept = match decay {
             Some(decay) if update.is_decay_decoupled() => nodes.mul(w, decay),
             _ => w.to_owned(),
         };
-        (nodes.op("Sub", &[&kept, &step]), slots)
+        let next = nodes.op("Sub", &[&kept, &step]);
+        if let Some(operator) = update.shortcut() {
+            let inputs: Vec<&str> = [&kept[..], &g]
+                .into_iter()
+                .chain(slots.iter().map(String::as_str))
+                .chain(scalars)
+                .collect();
+            let outputs: Vec<&str> = std::iter::once(&next).chain(&next_slots).map(String::as_str).collect();
+            builder.shortcut(operator, &inputs, &outputs, Vec::new());
+        }
+        (next, next_slots)
     }
 }

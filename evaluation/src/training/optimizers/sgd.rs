@@ -51,6 +51,10 @@ impl Update for Sgd {
         scalars
     }
 
+    fn shortcut(&self) -> Option<&'static str> {
+        (self.momentum > 0.0 && !self.nesterov).then_some("MomentumUpdate")
+    }
+
     fn step(&self, nodes: &mut Nodes<'_>, scalars: &[&str], g: &str, slots: &[String]) -> (String, Vec<String>) {
         let [rate, ref momentum @ ..] = *scalars else {
             unreachable!("the learning rate is the first scalar")

@@ -1,128 +1,19 @@
-//! Operators of our own for the CPU, where ONNX Runtime's standard ones are slow.
+//! The gradient of `MaxPool`.
 //!
-//! Graphs hold standard operators only; [`fuse`] replaces what a gradient rule appended by one faster node while a
-//! program is loaded. Results are the same.
+//! The standard form asks `MaxPool` for the positions of the greatest elements, for which ONNX Runtime leaves its
+//! fast kernel, and adds up with a general scatter.
 
-use std::collections::HashMap;
-
-use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use crate::graph::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
-use crate::graph::{Node, Window, attribute};
-
-/// The domain of these operators.
-const DOMAIN: &str = "hpo";
-const MAX_POOL_GRADIENT: &str = "MaxPoolGradient";
-
-/// All operators of [`DOMAIN`].
-pub(super) fn operators() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(MaxPoolGradient)
-}
-
-/// Replaces the gradients of pools by single nodes; says whether there were any.
-///
-/// The standard form asks `MaxPool` for the positions of the greatest elements, for which ONNX Runtime leaves its
-/// fast kernel, and adds up with a general scatter.
-pub(super) fn fuse(model: &mut ModelProto) -> bool {
-    let Some(graph) = model.graph.as_mut() else {
-        return false;
-    };
-    let mut fused = 0;
-    while let Some((scatter, node)) = next_pool(graph) {
-        graph.node[scatter] = node;
-        fused += 1;
-        remove_unused(graph);
-    }
-    if fused > 0 {
-        model.opset_import.push(OperatorSetIdProto {
-            domain: Some(DOMAIN.into()),
-            version: Some(1),
-        });
-    }
-    fused > 0
-}
-
-/// Position of the scatter of a pool's gradient, and the node in its place.
-fn next_pool(graph: &GraphProto) -> Option<(usize, NodeProto)> {
-    let makers: HashMap<&str, &NodeProto> = graph
-        .node
-        .iter()
-        .flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)))
-        .collect();
-    let reshaped = |name: &str| {
-        let node = makers.get(name)?;
-        (node.op_type.as_deref() == Some("Reshape")).then(|| node.input[0].as_str())
-    };
-    graph.node.iter().enumerate().find_map(|(index, scatter)| {
-        if scatter.op_type.as_deref() != Some("ScatterElements") {
-            return None;
-        }
-        let positions = reshaped(&scatter.input[1])?;
-        let pool = makers.get(positions)?;
-        let is_pool =
-            pool.op_type.as_deref() == Some("MaxPool") && pool.output.get(1).is_some_and(|output| output == positions);
-        let dy = reshaped(&scatter.input[2])?;
-        let result = graph.node.iter().find(|node| node.input.contains(&scatter.output[0]))?;
-        if !is_pool || result.op_type.as_deref() != Some("Reshape") {
-            return None;
-        }
-        Some((
-            index,
-            NodeProto {
-                input: vec![pool.input[0].clone(), dy.to_owned()],
-                output: result.output.clone(),
-                op_type: Some(MAX_POOL_GRADIENT.into()),
-                domain: Some(DOMAIN.into()),
-                attribute: pool.attribute.clone(),
-                ..NodeProto::default()
-            },
-        ))
-    })
-}
-
-/// Removes a second maker of a tensor, nodes whose outputs nothing uses, and positions that nothing asks for.
-fn remove_unused(graph: &mut GraphProto) {
-    let results: Vec<String> = graph
-        .node
-        .iter()
-        .filter(|node| node.domain.as_deref() == Some(DOMAIN))
-        .flat_map(|node| node.output.clone())
-        .collect();
-    graph.node.retain(|node| {
-        node.domain.as_deref() == Some(DOMAIN) || !node.output.iter().any(|output| results.contains(output))
-    });
-    loop {
-        let used: std::collections::HashSet<String> = graph
-            .node
-            .iter()
-            .flat_map(|node| node.input.iter().cloned())
-            .chain(graph.output.iter().filter_map(|output| output.name.clone()))
-            .collect();
-        let before = graph.node.len();
-        graph
-            .node
-            .retain(|node| node.output.iter().any(|output| used.contains(output)));
-        for node in &mut graph.node {
-            if node.op_type.as_deref() == Some("MaxPool") && !node.output.get(1).is_some_and(|name| used.contains(name))
-            {
-                node.output.truncate(1);
-            }
-        }
-        graph
-            .initializer
-            .retain(|tensor| tensor.name.as_ref().is_some_and(|name| used.contains(name)));
-        if graph.node.len() == before {
-            return;
-        }
-    }
-}
+use super::window_node;
+use crate::graph::{Node, Window};
 
 /// From the input of a pool and the gradient of its output, the gradient of the input: each window adds to its
 /// greatest element, the first of equal ones.
-struct MaxPoolGradient;
+pub(super) struct MaxPoolGradient;
 
-struct MaxPoolGradientKernel {
+pub(super) struct MaxPoolGradientKernel {
     node: Node,
     /// For each window the flat positions of its elements in a plane, for spatial sizes seen before.
     windows: Option<(Vec<i64>, Vec<Vec<u32>>)>,
@@ -132,7 +23,7 @@ impl Operator for MaxPoolGradient {
     type Kernel<'attr> = MaxPoolGradientKernel;
 
     fn name(&self) -> &'static str {
-        MAX_POOL_GRADIENT
+        "MaxPoolGradient"
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -144,23 +35,8 @@ impl Operator for MaxPoolGradient {
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Self::Kernel<'attr>> {
-        let mut attributes = Vec::new();
-        for name in ["kernel_shape", "strides", "pads", "dilations"] {
-            if let Some(values) = context.get::<Vec<i64>>(name) {
-                attributes.push(attribute::ints(name, &values));
-            }
-        }
-        if let Some(rule) = context.get::<String>("auto_pad") {
-            attributes.push(attribute::string("auto_pad", &rule));
-        }
         Ok(MaxPoolGradientKernel {
-            node: Node {
-                name: String::new(),
-                operator: "MaxPool".into(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                attributes,
-            },
+            node: window_node(context),
             windows: None,
         })
     }
@@ -212,11 +88,11 @@ fn windows(node: &Node, input: &[i64], output: &[i64]) -> Result<Vec<Vec<u32>>, 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::substitute;
     use crate::autodiff::differentiate;
     use crate::engine::reference::Reference;
     use crate::engine::{Engine, Feed, testing};
-    use crate::graph::{Builder, ElementType, Tensor, TensorType};
+    use crate::graph::{Builder, ElementType, Tensor, TensorType, attribute};
 
     /// A pool and its gradient, as a program with the sum of both as its result.
     fn pool(shape: [usize; 4], attributes: Vec<crate::graph::proto::AttributeProto>) -> crate::graph::Graph {
@@ -255,7 +131,7 @@ mod tests {
             let shape = [2, 3, 6, 7];
             let graph = pool(shape, attributes);
             let mut model = graph.to_model();
-            assert!(fuse(&mut model), "the gradient is recognised");
+            assert!(substitute(&mut model, &graph), "the gradient is replaced");
             let operators: Vec<_> = model
                 .graph
                 .unwrap()
