@@ -4,6 +4,8 @@ pub(crate) mod eigen;
 pub(crate) mod linear_algebra;
 pub(crate) mod normal;
 pub(crate) mod sobol;
+mod tiles;
+pub(crate) mod vectors;
 
 /// log Σ exp(xᵢ), without overflow; −∞ for nothing.
 pub(crate) fn log_sum_exp(terms: &[f64]) -> f64 {

@@ -55,8 +55,8 @@ fn assert_valid(space_document: &Value, sampler: &str, points: &[Value]) {
 #[test]
 fn every_point_is_valid_at_every_stage_of_a_search() {
     for sampler in samplers() {
-        let points = grow(&every_kind(), sampler, 40, |_, point| toy_loss(point).into());
-        assert_eq!(points.len(), 40, "{sampler}");
+        let points = grow(&every_kind(), sampler, 24, |_, point| toy_loss(point).into());
+        assert_eq!(points.len(), 24, "{sampler}");
         assert_valid(
             &every_kind(),
             sampler,
@@ -64,7 +64,7 @@ fn every_point_is_valid_at_every_stage_of_a_search() {
         );
     }
     for sampler in free_samplers() {
-        let points = grow(&unbounded(), sampler, 40, |_, point| toy_loss(point).into());
+        let points = grow(&unbounded(), sampler, 24, |_, point| toy_loss(point).into());
         assert_valid(
             &unbounded(),
             sampler,
@@ -76,7 +76,7 @@ fn every_point_is_valid_at_every_stage_of_a_search() {
 #[test]
 fn json_types_are_kept() {
     for sampler in samplers() {
-        for pair in grow(&every_kind(), sampler, 30, |_, point| toy_loss(point).into()) {
+        for pair in grow(&every_kind(), sampler, 16, |_, point| toy_loss(point).into()) {
             let point = &pair[0];
             assert!(
                 point["layers"].is_i64() && point["units"].is_i64() && point["batch"].is_i64(),
@@ -137,7 +137,7 @@ fn the_order_of_the_history_does_not_matter() {
 #[test]
 fn one_ask_of_six_is_six_asks_of_one() {
     for sampler in samplers() {
-        for known in [0, 8, 25] {
+        for known in [0, 8, 18] {
             let mut points = grow(&every_kind(), sampler, known, |_, point| toy_loss(point).into());
             let together = suggest(&every_kind(), &points.clone().into(), sampler, 6);
             for expected in together {
@@ -205,8 +205,8 @@ fn every_strange_loss_is_survived() {
 fn equal_failed_and_pending_histories_still_lead_on() {
     for sampler in samplers() {
         for loss in [json!(0.5), json!(0.0), json!(FAILED_LOSS), Value::Null] {
-            let points = grow(&every_kind(), sampler, 30, |_, _| loss.clone());
-            assert_eq!(points.len(), 30, "{sampler} with {loss}");
+            let points = grow(&every_kind(), sampler, 18, |_, _| loss.clone());
+            assert_eq!(points.len(), 18, "{sampler} with {loss}");
         }
     }
 }
@@ -281,8 +281,8 @@ fn two_hundred_keys_are_no_obstacle() {
         wide[format!("i{key}")] = json!({"method": "uniformint", "dimension": {"low": 0, "high": 9}});
     }
     for sampler in samplers() {
-        let points = grow(&wide, sampler, 14, |_, point| toy_loss(point).into());
-        assert_eq!(points.len(), 14, "{sampler}");
+        let points = grow(&wide, sampler, 12, |_, point| toy_loss(point).into());
+        assert_eq!(points.len(), 12, "{sampler}");
         assert_valid(
             &wide,
             sampler,

@@ -1,6 +1,7 @@
 //! `steering ask` and `steering generate`.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -74,13 +75,14 @@ pub(super) fn with_question<T>(
     dialect: Dialect,
     answer: impl FnOnce(&SpaceDocument, &SteeringInput, &Request) -> Result<T, AskError>,
 ) -> Result<T, Failure> {
-    let input = match &options.infile {
+    // Never given back: the process ends soon, and a long history is a million small pieces.
+    let input = ManuallyDrop::new(match &options.infile {
         Some(path) => SteeringInput::read(path, options.failed_loss.0)?,
         None => SteeringInput {
             points: Vec::new(),
             space: None,
         },
-    };
+    });
     let source = source(
         options.infile.as_deref(),
         options.space.as_deref(),

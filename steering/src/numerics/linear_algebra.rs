@@ -9,11 +9,30 @@
 //! | A | symmetric positive definite matrix | n × n, rows of the lower triangle one after the other |
 //! | L | Cholesky factor, A = L Lᵀ | the same |
 
+use super::tiles::{Lane, SIDE, Tiles};
+use super::vectors::for_this_processor;
+
 /// Partial sums of a scalar product.
 const LANES: usize = 8;
 
-/// Σ aᵢ bᵢ over the common length.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+for_this_processor! {
+    /// Σ aᵢ bᵢ over the common length.
+    pub(crate) fn dot<'a>(a: &'a [f64], b: &'a [f64]) -> f64 = inner_product
+}
+
+for_this_processor! {
+    /// b ← L⁻¹ b.
+    fn forward<'a>(rows: &'a [f64], b: &'a mut [f64]) -> () = forward_substitution
+}
+
+for_this_processor! {
+    /// b ← L⁻ᵀ b.
+    fn backward<'a>(rows: &'a [f64], b: &'a mut [f64]) -> () = backward_substitution
+}
+
+#[expect(clippy::inline_always, reason = "it must be compiled for the vectors of its caller")]
+#[inline(always)]
+fn inner_product(a: &[f64], b: &[f64]) -> f64 {
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
@@ -28,7 +47,29 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7])) + rest
 }
 
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn forward_substitution(rows: &[f64], b: &mut [f64]) {
+    for i in 0..b.len() {
+        let row = &rows[row_start(i)..row_start(i + 1)];
+        b[i] = (b[i] - inner_product(&row[..i], &b[..i])) / row[i];
+    }
+}
+
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn backward_substitution(rows: &[f64], b: &mut [f64]) {
+    for i in (0..b.len()).rev() {
+        let row = &rows[row_start(i)..row_start(i + 1)];
+        let x = b[i] / row[i];
+        b[i] = x;
+        add_scaled(&mut b[..i], -x, &row[..i]);
+    }
+}
+
 /// y ← y + s x.
+#[expect(clippy::inline_always, reason = "it must be compiled for the vectors of its caller")]
+#[inline(always)]
 pub(crate) fn add_scaled(y: &mut [f64], s: f64, x: &[f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += s * x;
@@ -50,18 +91,11 @@ pub(crate) struct Cholesky {
 impl Cholesky {
     /// Factors the packed lower triangle `a` of order `n`; nothing if it is not positive definite in double precision.
     pub(crate) fn new(mut a: Vec<f64>, n: usize) -> Option<Self> {
-        for i in 0..n {
-            let (above, row) = a.split_at_mut(row_start(i));
-            for j in 0..i {
-                let other = &above[row_start(j)..=row_start(j) + j];
-                row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-            }
-            let pivot = row[i] - dot(&row[..i], &row[..i]);
-            if pivot.is_nan() || pivot <= 1e-14 * row[i].abs() {
-                return None;
-            }
-            row[i] = pivot.sqrt();
+        let mut tiles = Tiles::new(&a, n);
+        if !tiles.factor() {
+            return None;
         }
+        tiles.unpack(&mut a, n);
         Some(Self { n, rows: a })
     }
 
@@ -83,20 +117,33 @@ impl Cholesky {
 
     /// b ← L⁻¹ b.
     pub(crate) fn solve_lower(&self, b: &mut [f64]) {
-        for i in 0..self.n {
-            let row = self.row(i);
-            b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
+        forward(&self.rows, &mut b[..self.n]);
+    }
+
+    /// b ← L⁻¹ b for many b at a time, which costs much less than one after the other.
+    pub(crate) fn solve_lower_all(&self, right: &mut [Vec<f64>]) {
+        let tiles = Tiles::new(&self.rows, self.n);
+        let mut x: Vec<Lane> = Vec::new();
+        for group in right.chunks_mut(SIDE) {
+            x.clear();
+            x.resize(self.n.next_multiple_of(SIDE), [0.0; SIDE]);
+            for (c, b) in group.iter().enumerate() {
+                for (lane, value) in x.iter_mut().zip(b) {
+                    lane[c] = *value;
+                }
+            }
+            tiles.solve_lower(&mut x);
+            for (c, b) in group.iter_mut().enumerate() {
+                for (lane, value) in x.iter().zip(b) {
+                    *value = lane[c];
+                }
+            }
         }
     }
 
     /// b ← L⁻ᵀ b.
     pub(crate) fn solve_upper(&self, b: &mut [f64]) {
-        for i in (0..self.n).rev() {
-            let row = self.row(i);
-            let x = b[i] / row[i];
-            b[i] = x;
-            add_scaled(&mut b[..i], -x, &row[..i]);
-        }
+        backward(&self.rows, &mut b[..self.n]);
     }
 
     /// ln det A.
@@ -106,28 +153,7 @@ impl Cholesky {
 
     /// The packed lower triangle of A⁻¹.
     pub(crate) fn inverse(&self) -> Vec<f64> {
-        let n = self.n;
-        // Column j of L⁻¹ from its diagonal down, all columns one after the other.
-        let column = |j: usize| j * n - row_start(j) + j;
-        let mut columns = vec![0.0; row_start(n)];
-        for j in 0..n {
-            let begin = column(j);
-            let values = &mut columns[begin..begin + n - j];
-            values[0] = 1.0 / self.row(j)[j];
-            for i in j + 1..n {
-                let row = self.row(i);
-                values[i - j] = -dot(&row[j..i], &values[..i - j]) / row[i];
-            }
-        }
-        let mut inverse = vec![0.0; row_start(n)];
-        for i in 0..n {
-            let own = &columns[column(i)..column(i) + n - i];
-            for j in 0..=i {
-                let other = &columns[column(j) + i - j..column(j) + n - j];
-                inverse[row_start(i) + j] = dot(own, other);
-            }
-        }
-        inverse
+        Tiles::new(&self.rows, self.n).inverse(self.n)
     }
 
     /// Row `i` of L, up to its diagonal.
@@ -204,6 +230,21 @@ mod tests {
         }
         let two = Cholesky::new(vec![2.0, 1.0, 3.0], 2).unwrap();
         assert!((two.log_determinant() - libm::log(5.0)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn many_right_hand_sides_at_a_time_have_the_solutions_of_each() {
+        let factor = Cholesky::new(example(21), 21).unwrap();
+        let right = |c: usize| -> Vec<f64> { (0..21).map(|i| ((i * 7 + c * 3) % 11) as f64 - 5.0).collect() };
+        let mut all: Vec<Vec<f64>> = (0..11).map(right).collect();
+        factor.solve_lower_all(&mut all);
+        for (c, found) in all.iter().enumerate() {
+            let mut wanted = right(c);
+            factor.solve_lower(&mut wanted);
+            for (found, wanted) in found.iter().zip(&wanted) {
+                assert!((found - wanted).abs() < 1e-12 * wanted.abs().max(1.0));
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use argmin::core::{CostFunction, Error, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 
-use super::kernel::matern;
+use super::kernel;
 use super::posterior::{Parameters, leave_one_out};
 use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start, symmetric_times};
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, quantile};
@@ -287,11 +287,7 @@ impl Fit {
             add_scaled(&mut values, 1.0 / (length * length), differences);
         }
         let mut slopes = vec![0.0; values.len()];
-        for (value, slope) in values.iter_mut().zip(&mut slopes) {
-            let (k, by_square) = matern(*value);
-            *value = parameters.signal * k + parameters.mean_variance;
-            *slope = parameters.signal * by_square;
-        }
+        kernel::covariances_with_slopes(&mut values, &mut slopes, parameters.signal, parameters.mean_variance);
         (values, slopes)
     }
 

@@ -7,9 +7,43 @@
 //!
 //! C. E. Rasmussen, C. K. I. Williams, *Gaussian Processes for Machine Learning* (2006), equation 4.17.
 
+use crate::numerics::vectors::for_this_processor;
+
 const SQRT_FIVE: f64 = 2.236_067_977_499_79;
 
+for_this_processor! {
+    /// Replaces each r² by `signal` k + `offset`.
+    pub(super) fn covariances<'a>(squares: &'a mut [f64], signal: f64, offset: f64) -> () = covariances_here
+}
+
+for_this_processor! {
+    /// Replaces each r² by `signal` k + `offset`, and writes `signal` times the derivative of k by r² into `slopes`.
+    pub(super) fn covariances_with_slopes<'a>(
+        squares: &'a mut [f64], slopes: &'a mut [f64], signal: f64, offset: f64,
+    ) -> () = covariances_with_slopes_here
+}
+
+#[expect(clippy::inline_always, reason = "it must be compiled for the vectors of its caller")]
+#[inline(always)]
+fn covariances_here(squares: &mut [f64], signal: f64, offset: f64) {
+    for square in squares {
+        *square = signal * matern(*square).0 + offset;
+    }
+}
+
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn covariances_with_slopes_here(squares: &mut [f64], slopes: &mut [f64], signal: f64, offset: f64) {
+    for (square, slope) in squares.iter_mut().zip(slopes) {
+        let (k, by_square) = matern(*square);
+        *square = signal * k + offset;
+        *slope = signal * by_square;
+    }
+}
+
 /// k and its derivative with respect to r², which is finite at 0.
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
 pub(super) fn matern(r2: f64) -> (f64, f64) {
     let r = SQRT_FIVE * r2.sqrt();
     let decay = exp_negative(-r);
@@ -19,6 +53,7 @@ pub(super) fn matern(r2: f64) -> (f64, f64) {
 
 /// exp(x) for x ≤ 0 to within two units in the last place; 0 below −700. Without branches or table, so that compilers can
 /// compute several at once, and only of operations that round the same everywhere.
+#[inline(always)]
 fn exp_negative(x: f64) -> f64 {
     /// 1.5 · 2⁵²: adding it leaves the nearest integer in the low bits.
     const SHIFT: f64 = 6_755_399_441_055_744.0;

@@ -251,11 +251,9 @@ impl Model {
     pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
         let mut terms: Vec<Vec<f64>> = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
-            let worths: Vec<f64> = (rows.iter())
-                .map(|row| {
-                    let prediction = member.posterior.predict(row, &mut workspace.scratch);
-                    purpose.worth(prediction.mean, prediction.variance.sqrt(), member).0
-                })
+            let predictions = member.posterior.predict_all(rows, &mut workspace.scratch);
+            let worths: Vec<f64> = (predictions.into_iter())
+                .map(|prediction| purpose.worth(prediction.mean, prediction.variance.sqrt(), member).0)
                 .collect();
             let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if highest.is_finite() {

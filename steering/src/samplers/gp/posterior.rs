@@ -12,7 +12,7 @@
 //! Rasmussen and Williams (2006), equations 2.25–2.26. The mean of the process is unknown with a normal prior of variance τ²,
 //! which amounts to a constant in the kernel (their section 2.7): clustered points then count less for it than spread ones.
 
-use super::kernel::matern;
+use super::kernel::{self, matern};
 use crate::numerics::linear_algebra::{Cholesky, add_scaled, dot, row_start};
 
 /// The parameters of the kernel.
@@ -158,6 +158,22 @@ impl Posterior {
         self.solve(scratch)
     }
 
+    /// The predictions at many rows of features, which cost much less together.
+    pub(super) fn predict_all(&self, rows: &[&[f64]], scratch: &mut Scratch) -> Vec<Prediction> {
+        let mut means = Vec::with_capacity(rows.len());
+        let mut solved = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.covary(row, self.weights.len(), false, scratch);
+            means.push(dot(&scratch.covariances, &self.weights));
+            solved.push(scratch.covariances.clone());
+        }
+        self.factor.solve_lower_all(&mut solved);
+        let predictions = means.into_iter().zip(&solved);
+        predictions
+            .map(|(mean, solved)| self.prediction(mean, solved))
+            .collect()
+    }
+
     /// The mean alone, which costs much less.
     pub(in crate::samplers) fn mean(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
         self.covary(row, self.weights.len(), false, scratch);
@@ -226,8 +242,13 @@ impl Posterior {
         let mean = dot(&scratch.covariances, &self.weights);
         scratch.solved.clone_from(&scratch.covariances);
         self.factor.solve_lower(&mut scratch.solved);
+        self.prediction(mean, &scratch.solved)
+    }
+
+    /// The prediction, given L⁻¹ times the covariances with the data.
+    fn prediction(&self, mean: f64, solved: &[f64]) -> Prediction {
         let prior = self.parameters.signal + self.parameters.mean_variance;
-        let variance = (prior - dot(&scratch.solved, &scratch.solved)).max(1e-12 * prior);
+        let variance = (prior - dot(solved, solved)).max(1e-12 * prior);
         Prediction { mean, variance }
     }
 
@@ -256,12 +277,10 @@ impl Posterior {
         } = self.parameters;
         if slopes {
             scratch.slopes.clear();
-            scratch
-                .slopes
-                .extend(squares.iter().map(|square| signal * matern(*square).1));
-        }
-        for square in squares.iter_mut() {
-            *square = signal * matern(*square).0 + mean_variance;
+            scratch.slopes.resize(count, 0.0);
+            kernel::covariances_with_slopes(squares, &mut scratch.slopes, signal, mean_variance);
+        } else {
+            kernel::covariances(squares, signal, mean_variance);
         }
     }
 }
@@ -370,6 +389,21 @@ mod tests {
         for row in [[0.35, 0.4], [0.9, 0.1]] {
             let found = supposed.predict(&row, &mut Scratch::default());
             let wanted = measured.predict(&row, &mut Scratch::default());
+            close(found.mean, wanted.mean);
+            close(found.variance, wanted.variance);
+        }
+    }
+
+    #[test]
+    fn many_predictions_at_a_time_are_those_of_each() {
+        let posterior = posterior();
+        let rows: Vec<Vec<f64>> = (0..11)
+            .map(|i| vec![0.1 * f64::from(i), 0.9 - 0.07 * f64::from(i)])
+            .collect();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let all = posterior.predict_all(&rows, &mut Scratch::default());
+        for (row, found) in rows.iter().zip(all) {
+            let wanted = posterior.predict(row, &mut Scratch::default());
             close(found.mean, wanted.mean);
             close(found.variance, wanted.variance);
         }
