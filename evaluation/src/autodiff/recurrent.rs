@@ -373,12 +373,11 @@ pub(super) fn lstm_cell(c: &mut Context<'_>) -> Result<Gradients, String> {
     let [input, opening, forget] = &gates[..] else {
         unreachable!("there are three gates")
     };
-    let dc = match c.gradient(1) {
-        Some(dc) => dc,
-        None => {
-            let shape = c.shape(new)?;
-            c.zeros(&shape)?
-        }
+    let dc = if let Some(dc) = c.gradient(1) {
+        dc
+    } else {
+        let shape = c.shape(new)?;
+        c.zeros(&shape)?
     };
     // Behind a logistic function and behind a hyperbolic tangent, whose values are known.
     let through_gate = |c: &mut Context<'_>, dy: &str, y: &str| {

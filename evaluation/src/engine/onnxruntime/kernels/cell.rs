@@ -14,6 +14,7 @@
     clippy::inline_always,
     reason = "the instructions are those of the caller, which alone knows the processor"
 )]
+#![expect(clippy::many_single_char_names, reason = "the names are those of the formula")]
 
 use super::Parallel;
 use super::plain::Input;
@@ -28,9 +29,9 @@ fn exp_negative(x: f32) -> f32 {
     let x = if x < -87.0 { -87.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
-    let rest = x - whole * 0.693_359_375 + whole * 2.121_944_4e-4;
-    let mut sum = 1.987_569_2e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    let rest = x - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
+    let mut sum = 1.987_569_3e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
         sum = sum * rest + coefficient;
     }
     let power = f32::from_bits(
@@ -56,7 +57,7 @@ fn tanh(x: f32) -> f32 {
     let large = ((1.0 - e) / (1.0 + e)).copysign(x);
     let z = x * x;
     let mut sum = -5.704_988_7e-3;
-    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for coefficient in [2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
         sum = sum * z + coefficient;
     }
     if x.abs() < 0.625 { sum * z * x + x } else { large }
