@@ -331,6 +331,7 @@ pub(crate) fn types_of_expansion(graph: &Graph) -> Option<Vec<Option<TensorType>
 
 /// Writes the nodes that `chosen` names and that have an expansion in simpler operators, given the types of all
 /// tensors. A node whose form the expansion does not cover stays as it is.
+#[cfg(feature = "rten")]
 pub(crate) fn write_out(graph: &Graph, types: &HashMap<String, TensorType>, chosen: &dyn Fn(&Node) -> bool) -> Graph {
     let is_complex = |node: &Node| EXPANDED.contains_key(node.operator.as_str()) && chosen(node);
     if !graph.nodes.iter().any(is_complex) {

@@ -205,7 +205,7 @@ pub fn start(library: &Library, options: &EngineOptions) -> Result<Box<dyn Engin
     Ok(Box::new(onnxruntime::OnnxRuntime::start(&library.path, options)?))
 }
 
-/// Whether [`embedded`] has an engine to start.
+/// Whether [`embedded()`] has an engine to start.
 pub const HAS_EMBEDDED: bool = cfg!(feature = "rten");
 
 /// Starts the engine that is part of this program and needs no library; it runs on the CPU only, on `threads` threads,
