@@ -132,7 +132,10 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
     });
     if schedule.is_some() {
         // A scheduler decides best when it knows most: it is asked whenever a slot is free, for as many points as there are.
-        full.min_unevaluated_points.get_or_insert(slots);
+        let most = full
+            .n_points_per_iteration
+            .map_or(slots, |count| count.saturating_sub(1));
+        full.min_unevaluated_points.get_or_insert(slots.min(most));
     }
     // phpo's default is twice the points; never so few that the attempts of every point would not fit.
     full.max_evaluation_jobs
@@ -390,6 +393,28 @@ mod tests {
         assert_eq!((settings.retry.attempts, settings.retry.lost), (3, 10));
         assert_eq!(settings.evaluation_timeout, None);
         assert_eq!(with_defaults(&full), full, "filling in twice changes nothing");
+    }
+
+    #[test]
+    fn under_a_scheduler_steering_is_asked_whenever_a_slot_is_free() {
+        let settings = |points_per_iteration: Option<u32>| {
+            let options = TaskOptions {
+                scheduler: Some("asha".to_owned()),
+                max_epochs: Some(9),
+                n_parallel_evaluation: Some(4),
+                n_points_per_iteration: points_per_iteration,
+                ..TaskOptions::default()
+            };
+            let settings = Settings::resolve(&options).unwrap();
+            (
+                settings.min_unevaluated,
+                settings.points_per_iteration,
+                settings.max_points,
+            )
+        };
+        // As many points as one whole ladder takes: 9 + 3 + 1.
+        assert_eq!(settings(None), (4, 5, 13));
+        assert_eq!(settings(Some(2)), (1, 2, 13));
     }
 
     #[test]
