@@ -24,7 +24,7 @@ import pytorch
 
 ROWS, BATCH, STEPS = 80, 16, 100
 CLASSES = 3
-RATE, MOMENTUM = 0.02, 0.9
+RATE, MOMENTUM = 0.01, 0.9
 
 
 class Residual(nn.Module):
