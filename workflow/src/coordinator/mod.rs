@@ -4,6 +4,7 @@ mod attempts;
 mod drive;
 mod keeping;
 mod plan;
+mod settle;
 mod steering;
 mod watch;
 

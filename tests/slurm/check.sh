@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# Evaluations as jobs of a real Slurm: a private one of four nodes with two simulated GPUs each, which this starts and ends.
+#
+#     tests/slurm/check.sh HPO      the directory of `hpo` and `steering`
+#
+# A segmented search under ASHA is run without Slurm, and with it as arrays, as pilots and inside an allocation. Meanwhile
+# `sbatch` accepts jobs and says that it did not, or does not accept them; a job is started once more, one is cancelled, a node
+# dies, the manager is killed and started again. The outcome has to be the same, and no attempt may run twice.
+#
+# Installs slurm-wlm and munge where this runs as root on Debian; elsewhere, where something is missing, it says so and ends
+# without having checked anything.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+PATH=$(realpath "$1"):$PATH
+for program in slurmctld slurmd sbatch munged; do
+  if ! command -v "$program" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
+  fi
+  command -v "$program" >/dev/null || { echo "skipped: \`$program\` is not installed"; exit 0; }
+done
+[ "$(id -u)" = 0 ] || { echo "skipped: a private Slurm of several nodes needs root"; exit 0; }
+
+room=$(mktemp -d)
+cd "$room"
+export SLURM_CONF=$room/cluster/slurm.conf
+end() {
+  for task in arrays pilots; do kill_manager "$task" 2>/dev/null || true; done
+  "$here/cluster.sh" down "$room/cluster" >/dev/null 2>&1
+  cd /
+  rm -rf "$room"
+}
+trap end EXIT
+kill_manager() { kill -9 "$(grep -o '"pid":[0-9]*' "$1/lock" | cut -d: -f2)"; }
+timeout 90 "$here/cluster.sh" up "$room/cluster" 4 8 2
+
+fail() { echo "FAILED: $*"; tail -n 30 ./*.log; exit 1; }
+until_true() { # seconds, command
+  local left=$((10 * $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || fail "waited in vain for: $*"
+    sleep 0.1
+  done
+}
+space='{"x": {"method": "uniform", "dimension": {"low": 0, "high": 1}}}'
+echo "$space" >space.json
+echo '[{"name": "a", "files": ["space.json"]}, {"name": "b", "files": ["space.json"]}]' >segments.json
+search() { # directory, attempts that wait, further options
+  local directory=$1 waiting=$2
+  shift 2
+  # A run of steering only when all is evaluated: then the order of ends decides nothing.
+  hpo run --taskDir "$directory" --outDS check -q --searchSpaceFile space.json --segmentSpecFile segments.json --scheduler asha --maxEpochs 4 \
+    --schedule eta=2 --maxPoints 14 --nPointsPerIteration 7 --minUnevaluatedPoints 0 --nParallelEvaluation 7 --seed 1 \
+    --evaluationExec "python3 $here/evaluate.py $room/$directory.ledger $waiting" "$@"
+}
+on_slurm=(--backend slurm --slurmPoll 1s --slurmMemory 50M)
+outcome() { hpo show "$1" --json | python3 -c '
+import json, sys
+for point in json.load(sys.stdin)["points"]:
+    print(point["id"], point["status"], point["point"], point.get("loss"))'; }
+same() { # directory
+  outcome "$1" >"$1.outcome"
+  diff local.outcome "$1.outcome" || fail "the outcome of $1 is another"
+  [ -z "$(cut -d' ' -f1,2 "$1.ledger" | sort | uniq -d)" ] || fail "attempts of $1 ran twice: $(sort "$1.ledger")"
+}
+job_of() { awk -v point="$2" '$1 == point && $2 == 1 {print $4}' "$1.ledger"; }
+node_of() { awk -v point="$2" '$1 == point && $2 == 1 {print $5}' "$1.ledger"; }
+runs() { [ -n "$(job_of "$1" "$2" 2>/dev/null)" ]; }
+attempts() { hpo show "$1" --json --point "$2" | grep -o '"status": "lost"\|its job[^"]*\|the node[^"]*' | sort -u; }
+
+search local none >local.log 2>&1 || fail "the search without Slurm"
+outcome local >local.outcome
+[ "$(wc -l <local.outcome)" = 28 ] || fail "28 points, found $(cat local.outcome)"
+
+# sbatch accepts the first batch and says that it did not; the second it does not accept.
+mkdir bin
+cat >bin/sbatch <<END
+#!/bin/sh
+case " \$* " in *" --test-only "* | *" --version "*) exec $(command -v sbatch) "\$@" ;; esac
+echo >>"\$COUNT"
+case \$(wc -l <"\$COUNT") in
+1) $(command -v sbatch) "\$@" >/dev/null && echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2 && exit 1 ;;
+2) echo "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)" >&2 && exit 1 ;;
+esac
+exec $(command -v sbatch) "\$@"
+END
+chmod +x bin/sbatch
+
+begin=$SECONDS
+COUNT=$room/arrays.count PATH=$room/bin:$PATH search arrays "2 3 5 6" "${on_slurm[@]}" --gpusPerEvaluation 1 \
+  --sbatchOption=--requeue >arrays.log 2>&1 &
+arrays=$!
+COUNT=$room/pilots.count PATH=$room/bin:$PATH search pilots "3 6" "${on_slurm[@]}" --slurmPilots 2 --evaluationsPerGpu 2 \
+  --evaluationsPerJob 4 --cpusPerEvaluation 1 >pilots.log 2>&1 &
+pilots=$!
+until_true 60 runs arrays 2
+until_true 60 runs arrays 6
+scontrol requeue "$(job_of arrays 2)"
+scancel "$(job_of arrays 5)"
+kill_manager arrays
+wait "$arrays" || true
+until_true 60 runs pilots 6
+scancel "$(job_of pilots 6)"
+COUNT=$room/arrays.count PATH=$room/bin:$PATH search arrays "2 3 5 6" "${on_slurm[@]}" --gpusPerEvaluation 1 \
+  --sbatchOption=--requeue >>arrays.log 2>&1 &
+arrays=$!
+kill_manager pilots
+wait "$pilots" || true
+COUNT=$room/pilots.count PATH=$room/bin:$PATH search pilots "3 6" "${on_slurm[@]}" --slurmPilots 2 --evaluationsPerGpu 2 \
+  --evaluationsPerJob 4 --cpusPerEvaluation 1 >>pilots.log 2>&1 &
+pilots=$!
+# The node dies, what runs on it does not.
+node=$(node_of arrays 3)
+kill -9 "$(cat "cluster/run/slurmd.$node.pid")"
+scancel "$(job_of arrays 6)"
+wait "$arrays" || fail "the search with arrays ended with $?"
+wait "$pilots" || fail "the search with pilots ended with $?"
+slurmd -f "$SLURM_CONF" -N "$node"
+same arrays
+same pilots
+[ "$(awk '{print $6}' arrays.ledger | sort -u | tr '\n' ' ')" = "0 1 " ] || fail "GPUs of arrays: $(cat arrays.ledger)"
+left=$(awk '$3 {print $3}' arrays.ledger pilots.ledger | xargs -I{} sh -c 'kill -0 {} 2>/dev/null && echo {}' || true)
+[ -z "$left" ] || fail "evaluations are left: $left"
+until_true 30 sh -c '[ -z "$(squeue -h)" ]'
+for point in 2 3 5 6; do echo "point $point of arrays: $(attempts arrays "$point" | tr '\n' ' ')"; done
+echo "arrays and pilots come to the same outcome through every disturbance, in $((SECONDS - begin)) s"
+
+# One line, no sleeps, no ports: the manager inside its own job, on two nodes.
+sbatch -Q --wait --nodes=2 --ntasks=4 --cpus-per-task=1 --mem=400M --output=allocation.log --wrap "$(declare -f search)
+here=$here room=$room; search allocation none --backend allocation" || fail "the search in an allocation"
+same allocation
+[ "$(awk '{print $5}' allocation.ledger | sort -u | wc -l)" = 2 ] || fail "one node only: $(cat allocation.ledger)"
+echo "inside an allocation, both nodes are used"
+
+# What Slurm refuses is said in its words, before anything is begun.
+code=0
+search refused none "${on_slurm[@]}" --slurmPartition nowhere >refused.log 2>&1 || code=$?
+[ "$code" = 2 ] && grep -q "invalid partition specified: nowhere" refused.log || fail "the refusal: $(cat refused.log)"
+[ ! -e refused ] || fail "a refused task was begun"
+echo "a refusal is quoted"
