@@ -67,7 +67,6 @@ same() { # directory
 job_of() { awk -v point="$2" '$1 == point && $2 == 1 {print $4}' "$1.ledger"; }
 node_of() { awk -v point="$2" '$1 == point && $2 == 1 {print $5}' "$1.ledger"; }
 runs() { [ -n "$(job_of "$1" "$2" 2>/dev/null)" ]; }
-attempts() { hpo show "$1" --json --point "$2" | grep -o '"status": "lost"\|its job[^"]*\|the node[^"]*' | sort -u; }
 
 search local none >local.log 2>&1 || fail "the search without Slurm"
 outcome local >local.outcome
@@ -102,6 +101,9 @@ kill_manager arrays
 wait "$arrays" || true
 until_true 60 runs pilots 6
 scancel "$(job_of pilots 6)"
+# A runner alone is killed; its pilot speaks for it.
+until_true 60 runs pilots 3
+kill -9 "$(grep -o '"pid":[0-9]*' pilots/points/3/attempt-1/claim | cut -d: -f2)"
 COUNT=$room/arrays.count PATH=$room/bin:$PATH search arrays "2 3 5 6" "${on_slurm[@]}" --gpusPerEvaluation 1 \
   --sbatchOption=--requeue >>arrays.log 2>&1 &
 arrays=$!
@@ -123,7 +125,12 @@ same pilots
 left=$(awk '$3 {print $3}' arrays.ledger pilots.ledger | xargs -I{} sh -c 'kill -0 {} 2>/dev/null && echo {}' || true)
 [ -z "$left" ] || fail "evaluations are left: $left"
 until_true 30 sh -c '[ -z "$(squeue -h)" ]'
-for point in 2 3 5 6; do echo "point $point of arrays: $(attempts arrays "$point" | tr '\n' ' ')"; done
+reasons() { python3 -c '
+import glob, json, sys
+lines = [json.loads(line.split(" ", 4)[4]) for line in open(sys.argv[1] + "/journal").readlines()[1:]]
+print(sorted(event["end"]["reason"] for event in lines if event["event"] == "attempt_ended" and event["end"]["how"] == "lost"))' "$1"; }
+echo "arrays: $(reasons arrays)"
+echo "pilots: $(reasons pilots)"
 echo "arrays and pilots come to the same outcome through every disturbance, in $((SECONDS - begin)) s"
 
 # One line, no sleeps, no ports: the manager inside its own job, on two nodes.

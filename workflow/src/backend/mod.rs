@@ -6,6 +6,8 @@ mod local;
 mod slurm;
 
 pub(crate) use local::{Local, MARK};
+#[cfg(test)]
+pub(crate) use slurm::simulated;
 pub(crate) use slurm::{Slurm, SlurmError, job_is_over};
 
 use std::io;

@@ -5,6 +5,8 @@ mod drive;
 mod keeping;
 mod plan;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod steering;
 mod watch;
 

@@ -48,8 +48,11 @@ pub(super) fn run(directory: &Path) -> io::Result<()> {
         stopping: 0,
         longest: 0.0,
     };
-    if let Some(shares) = &mut crew.shares {
-        shares.look().map_err(io::Error::other)?;
+    if let Some(shares) = &mut crew.shares
+        && shares.look().is_err()
+    {
+        // GPUs of another make, or named in another way: whatever Slurm has set is passed on as it is.
+        shares.leave_gpus();
     }
     match batch.work {
         Work::Attempts(jobs) => {

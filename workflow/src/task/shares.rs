@@ -102,6 +102,11 @@ impl Shares {
         Ok(())
     }
 
+    /// Divides no GPUs: each evaluation sees what this process sees.
+    pub(crate) fn leave_gpus(&mut self) {
+        self.gpus = None;
+    }
+
     /// Evaluations at a time on the GPUs that were found; `None` where none are asked for.
     pub(crate) fn most(&self) -> Option<usize> {
         Some(match self.gpus? {

@@ -18,6 +18,13 @@ mod files;
 mod ledger;
 mod shelf;
 
+/// What stands for Slurm and for files in tests.
+#[cfg(test)]
+pub(crate) mod simulated {
+    pub(crate) use super::cluster::{Answer, Cluster, EndState, Listed, Phase, Request};
+    pub(crate) use super::shelf::{Found, Shelf};
+}
+
 pub(crate) use check::{SlurmError, job_is_over};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -117,7 +124,8 @@ impl Slurm {
         Ok(Slurm::with(cluster, Box::new(shelf), jobs))
     }
 
-    fn with(cluster: Box<dyn Cluster>, shelf: Box<dyn Shelf>, jobs: Jobs) -> Slurm {
+    /// Jobs of any cluster.
+    pub(crate) fn with(cluster: Box<dyn Cluster>, shelf: Box<dyn Shelf>, jobs: Jobs) -> Slurm {
         let mut slurm = Slurm {
             cluster,
             shelf,
