@@ -3,9 +3,10 @@
 #
 #     tests/slurm/check.sh HPO      the directory of `hpo` and `steering`
 #
-# A segmented search under ASHA is run without Slurm, and with it as arrays, as pilots and inside an allocation. Meanwhile
-# `sbatch` accepts jobs and says that it did not, or does not accept them; a job is started once more, one is cancelled, a node
-# dies, the manager is killed and started again. The outcome has to be the same, and no attempt may run twice.
+# Searches under ASHA are run without Slurm, and with it as arrays, as pilots and inside an allocation. Meanwhile `sbatch` accepts
+# jobs and says that it did not, or does not accept them; a job is started once more, one is cancelled, a runner and a node
+# die, the managers are killed and started again. The outcome has to be the same, and no attempt may run twice. In segmented
+# searches, where the order of ends decides who is asked when, every proposal has to follow from what was known.
 #
 # Installs slurm-wlm and munge where this runs as root on Debian; elsewhere, where something is missing, it says so and ends
 # without having checked anything.
@@ -24,7 +25,7 @@ room=$(mktemp -d)
 cd "$room"
 export SLURM_CONF=$room/cluster/slurm.conf
 end() {
-  for task in arrays pilots; do kill_manager "$task" 2>/dev/null || true; done
+  for task in arrays pilots many_arrays many_pilots; do kill_manager "$task" 2>/dev/null || true; done
   "$here/cluster.sh" down "$room/cluster" >/dev/null 2>&1
   cd /
   rm -rf "$room"
@@ -50,7 +51,7 @@ search() { # directory, attempts that wait, further options
   local directory=$1 waiting=$2
   shift 2
   # A run of steering only when all is evaluated: then the order of ends decides nothing.
-  hpo run --taskDir "$directory" --outDS check -q --searchSpaceFile space.json --segmentSpecFile segments.json --scheduler asha --maxEpochs 4 \
+  hpo run --taskDir "$directory" --outDS check -q --searchSpaceFile space.json --scheduler asha --maxEpochs 4 \
     --schedule eta=2 --maxPoints 14 --nPointsPerIteration 7 --minUnevaluatedPoints 0 --nParallelEvaluation 7 --seed 1 \
     --evaluationExec "python3 $here/evaluate.py $room/$directory.ledger $waiting" "$@"
 }
@@ -62,6 +63,9 @@ for point in json.load(sys.stdin)["points"]:
 same() { # directory
   outcome "$1" >"$1.outcome"
   diff local.outcome "$1.outcome" || fail "the outcome of $1 is another"
+  once "$1"
+}
+once() { # directory
   [ -z "$(cut -d' ' -f1,2 "$1.ledger" | sort | uniq -d)" ] || fail "attempts of $1 ran twice: $(sort "$1.ledger")"
 }
 job_of() { awk -v point="$2" '$1 == point && $2 == 1 {print $4}' "$1.ledger"; }
@@ -70,7 +74,7 @@ runs() { [ -n "$(job_of "$1" "$2" 2>/dev/null)" ]; }
 
 search local none >local.log 2>&1 || fail "the search without Slurm"
 outcome local >local.outcome
-[ "$(wc -l <local.outcome)" = 28 ] || fail "28 points, found $(cat local.outcome)"
+[ "$(wc -l <local.outcome)" = 14 ] || fail "14 points, found $(cat local.outcome)"
 
 # sbatch accepts the first batch and says that it did not; the second it does not accept.
 mkdir bin
@@ -86,43 +90,52 @@ exec $(command -v sbatch) "\$@"
 END
 chmod +x bin/sbatch
 
+disturbed() { # directory, attempts that wait, further options
+  local directory=$1
+  COUNT=$room/$directory.count PATH=$room/bin:$PATH search "$@" "${on_slurm[@]}" >>"$directory.log" 2>&1
+}
+arrays() { disturbed arrays "2 3 5 6" --gpusPerEvaluation 1 --sbatchOption=--requeue; }
+pilots() { disturbed pilots "3 6" --slurmPilots 2 --evaluationsPerGpu 2 --evaluationsPerJob 4 --cpusPerEvaluation 1; }
+many_arrays() { disturbed many_arrays none --segmentSpecFile segments.json --evaluationsPerJob 3; }
+many_pilots() { disturbed many_pilots none --segmentSpecFile segments.json --slurmPilots 3 --evaluationsPerJob 2; }
+
 begin=$SECONDS
-COUNT=$room/arrays.count PATH=$room/bin:$PATH search arrays "2 3 5 6" "${on_slurm[@]}" --gpusPerEvaluation 1 \
-  --sbatchOption=--requeue >arrays.log 2>&1 &
-arrays=$!
-COUNT=$room/pilots.count PATH=$room/bin:$PATH search pilots "3 6" "${on_slurm[@]}" --slurmPilots 2 --evaluationsPerGpu 2 \
-  --evaluationsPerJob 4 --cpusPerEvaluation 1 >pilots.log 2>&1 &
-pilots=$!
-until_true 60 runs arrays 2
-until_true 60 runs arrays 6
+many_arrays &
+segmented=$!
+many_pilots &
+segmented="$segmented $!"
+arrays &
+managers=$!
+pilots &
+managers="$managers $!"
+for point in 2 3 5 6; do until_true 60 runs arrays $point; done
 scontrol requeue "$(job_of arrays 2)"
 scancel "$(job_of arrays 5)"
-kill_manager arrays
-wait "$arrays" || true
-until_true 60 runs pilots 6
+for point in 3 6; do until_true 60 runs pilots $point; done
 scancel "$(job_of pilots 6)"
 # A runner alone is killed; its pilot speaks for it.
-until_true 60 runs pilots 3
 kill -9 "$(grep -o '"pid":[0-9]*' pilots/points/3/attempt-1/claim | cut -d: -f2)"
-COUNT=$room/arrays.count PATH=$room/bin:$PATH search arrays "2 3 5 6" "${on_slurm[@]}" --gpusPerEvaluation 1 \
-  --sbatchOption=--requeue >>arrays.log 2>&1 &
-arrays=$!
-kill_manager pilots
-wait "$pilots" || true
-COUNT=$room/pilots.count PATH=$room/bin:$PATH search pilots "3 6" "${on_slurm[@]}" --slurmPilots 2 --evaluationsPerGpu 2 \
-  --evaluationsPerJob 4 --cpusPerEvaluation 1 >>pilots.log 2>&1 &
-pilots=$!
+for task in arrays pilots; do kill_manager $task; done
+for manager in $managers; do wait "$manager" || true; done
+arrays &
+managers=$!
+pilots &
+managers="$managers $!"
 # The node dies, what runs on it does not.
 node=$(node_of arrays 3)
 kill -9 "$(cat "cluster/run/slurmd.$node.pid")"
 scancel "$(job_of arrays 6)"
-wait "$arrays" || fail "the search with arrays ended with $?"
-wait "$pilots" || fail "the search with pilots ended with $?"
+for manager in $managers $segmented; do wait "$manager" || fail "a search ended with $?"; done
 slurmd -f "$SLURM_CONF" -N "$node"
 same arrays
 same pilots
+for task in many_arrays many_pilots; do
+  once $task
+  [ "$(outcome $task | grep -c ' done ')" = 28 ] || fail "28 points of $task, found $(outcome $task)"
+  steering verify $task >verify.log 2>&1 || fail "the proposals of $task"
+done
 [ "$(awk '{print $6}' arrays.ledger | sort -u | tr '\n' ' ')" = "0 1 " ] || fail "GPUs of arrays: $(cat arrays.ledger)"
-left=$(awk '$3 {print $3}' arrays.ledger pilots.ledger | xargs -I{} sh -c 'kill -0 {} 2>/dev/null && echo {}' || true)
+left=$(awk '$3 {print $3}' ./*.ledger | xargs -I{} sh -c 'kill -0 {} 2>/dev/null && echo {}' || true)
 [ -z "$left" ] || fail "evaluations are left: $left"
 until_true 30 sh -c '[ -z "$(squeue -h)" ]'
 reasons() { python3 -c '

@@ -111,7 +111,7 @@ impl World {
         world
     }
 
-    /// The next random number below `bound` (Steele, Lea and Flood 2014, SplitMix64).
+    /// The next random number below `bound` (Steele, Lea and Flood 2014, `SplitMix64`).
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -314,9 +314,8 @@ impl World {
     fn step(&mut self, element: Element) {
         let job = &self.jobs[&element];
         match job.phase {
-            Phase::Ended(_) => {}
             Phase::Queued if job.at <= self.now => self.start(element),
-            Phase::Queued => {}
+            Phase::Ended(_) | Phase::Queued => {}
             Phase::Active => {
                 if let Some((at, fault)) = job.fault
                     && at <= self.now
