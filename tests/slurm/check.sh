@@ -34,7 +34,7 @@ trap end EXIT
 kill_manager() { kill -9 "$(grep -o '"pid":[0-9]*' "$1/lock" | cut -d: -f2)"; }
 timeout 90 "$here/cluster.sh" up "$room/cluster" 4 8 2
 
-fail() { echo "FAILED: $*"; tail -n 30 ./*.log; exit 1; }
+fail() { echo "FAILED: $*"; timeout 10 squeue -o "%i %j %T %r %N"; tail -n 30 ./*.log; exit 1; }
 until_true() { # seconds, command
   local left=$((10 * $1))
   shift

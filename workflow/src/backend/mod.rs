@@ -86,8 +86,8 @@ pub(crate) trait Backend: std::fmt::Debug {
         false
     }
 
-    /// Called once, when the manager leaves in good order.
-    fn close(&mut self) {}
+    /// Called once, when the manager leaves in good order, and these go on.
+    fn close(&mut self, _jobs: &[Job]) {}
 
     /// Returns when a job may have changed, a descriptor is readable, or the time is over.
     ///

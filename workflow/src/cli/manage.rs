@@ -189,7 +189,7 @@ pub(super) fn manage(
     };
     let halt = coordinator.run();
     if halt.is_ok() {
-        coordinator.backend.close();
+        coordinator.leave();
     }
     // After an error another manager may be at work, or the disk is not sound.
     if halt.is_ok() {

@@ -181,6 +181,12 @@ impl Coordinator<'_> {
         }
     }
 
+    /// Leaves running attempts to the next manager, if there are any.
+    pub(crate) fn leave(&mut self) {
+        let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
+        self.backend.close(&jobs);
+    }
+
     /// Whether the next turn has attempts to start without anything else happening.
     fn may_start_at_once(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) == 0

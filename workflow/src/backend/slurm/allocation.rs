@@ -1,6 +1,6 @@
 //! The tasks of the job in which hpo itself runs, as if they were jobs: one `srun` starts a pilot in each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ impl Cluster for Allocation {
         steps.find_map(|step| step.descriptor.as_ref().map(AsFd::as_fd))
     }
 
-    fn close(&mut self, _batches: &[u32]) {
+    fn close(&mut self, _kept: &BTreeSet<u32>) {
         for step in self.steps.values_mut().filter(|step| !step.is_over) {
             // `srun` hands it on to its tasks, and ends when they have.
             let _ = rustix::process::kill_process(Pid::from_child(&step.child), Signal::TERM);

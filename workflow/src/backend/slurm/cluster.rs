@@ -1,5 +1,6 @@
 //! What is asked of Slurm, and what it answers.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ pub(crate) trait Cluster: std::fmt::Debug {
     /// Readable when there is an answer.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
-    /// The manager leaves: what was asked is done first, then all jobs of these batches are ended.
-    fn close(&mut self, batches: &[u32]);
+    /// The manager leaves: what was asked is done first, then all jobs of the task are ended, but for those of these batches.
+    fn close(&mut self, kept: &BTreeSet<u32>);
 }
 
 /// A request.

@@ -87,19 +87,6 @@ impl Commands {
             let _ = run(command);
         }
     }
-
-    /// Ends all jobs of batches.
-    pub(super) fn cancel_batches(&self, batches: &[u32]) {
-        let user = rustix::process::getuid().as_raw().to_string();
-        for part in batches.chunks(MOST_IDS) {
-            let names: Vec<String> = part.iter().map(|batch| format!("{}-{batch}", self.name)).collect();
-            let mut command = Command::new("scancel");
-            command
-                .arg(format!("--user={user}"))
-                .arg(format!("--name={}", names.join(",")));
-            let _ = run(command);
-        }
-    }
 }
 
 impl Said {

@@ -1,5 +1,6 @@
 //! The cluster for real: a thread that runs the programs of Slurm one after another, so that the manager never waits for them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -7,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Answer, Cluster, Request};
+use super::cluster::{Answer, Cluster, Phase, Request};
 use super::command::Commands;
 
 /// Where requests are handed in.
@@ -90,12 +91,16 @@ impl Cluster for Desk {
         Some(self.bell.as_fd())
     }
 
-    fn close(&mut self, batches: &[u32]) {
+    fn close(&mut self, kept: &BTreeSet<u32>) {
         self.requests = None;
         if let Some(clerk) = self.clerk.take() {
             // What is being submitted must be known before it can be cancelled.
             let _ = clerk.join();
         }
-        self.commands.cancel_batches(batches);
+        let listed = self.commands.list().unwrap_or_default();
+        let left = listed
+            .into_iter()
+            .filter(|job| !matches!(job.phase, Phase::Ended(_)) && !kept.contains(&job.element.batch));
+        Commands::cancel(&left.map(|job| job.id).collect::<Vec<_>>());
     }
 }

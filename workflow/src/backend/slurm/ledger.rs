@@ -87,7 +87,7 @@ impl Ledger {
         let submission = if accepted {
             Submission::Accepted { from: 0 }
         } else {
-            let message = "its manager ended before the answer".to_owned();
+            let message = "the manager before this one ended before it heard of them".to_owned();
             Submission::Doubtful {
                 from: 0,
                 without: 0,

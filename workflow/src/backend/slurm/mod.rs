@@ -590,8 +590,8 @@ impl Backend for Slurm {
         true
     }
 
-    fn close(&mut self) {
-        let batches = self.ledger.batches();
+    fn close(&mut self, jobs: &[Job]) {
+        self.forget(jobs);
         for batch in &self.pilots {
             self.shelf.close(*batch);
         }
@@ -600,12 +600,12 @@ impl Backend for Slurm {
             .claims
             .values()
             .filter_map(|claimed| Some(claimed.element()?.batch));
-        let used: BTreeSet<u32> = used.collect();
-        let left = |batch: &u32| !used.contains(batch) || self.pilots.contains(batch);
-        let left: Vec<u32> = batches.into_iter().filter(left).collect();
-        self.cluster.close(&left);
-        for batch in left {
-            self.shelf.forget(batch);
+        let used: BTreeSet<u32> = used.filter(|batch| !self.pilots.contains(batch)).collect();
+        self.cluster.close(&used);
+        for batch in self.ledger.batches() {
+            if !used.contains(&batch) {
+                self.shelf.forget(batch);
+            }
         }
     }
 

@@ -211,7 +211,7 @@ impl Schedule {
         }
         let end = self.state.end.clone();
         assert!(matches!(end, Some(TaskEnd::Finished { .. })), "{end:?}");
-        self.slurm.close();
+        self.slurm.close(&[]);
         let mut world = self.world.borrow_mut();
         world.settle_down();
         world.must_be_quiet();

@@ -1,7 +1,7 @@
 //! Slurm, its nodes, the shared files and the runners, in simulated time.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -532,7 +532,7 @@ impl Cluster for Handle {
         None
     }
 
-    fn close(&mut self, batches: &[u32]) {
+    fn close(&mut self, kept: &BTreeSet<u32>) {
         let mut world = self.0.borrow_mut();
         while let Some((_, request)) = world.inbox.pop_front() {
             if let Request::Submit { batch, size } = request {
@@ -540,7 +540,7 @@ impl Cluster for Handle {
             }
         }
         let elements: Vec<Element> = world.jobs.keys().copied().collect();
-        for element in elements.into_iter().filter(|element| batches.contains(&element.batch)) {
+        for element in elements.into_iter().filter(|element| !kept.contains(&element.batch)) {
             world.stop(element);
         }
     }
