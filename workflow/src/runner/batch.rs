@@ -49,6 +49,9 @@ pub(crate) struct Assignment {
     pub(crate) seconds: Option<u32>,
 }
 
+/// The file of a batch in its directory.
+pub(super) const BATCH: &str = "batch.json";
+
 impl Batch {
     /// Jobs of the batch.
     pub(crate) fn size(&self) -> u32 {
@@ -61,12 +64,12 @@ impl Batch {
     /// Writes the batch into its directory, to stay.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
-        files::write_whole(&directory.join("batch.json"), &text, Durability::PowerCut)
+        files::write_whole(&directory.join(BATCH), &text, Durability::PowerCut)
     }
 
     /// Reads the batch of this directory.
     pub(crate) fn read(directory: &Path) -> io::Result<Batch> {
-        Ok(serde_json::from_slice(&fs::read(directory.join("batch.json"))?)?)
+        Ok(serde_json::from_slice(&fs::read(directory.join(BATCH))?)?)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal};
 
-use super::batch::{Assignment, Batch, ELEMENT, Element, Work};
+use super::batch::{Assignment, BATCH, Batch, ELEMENT, Element, Work};
 use super::order::{Order, RunnerResult, read_claim, read_result};
 use super::supervise::Signals;
 use crate::backend::MARK;
@@ -25,8 +25,6 @@ use crate::task::Shares;
 const LOOK: Duration = Duration::from_millis(200);
 /// A pilot without work ends after this.
 const IDLE: Duration = Duration::from_mins(2);
-/// In the directory of a batch: its pilots are not needed any more.
-pub(crate) const CLOSED: &str = "closed";
 
 /// The whole life of a job.
 pub(super) fn run(directory: &Path) -> io::Result<()> {
@@ -202,10 +200,11 @@ impl Crew<'_> {
 
     /// Takes attempts from the queue until there is no more work, or no time for it.
     fn fly(&mut self, queue: &Path, side_by_side: usize, until: Option<Instant>) -> io::Result<()> {
-        let closed = self.directory.join(CLOSED);
+        // The manager removes what it does not need any more.
+        let needed = self.directory.join(BATCH);
         let mut idle_since = Instant::now();
         loop {
-            let is_over = self.stopping > 0 || closed.exists() || until.is_some_and(|until| Instant::now() >= until);
+            let is_over = self.stopping > 0 || !needed.exists() || until.is_some_and(|until| Instant::now() >= until);
             let mut left_out = false;
             while !is_over && self.runners.len() < side_by_side {
                 match take(queue, self.element, |work| self.fits(work, until)) {

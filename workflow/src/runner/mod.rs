@@ -15,7 +15,7 @@ mod supervise;
 mod work_directory;
 
 pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
-pub(crate) use job::{CLOSED, enqueue, queued};
+pub(crate) use job::{enqueue, queued};
 pub(crate) use order::{
     CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_result, revoke,
 };

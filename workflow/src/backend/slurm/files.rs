@@ -18,8 +18,8 @@ use super::shelf::{Found, Shelf};
 use crate::backend::Job;
 use crate::files::{Durability, create_private_directory, temporary_beside, write_whole};
 use crate::runner::{
-    self, Assignment, Batch, CLOSED, Claimant, Element, EndRequest, Work, enqueue, key_of, last_line, queued,
-    read_claimant, read_result, revoke,
+    self, Assignment, Batch, Claimant, Element, EndRequest, Work, enqueue, key_of, last_line, queued, read_claimant,
+    read_result, revoke,
 };
 use crate::state::AttemptKey;
 use crate::task::{Jobs, Manner, TaskDirectory};
@@ -149,10 +149,6 @@ impl Shelf for Files {
     fn accepted(&mut self, batch: u32, id: &str) {
         // Without it the batch is looked up by its name.
         let _ = fs::write(self.batch(batch).join("accepted"), id);
-    }
-
-    fn close(&mut self, batch: u32) {
-        let _ = fs::write(self.batch(batch).join(CLOSED), b"");
     }
 
     fn forget(&mut self, batch: u32) {

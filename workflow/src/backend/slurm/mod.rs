@@ -518,6 +518,7 @@ fn assignment_of(job: &Job) -> Assignment {
 
 impl Backend for Slurm {
     fn submit(&mut self, jobs: &[Job]) -> Vec<(AttemptKey, io::Error)> {
+        self.is_busy = true;
         if self.is_piloted() {
             let tried = jobs.iter().map(|job| (job.key, self.enqueue(job)));
             let failed = tried.collect::<Vec<_>>();
@@ -592,9 +593,6 @@ impl Backend for Slurm {
 
     fn close(&mut self, jobs: &[Job]) {
         self.forget(jobs);
-        for batch in &self.pilots {
-            self.shelf.close(*batch);
-        }
         // What still evaluates something goes on, and is found by the next manager.
         let used = self
             .claims

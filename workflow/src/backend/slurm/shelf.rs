@@ -21,10 +21,7 @@ pub(crate) trait Shelf: std::fmt::Debug {
     /// Slurm has accepted a batch under this id.
     fn accepted(&mut self, batch: u32, id: &str);
 
-    /// Pilots of this batch are not needed any more.
-    fn close(&mut self, batch: u32);
-
-    /// Nobody will ask for this batch any more.
+    /// Nobody will ask for this batch any more; its pilots take nothing more.
     fn forget(&mut self, batch: u32);
 
     /// Who has claimed an attempt.

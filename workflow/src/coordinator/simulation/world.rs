@@ -64,7 +64,6 @@ pub(super) struct World {
     jobs: BTreeMap<Element, SimulatedJob>,
     batches: BTreeMap<u32, Work>,
     accepted: HashSet<u32>,
-    closed: HashSet<u32>,
     processes: Vec<Process>,
     claims: HashMap<AttemptKey, Claimant>,
     results: HashMap<AttemptKey, (f64, RunnerResult)>,
@@ -91,7 +90,6 @@ impl World {
             jobs: BTreeMap::new(),
             batches: BTreeMap::new(),
             accepted: HashSet::new(),
-            closed: HashSet::new(),
             processes: Vec::new(),
             claims: HashMap::new(),
             results: HashMap::new(),
@@ -441,7 +439,7 @@ impl World {
                 .filter(|process| process.element == element)
                 .count()
         };
-        let is_stopping = self.jobs[&element].is_stopping || self.closed.contains(&element.batch);
+        let is_stopping = self.jobs[&element].is_stopping || !self.batches.contains_key(&element.batch);
         let is_active = self.jobs[&element].phase == Phase::Active;
         if let Some(Work::Pilots { side_by_side, .. }) = work
             && !is_stopping
@@ -572,10 +570,6 @@ impl Shelf for Handle {
 
     fn accepted(&mut self, batch: u32, _id: &str) {
         self.0.borrow_mut().accepted.insert(batch);
-    }
-
-    fn close(&mut self, batch: u32) {
-        self.0.borrow_mut().closed.insert(batch);
     }
 
     fn forget(&mut self, batch: u32) {
