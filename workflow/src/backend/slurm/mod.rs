@@ -72,6 +72,8 @@ pub(crate) struct Slurm {
     unwanted: HashMap<Element, u32>,
     /// Attempts that were neither in the queue nor claimed at the last answer.
     missing: HashSet<AttemptKey>,
+    /// Attempts that have to be submitted again.
+    forgotten: HashSet<AttemptKey>,
     entries: u64,
     is_busy: bool,
     is_silent: bool,
@@ -147,6 +149,7 @@ impl Slurm {
             fruitless: 0,
             unwanted: HashMap::new(),
             missing: HashSet::new(),
+            forgotten: HashSet::new(),
             entries: 0,
             is_busy: false,
             is_silent: false,
@@ -215,7 +218,7 @@ impl Slurm {
                                 self.remarks.push("Slurm answers again".to_owned());
                             }
                             self.cancel_unwanted(&listed, jobs);
-                            self.fill_queue(jobs);
+                            self.look_for_forgotten(jobs);
                         }
                         Err(message) => {
                             if !std::mem::replace(&mut self.is_silent, true) {
@@ -295,8 +298,9 @@ impl Slurm {
         }
     }
 
-    /// Puts attempts back into the queue that a pilot took and did not claim.
-    fn fill_queue(&mut self, jobs: &[Job]) {
+    /// Finds attempts that nobody will take: a pilot took them and did not come to claim them, or an earlier manager did not come to
+    /// put them into the queue.
+    fn look_for_forgotten(&mut self, jobs: &[Job]) {
         if !self.is_piloted() {
             return;
         }
@@ -307,8 +311,7 @@ impl Slurm {
                 continue;
             }
             if self.missing.contains(&job.key) {
-                // What cannot be written now is missing at the next answer, too.
-                let _ = self.enqueue(job);
+                self.forgotten.insert(job.key);
             }
             missing.insert(job.key);
         }
@@ -377,6 +380,7 @@ impl Slurm {
             Some(Claimed {
                 by: Claimant::Manager, ..
             }) => gone(Cause::Infrastructure, "it was given up before it began"),
+            None if self.forgotten.remove(&job.key) => JobState::NotStarted,
             None if self.is_piloted() => JobState::Running,
             None => self.state_of_unclaimed(job),
         }
@@ -466,6 +470,7 @@ impl Slurm {
     fn forget(&mut self, jobs: &[Job]) {
         let keys: HashSet<AttemptKey> = jobs.iter().map(|job| job.key).collect();
         self.ended.retain(|key| keys.contains(key));
+        self.forgotten.retain(|key| keys.contains(key));
         self.claims.retain(|key, _| keys.contains(key));
         self.assigned.retain(|key, _| keys.contains(key));
         let mut used: BTreeSet<u32> = self.assigned.values().map(|element| element.batch).collect();

@@ -163,6 +163,7 @@ impl Schedule {
         }
         if !starts.is_empty() {
             let jobs: Vec<Job> = starts.iter().map(|key| job(*key)).collect();
+            self.world.borrow_mut().prepare(&starts);
             assert!(self.slurm.submit(&jobs).is_empty(), "nothing fails here");
         }
         self.state.end.is_some()

@@ -70,6 +70,7 @@ pub(super) struct World {
     marks: Vec<(f64, AttemptKey)>,
     requests: HashMap<AttemptKey, EndRequest>,
     saved: HashSet<AttemptKey>,
+    orders: HashSet<AttemptKey>,
     runs: HashMap<AttemptKey, u32>,
     queue: Vec<(u64, Assignment)>,
     inbox: VecDeque<(f64, Request)>,
@@ -96,6 +97,7 @@ impl World {
             marks: Vec::new(),
             requests: HashMap::new(),
             saved: HashSet::new(),
+            orders: HashSet::new(),
             runs: HashMap::new(),
             queue: Vec::new(),
             inbox: VecDeque::new(),
@@ -132,6 +134,11 @@ impl World {
 
     pub(super) fn has_saved(&self, key: AttemptKey) -> bool {
         self.saved.contains(&key)
+    }
+
+    /// The manager has written the orders of attempts.
+    pub(super) fn prepare(&mut self, keys: &[AttemptKey]) {
+        self.orders.extend(keys);
     }
 
     /// The manager has given up an attempt: rightly?
@@ -358,7 +365,8 @@ impl World {
             point: PointId(assignment.point),
             attempt: assignment.attempt,
         };
-        if self.claims.contains_key(&key) {
+        // Without an order a runner ends at once.
+        if self.claims.contains_key(&key) || !self.orders.contains(&key) {
             return;
         }
         self.claims.insert(key, Claimant::Job(element));
