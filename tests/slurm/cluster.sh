@@ -18,9 +18,19 @@ if [ "$what" = down ]; then
     [ -z "$(timeout 5 squeue -h 2>/dev/null)" ] && break
     sleep 0.1
   done
+  pids=()
   for file in "$dir"/run/slurmd.*.pid "$dir"/run/slurmctld.pid "$dir"/run/munged.pid; do
-    [ -s "$file" ] && kill "$(cat "$file")" 2>/dev/null || true
+    [ -s "$file" ] && pids+=("$(cat "$file")")
   done
+  # Without an init that reaps them, dead daemons stay as zombies.
+  live() { for pid in "${pids[@]}"; do [[ $(ps -o stat= -p "$pid") =~ ^[^Z] ]] && echo "$pid"; done || true; }
+  kill $(live) 2>/dev/null || true
+  for _ in $(seq 100); do
+    [ -z "$(live)" ] && break
+    sleep 0.1
+  done
+  left=$(live)
+  [ -z "$left" ] || kill -9 $left
   exit 0
 fi
 

@@ -387,30 +387,25 @@ impl Slurm {
     }
 
     fn state_of_claimed(&self, job: &Job, element: Element, before: u64) -> JobState {
-        match self.ledger.place(element) {
-            // It was taken, and after that its job was in the queue: again.
-            Place::Queued if before <= self.questions.answered => {
-                gone(Cause::Infrastructure, "its job was started once more")
-            }
-            Place::Ended(how) => self.ended_as(job, element, how),
-            Place::Vanished | Place::Refused(_) if self.shelf.has_result(job) => JobState::Ended,
-            Place::Vanished | Place::Refused(_) => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
-            Place::Ending => {
-                // The sooner somebody looks, the sooner a slow file system shows what is there.
-                if self.shelf.has_result(job) {
-                    JobState::Ended
-                } else {
-                    JobState::Running
-                }
-            }
-            Place::Unsure | Place::Queued | Place::Active => JobState::Running,
+        let place = self.ledger.place(element);
+        // It was taken, and after that its job was in the queue: again.
+        let is_repeated = place == Place::Queued && before <= self.questions.answered;
+        if !is_repeated && !place.is_over() {
+            return JobState::Running;
         }
-    }
-
-    fn ended_as(&self, job: &Job, element: Element, how: EndState) -> JobState {
+        // The sooner somebody looks, the sooner a slow file system shows what is there.
         if self.shelf.has_result(job) {
             return JobState::Ended;
         }
+        match place {
+            Place::Queued => gone(Cause::Infrastructure, "its job was started once more"),
+            Place::Ended(how) => self.ended_as(element, how),
+            Place::Vanished | Place::Refused(_) => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
+            Place::Unsure | Place::Active | Place::Ending => JobState::Running,
+        }
+    }
+
+    fn ended_as(&self, element: Element, how: EndState) -> JobState {
         let words = || {
             let words = self.shelf.last_words(element);
             words.map(|words| format!("; it said: {words}")).unwrap_or_default()
@@ -449,7 +444,7 @@ impl Slurm {
                 self.refused(element.batch, &message);
                 JobState::Running
             }
-            Place::Ended(how) => self.ended_as(job, element, how),
+            Place::Ended(how) => self.ended_as(element, how),
             _ => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
         }
     }

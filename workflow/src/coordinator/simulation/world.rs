@@ -17,8 +17,6 @@ use crate::state::{AttemptEnd, AttemptKey, PointId};
 
 /// An ended job is shown for so long.
 const SHOWN: f64 = 300.0;
-/// A result that was there for so long must not be overlooked.
-const OVERLOOKED: f64 = 30.0;
 
 #[derive(Debug)]
 struct SimulatedJob {
@@ -66,6 +64,7 @@ pub(super) struct World {
     accepted: HashSet<u32>,
     processes: Vec<Process>,
     claims: HashMap<AttemptKey, Claimant>,
+    /// With the time at which the manager sees them if it does not look closely.
     results: HashMap<AttemptKey, (f64, RunnerResult)>,
     marks: Vec<(f64, AttemptKey)>,
     requests: HashMap<AttemptKey, EndRequest>,
@@ -129,7 +128,8 @@ impl World {
     }
 
     pub(super) fn result(&self, key: AttemptKey) -> Option<RunnerResult> {
-        self.results.get(&key).map(|(_, result)| result.clone())
+        let (seen, result) = self.results.get(&key)?;
+        (*seen <= self.now).then(|| result.clone())
     }
 
     pub(super) fn has_saved(&self, key: AttemptKey) -> bool {
@@ -143,12 +143,8 @@ impl World {
 
     /// The manager has given up an attempt: rightly?
     pub(super) fn is_abandoned(&self, key: AttemptKey) {
-        if let Some((at, _)) = self.results.get(&key) {
-            assert!(
-                self.now - at < OVERLOOKED,
-                "{key} is given up although it has left a result"
-            );
-        }
+        let overlooked = self.results.contains_key(&key);
+        assert!(!overlooked, "{key} is given up although it has left a result");
         let is_safe =
             self.requests.get(&key) == Some(&EndRequest::Revoked) || self.claims.get(&key) == Some(&Claimant::Manager);
         assert!(is_safe, "{key} is given up, and may still come");
@@ -503,8 +499,8 @@ impl World {
                 seconds: 1.0,
                 warnings: Vec::new(),
             };
-            self.results.insert(process.key, (now, result));
-            let seen = now + self.seconds(20);
+            let seen = now + self.seconds(60);
+            self.results.insert(process.key, (seen, result));
             self.marks.push((seen, process.key));
         }
     }
@@ -589,7 +585,10 @@ impl Shelf for Handle {
     }
 
     fn has_result(&self, job: &Job) -> bool {
-        self.0.borrow().results.contains_key(&job.key)
+        let mut world = self.0.borrow_mut();
+        let now = world.now;
+        let found = world.results.get_mut(&job.key);
+        found.map(|(seen, _)| *seen = seen.min(now)).is_some()
     }
 
     fn ended(&mut self) -> Vec<AttemptKey> {
