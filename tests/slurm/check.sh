@@ -31,6 +31,7 @@ end() {
   rm -rf "$room"
 }
 trap end EXIT
+trap 'exit 143' TERM INT
 kill_manager() { kill -9 "$(grep -o '"pid":[0-9]*' "$1/lock" | cut -d: -f2)"; }
 timeout 90 "$here/cluster.sh" up "$room/cluster" 4 8 2
 
