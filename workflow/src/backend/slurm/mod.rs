@@ -25,7 +25,7 @@ pub(crate) mod simulated {
     pub(crate) use super::shelf::{Found, Shelf};
 }
 
-pub(crate) use check::{SlurmError, job_is_over};
+pub(crate) use check::{SlurmError, job_is_over, time_left};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
