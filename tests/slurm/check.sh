@@ -153,8 +153,10 @@ import glob, json, sys
 lines = [json.loads(line.split(" ", 4)[4]) for line in open(sys.argv[1] + "/journal").readlines()[1:]]
 print(sorted(event["end"]["reason"] for event in lines if event["event"] == "attempt_ended" and event["end"]["how"] == "lost"))' "$1"; }
 grep -q '"how":"stopped"' limited/journal || fail "nothing was interrupted: $(hpo show limited)"
-echo "arrays: $(reasons arrays)"
-echo "pilots: $(reasons pilots)"
+for task in arrays pilots; do
+  echo "$task: $(reasons $task)"
+  ! grep -q '"how":"failed"' $task/journal || fail "a disturbance counts as a failure of the evaluation: $(grep '"how":"failed"' $task/journal)"
+done
 echo "arrays and pilots come to the same outcome through every disturbance, in $((SECONDS - begin)) s"
 
 # One line, no sleeps, no ports: the manager inside its own job, on two nodes.
