@@ -79,7 +79,10 @@ mod tests {
         for step in 0..200_000_u32 {
             let x = -f64::from(step) * 0.00354;
             let (found, expected) = (exponential(x), libm::exp(x));
-            assert!((found / expected - 1.0).abs() < 5e-16, "exp({x}): {found} is not {expected}");
+            assert!(
+                (found / expected - 1.0).abs() < 5e-16,
+                "exp({x}): {found} is not {expected}"
+            );
         }
         assert!(exponential(f64::NEG_INFINITY) < 1e-300);
     }

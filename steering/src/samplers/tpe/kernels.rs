@@ -92,7 +92,13 @@ impl Kernels {
         // standard deviations, and many times cheaper than two error functions.
         let mut logs = self.log_scale.clone();
         let (middle, width) = (0.5 * (low + high), high - low);
-        densities(&self.mu, &self.sigma, middle, LOG_SQRT_TWO_PI - libm::log(width), &mut logs);
+        densities(
+            &self.mu,
+            &self.sigma,
+            middle,
+            LOG_SQRT_TWO_PI - libm::log(width),
+            &mut logs,
+        );
         for (((log, mu), sigma), log_mass) in logs.iter_mut().zip(&self.mu).zip(&self.sigma).zip(&self.log_mass) {
             let width = width / sigma;
             if width > NARROW {

@@ -199,7 +199,9 @@ impl Column<'_> {
                 });
                 kernels.add(logs, terms);
             }
-            (Self::Numeric { kernels, .. }, Coordinate::Real { t, .. }) => kernels.add(&kernels.log_densities(t), terms),
+            (Self::Numeric { kernels, .. }, Coordinate::Real { t, .. }) => {
+                kernels.add(&kernels.log_densities(t), terms)
+            }
             _ => {}
         }
     }
