@@ -54,6 +54,19 @@ pub enum ContainerRuntime {
     Singularity,
 }
 
+/// Where evaluations run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// As processes of the machine on which hpo runs.
+    #[default]
+    Local,
+    /// As jobs of Slurm: an array for each batch of points, or pilots that take points one after another.
+    Slurm,
+    /// On all nodes of the Slurm job in which hpo itself runs.
+    Allocation,
+}
+
 /// All options of a task. Counts are per segment where a task has segments.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -338,6 +351,71 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub alrb_args: Option<String>,
 
+    /// Where evaluations run (default local)
+    #[arg(long = "backend", value_name = "WHERE", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+
+    /// Submit at most so many jobs that take points one after another until their time is over, instead of one job a point
+    #[arg(long = "slurmPilots", value_name = "N", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
+    pub slurm_pilots: Option<u32>,
+
+    /// Evaluations side by side in one job (default 1, or evaluationsPerGpu; on an allocation as many as its CPUs or GPUs hold)
+    #[arg(long = "evaluationsPerJob", value_name = "N", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
+    pub evaluations_per_job: Option<u32>,
+
+    /// Time limit of a job, e.g. 90m, 12h or 1-12:00:00 (default: that of the partition)
+    #[arg(long = "slurmTime", value_name = "TIME", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_time: Option<String>,
+
+    /// Partition of the jobs, or a comma list
+    #[arg(long = "slurmPartition", value_name = "NAME", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_partition: Option<String>,
+
+    /// Account that is charged
+    #[arg(long = "slurmAccount", value_name = "NAME", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_account: Option<String>,
+
+    /// Quality of service
+    #[arg(long = "slurmQos", value_name = "NAME", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_qos: Option<String>,
+
+    /// Memory of a job on its node, e.g. 8G
+    #[arg(long = "slurmMemory", value_name = "SIZE", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_memory: Option<String>,
+
+    /// Generic resources of a job, e.g. gpu:a100:1 (default: what gpusPerEvaluation or evaluationsPerGpu need)
+    #[arg(long = "slurmGres", value_name = "LIST", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_gres: Option<String>,
+
+    /// Features that a node must have
+    #[arg(long = "slurmConstraint", value_name = "FEATURES", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_constraint: Option<String>,
+
+    /// A further option of sbatch, e.g. --sbatchOption=--exclude=n7; may be given several times (a list in a task file)
+    #[arg(
+        long = "sbatchOption",
+        value_name = "OPTION",
+        help_heading = "Slurm",
+        allow_hyphen_values = true
+    )]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "pairs")]
+    pub sbatch_option: Option<Vec<String>>,
+
+    /// Between two questions to Slurm about all jobs (default 10s)
+    #[arg(long = "slurmPoll", value_name = "TIME", help_heading = "Slurm")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub slurm_poll: Option<String>,
+
     /// Wanted processor and accelerator, `CPU#GPU` forms as in phpo (used on the grid only)
     #[arg(long = "architecture", value_name = "SPEC", help_heading = "Grid")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
@@ -620,7 +698,7 @@ mod tests {
             assert!(keys.iter().any(|key| key == phpo), "{phpo} is missing");
         }
         for key in &keys {
-            let accepted = [json!(1), json!("pair"), json!("auto"), json!("files")]
+            let accepted = [json!(1), json!("pair"), json!("auto"), json!("files"), json!("slurm")]
                 .iter()
                 .any(|value| {
                     let map = [(key.clone(), value.clone())].into_iter().collect();

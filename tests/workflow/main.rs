@@ -10,4 +10,5 @@ mod payloads;
 mod processes;
 mod search;
 mod segments;
+mod slurm;
 mod task;

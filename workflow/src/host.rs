@@ -16,6 +16,9 @@ pub(crate) struct ProcessIdentity {
     pub(crate) pid: i32,
     /// Clock ticks from boot to the start of the process.
     pub(crate) start_time: u64,
+    /// The job of Slurm in which it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<String>,
 }
 
 /// What can be said about a recorded process.
@@ -36,6 +39,7 @@ impl ProcessIdentity {
             boot_id: boot_id(),
             pid,
             start_time: start_time(pid).unwrap_or(0),
+            job: std::env::var("SLURM_JOB_ID").ok(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! | `coordinator` | the loop that connects steering, the journal and a backend; the scheduling rule as pure functions |
 //! | `state` | the state of a task as a function of its journal |
 //! | `journal` | the append-only truth and its single writer |
-//! | `backend` | where attempts run; local processes |
+//! | `backend` | where attempts run: as local processes, as jobs of Slurm |
 //! | `runner` | the process that carries out one attempt and outlives the manager |
 //! | `checkpoint` | what a retry finds of the attempt before |
 //! | `task` | the task directory, options, placeholders, sandbox, containers, training files |

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use super::{Backend, Job, JobState};
@@ -64,10 +63,8 @@ impl Local {
             }
         }
     }
-}
 
-impl Backend for Local {
-    fn submit(&mut self, job: &Job) -> io::Result<()> {
+    fn start(&mut self, job: &Job) -> io::Result<()> {
         let mut command = Command::new(&self.executable);
         command.arg(runner::SUBCOMMAND).arg(&job.directory);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -88,6 +85,15 @@ impl Backend for Local {
             },
         );
         Ok(())
+    }
+}
+
+impl Backend for Local {
+    fn submit(&mut self, jobs: &[Job]) -> Vec<(AttemptKey, io::Error)> {
+        let failed = |job: &Job, error| (job.key, error);
+        jobs.iter()
+            .filter_map(|job| self.start(job).err().map(|error| failed(job, error)))
+            .collect()
     }
 
     fn poll(&mut self, jobs: &[Job]) -> Vec<JobState> {
@@ -114,15 +120,17 @@ impl Backend for Local {
         states
     }
 
-    fn cancel(&mut self, job: &Job) {
-        if let Some(runner) = self.runners.get(&job.key) {
-            runner.identity.signal(Signal::TERM);
+    fn cancel(&mut self, jobs: &[Job]) {
+        for job in jobs {
+            if let Some(runner) = self.runners.get(&job.key) {
+                runner.identity.signal(Signal::TERM);
+            }
         }
     }
 
-    fn sweep(&mut self, directory: &Path) {
-        crate::runner::clean_up(directory);
-        if let Some(directory) = directory.to_str() {
+    fn sweep(&mut self, job: &Job) {
+        crate::runner::clean_up(&job.directory);
+        if let Some(directory) = job.directory.to_str() {
             kill_marked(MARK, directory);
         }
     }
@@ -138,19 +146,6 @@ impl Backend for Local {
             .runners
             .values()
             .filter_map(|runner| runner.descriptor.as_ref().map(AsFd::as_fd));
-        let mut polled: Vec<PollFd<'_>> = descriptors
-            .iter()
-            .copied()
-            .chain(runners)
-            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
-            .collect();
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        match rustix::event::poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        super::wait_for(descriptors.iter().copied().chain(runners), timeout)
     }
 }

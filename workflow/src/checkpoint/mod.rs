@@ -66,3 +66,24 @@ fn generations(directory: &Path) -> Vec<u64> {
 fn hexadecimal(bytes: &[u8]) -> String {
     crate::files::hexadecimal(bytes)
 }
+
+/// Whether anything in a store of checkpoints is newer than a file. Both times are those of one file server.
+pub(crate) fn is_newer(store: &Path, than: &Path) -> bool {
+    let time = |path: &Path| std::fs::symlink_metadata(path).and_then(|found| found.modified()).ok();
+    let Some(begin) = time(than) else { return false };
+    // What payloads keep themselves lies one level deeper.
+    let entries = |directory: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    entries(store)
+        .iter()
+        .flat_map(|path| {
+            if path.is_dir() {
+                entries(path)
+            } else {
+                vec![path.clone()]
+            }
+        })
+        .any(|path| time(&path).is_some_and(|at| at >= begin))
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use protocol::exit;
 use thiserror::Error;
 
+use crate::backend::SlurmError;
 use crate::coordinator::CoordinatorError;
 use crate::journal::{LockError, ReadError, WriteError};
 use crate::state::IllegalEvent;
@@ -22,6 +23,8 @@ pub(crate) enum CliError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
     #[error("journal `{path}`, record {record}: {source}; it was not written by this program, restore it from a copy", path = .path.display())]
@@ -58,6 +61,7 @@ impl CliError {
         match self {
             _ if self.is_broken_pipe() => exit::DONE,
             CliError::Task(error) => error.exit_code(),
+            CliError::Slurm(error) if error.is_usage() => exit::USAGE,
             CliError::Usage(_) => exit::USAGE,
             CliError::Failed(_) => exit::FAILED,
             _ => exit::INFRASTRUCTURE,

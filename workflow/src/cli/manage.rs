@@ -15,13 +15,13 @@ use super::error::CliError;
 use super::inspect::point_table;
 use super::open::{Opened, replay};
 use super::output::{Output, print, remark};
-use crate::backend::Local;
+use crate::backend::{Backend, Local, Slurm, job_is_over};
 use crate::coordinator::{self, Coordinator, Halt, Observer};
-use crate::host::ProcessIdentity;
-use crate::journal::{Claim, Journal};
+use crate::host::{Liveness, ProcessIdentity};
+use crate::journal::{Claim, Journal, last_holder};
 use crate::report::{self, Lines, Live};
 use crate::state::{Event, State, TaskEnd};
-use crate::task::{Settings, Task, TaskDirectory};
+use crate::task::{Placement, Settings, Task, TaskDirectory};
 
 /// Points of the table at the end.
 const SHOWN_AT_THE_END: usize = 10;
@@ -46,12 +46,62 @@ pub(super) struct Manner {
     pub(super) quiet: bool,
 }
 
-/// Takes the task and works on it.
-pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Task, &Path)>) -> Result<u8, CliError> {
+/// Whether the last manager worked in a job on another machine, and that job is over: started once more on another node, a job goes
+/// on with its task.
+fn is_left_behind(root: &Path) -> bool {
+    let Some(holder) = last_holder(root).filter(|holder| holder.liveness() == Liveness::Elsewhere) else {
+        return false;
+    };
+    let own = ProcessIdentity::current().job;
+    let over = holder
+        .job
+        .as_ref()
+        .is_some_and(|job| own.as_ref() == Some(job) || job_is_over(job));
+    if over {
+        remark(&format!(
+            "the job in which this task was run on host `{}` is over; going on here",
+            holder.host
+        ));
+    }
+    over
+}
+
+/// Whether evaluations can run where they are to run.
+pub(super) fn check(placement: &Placement) -> Result<(), CliError> {
+    if let Placement::Slurm(jobs) = placement
+        && let Some(doubt) = jobs.check()?
+    {
+        remark(&format!("{doubt}; what is submitted waits for it"));
+    }
+    Ok(())
+}
+
+fn backend_of(
+    placement: &Placement,
+    directory: &TaskDirectory,
+    executable: &Path,
+) -> Result<Box<dyn Backend>, CliError> {
+    Ok(match placement {
+        Placement::Local => Box::new(Local::new(executable.to_owned())),
+        Placement::Slurm(jobs) => {
+            let slurm = Slurm::new(directory, jobs.clone(), executable);
+            Box::new(slurm.map_err(|source| CliError::io("jobs of Slurm cannot be prepared", source))?)
+        }
+    })
+}
+
+/// Takes the task and works on it; `placement` is where its evaluations run from now on, if not where they did.
+pub(super) fn manage(
+    directory: &TaskDirectory,
+    manner: Manner,
+    new: Option<(&Task, &Path)>,
+    placement: Option<Placement>,
+) -> Result<u8, CliError> {
     let root = directory.root();
     let failed = |what: &str| format!("`{}` {what}", root.display());
     crate::files::create_private_directory(root).map_err(|source| CliError::io(failed("cannot be created"), source))?;
-    let mut claim = Claim::take(root, manner.take_over)?;
+    let take_over = manner.take_over || is_left_behind(root);
+    let mut claim = Claim::take(root, take_over)?;
     if let Some((task, base)) = new
         && !directory.exists()
     {
@@ -63,6 +113,10 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
     let mut settings = opened.settings.clone();
     if let Some(shares) = &mut settings.shares {
         shares.look().map_err(CliError::Usage)?;
+    }
+    settings.placement = placement.unwrap_or(settings.placement);
+    if new.is_none() && manner.purpose != Purpose::WindUp {
+        check(&settings.placement)?;
     }
     let settings = &settings;
     let newest = opened.contents.records.last().map_or(0, |record| record.epoch);
@@ -124,16 +178,19 @@ pub(super) fn manage(directory: &TaskDirectory, manner: Manner, new: Option<(&Ta
         scheduler: settings.watching_scheduler(),
         state,
         journal,
-        backend: Box::new(Local::new(executable.clone())),
+        backend: backend_of(&settings.placement, directory, &executable)?,
         observer,
         executable,
         path,
         interrupts: Arc::clone(&interrupts),
         waker,
-        take_over: manner.take_over,
+        take_over,
         flow: coordinator::Flow::default(),
     };
     let halt = coordinator.run();
+    if halt.is_ok() {
+        coordinator.leave();
+    }
     // After an error another manager may be at work, or the disk is not sound.
     if halt.is_ok() {
         coordinator.write_results(true);

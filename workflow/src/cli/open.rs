@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::{self, Contents};
 use crate::state::{AttemptStatus, Event, State};
-use crate::task::{Settings, Task, TaskDirectory};
+use crate::task::{Placement, Settings, Task, TaskDirectory};
 
 use super::error::CliError;
 
@@ -85,7 +85,9 @@ impl Opened {
     /// The state in which attempts without a living process are no longer shown as running.
     pub(super) fn truthful_state(&self) -> State {
         let mut state = self.state.clone();
-        if journal::holder(self.directory.root()).is_none() {
+        // Of jobs elsewhere only their manager knows.
+        let is_here = self.settings.placement == Placement::Local;
+        if is_here && journal::holder(self.directory.root()).is_none() {
             for key in self.state.running.clone() {
                 let dead = crate::runner::read_claim(&self.directory.attempt(key))
                     .is_none_or(|claim| claim.liveness() == crate::host::Liveness::Dead);

@@ -9,14 +9,16 @@ use serde_json::Value;
 
 use super::arguments::{RetryArguments, RunArguments};
 use super::error::CliError;
-use super::manage::{Manner, Purpose, manage};
+use super::manage::{Manner, Purpose, check, manage};
 use super::open::{Opened, absolute};
 use super::output::{print, remark};
 use super::plan::Plan;
 use crate::coordinator;
 use crate::report::escape;
 use crate::state::TaskEnd;
-use crate::task::{Containers, Placeholders, Settings, Sources, Task, TaskDirectory, prepare, with_defaults};
+use crate::task::{
+    Containers, Placeholders, Placement, Settings, Sources, Task, TaskDirectory, prepare, with_defaults,
+};
 
 pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
     let file = arguments.task.or(arguments.load_json);
@@ -111,7 +113,9 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         if directory.journal().exists() {
             remark(&format!("resuming task `{}`", directory.root().display()));
         }
-        return manage(&directory, manner, None);
+        // Where evaluations run may change on the way.
+        let placement = if named { Some(placement_of(&options)?) } else { None };
+        return manage(&directory, manner, None, placement);
     }
     if !named {
         return Err(CliError::Usage(format!(
@@ -138,7 +142,8 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         )?;
         return Ok(exit::DONE);
     }
-    manage(&directory, manner, Some((&task, &base)))
+    check(&settings.placement)?;
+    manage(&directory, manner, Some((&task, &base)), None)
 }
 
 pub(super) fn retry(arguments: &RetryArguments) -> Result<u8, CliError> {
@@ -160,6 +165,7 @@ pub(super) fn retry(arguments: &RetryArguments) -> Result<u8, CliError> {
             quiet,
         },
         None,
+        None,
     )
 }
 
@@ -172,7 +178,16 @@ pub(super) fn wind_up(arguments: &RetryArguments) -> Result<u8, CliError> {
         json: false,
         quiet: true,
     };
-    manage(&directory, manner, None)
+    manage(&directory, manner, None, None)
+}
+
+/// Where options want evaluations to run.
+fn placement_of(options: &TaskOptions) -> Result<Placement, CliError> {
+    let settings = Settings::resolve(options);
+    settings.map(|settings| settings.placement).map_err(|problems| {
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        CliError::Usage(format!("options: {}", words.join("; ")))
+    })
 }
 
 /// Paths in options are relative to the file that has them; absolute, they can be mixed.
@@ -219,6 +234,21 @@ fn check_same(directory: &TaskDirectory, options: &TaskOptions, named: bool) -> 
         let mut options = with_defaults(options);
         options.no_submit = None;
         options.verbose = None;
+        for text in [
+            &mut options.slurm_time,
+            &mut options.slurm_partition,
+            &mut options.slurm_account,
+            &mut options.slurm_qos,
+            &mut options.slurm_memory,
+            &mut options.slurm_gres,
+            &mut options.slurm_constraint,
+            &mut options.slurm_poll,
+        ] {
+            *text = None;
+        }
+        options.sbatch_option = None;
+        options.slurm_pilots = None;
+        options.evaluations_per_job = None;
         if !named {
             options.out_ds = None;
         }

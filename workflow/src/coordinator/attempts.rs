@@ -13,7 +13,7 @@ use crate::checkpoint::{PAYLOAD, Source};
 use crate::runner::{CheckpointOrder, Launch, MetricsOrder, Order};
 use crate::state::{AttemptKey, State};
 use crate::task::{
-    Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, link_name, share_of,
+    Placeholders, Placement, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, link_name, share_of,
 };
 
 /// Names of the environment that a reserved key of a point must not replace.
@@ -213,6 +213,7 @@ fn order(
         checkpoints,
         payload_checkpoints,
         source,
+        ended: (settings.placement != Placement::Local).then(|| directory.ended_marks()),
         keep,
     }
 }

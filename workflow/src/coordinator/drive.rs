@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use ::steering::schedulers::Scheduler;
 
+use super::settle::{Circumstances, Settled, settle};
 use super::steering::{Answer, Context, SteeringRun};
 use super::watch::{Heard, Reply};
 use super::{keeping, plan};
@@ -159,9 +160,7 @@ impl Coordinator<'_> {
             if has_ended || self.flow.stored.is_none() {
                 self.discard_checkpoints();
             }
-            for key in starts {
-                self.submit(key);
-            }
+            self.submit(&starts);
             if self.state.end.is_some() {
                 let _ = std::fs::remove_file(self.directory.kill_request());
                 return Ok(Halt::Over);
@@ -180,6 +179,12 @@ impl Coordinator<'_> {
             }
             self.wait()?;
         }
+    }
+
+    /// Leaves running attempts to the next manager, if there are any.
+    pub(crate) fn leave(&mut self) {
+        let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
+        self.backend.close(&jobs);
     }
 
     /// Whether the next turn has attempts to start without anything else happening.
@@ -236,46 +241,58 @@ impl Coordinator<'_> {
         Job {
             key,
             directory: self.directory.attempt(key),
+            seconds: None,
         }
     }
 
     fn collect_attempts(&mut self) {
         self.flow.elsewhere = 0;
         let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
-        for (job, found) in jobs.iter().zip(self.backend.poll(&jobs)) {
-            match found {
-                JobState::Running => {}
-                JobState::Ended => {
-                    let result = self.result_of(job);
-                    if result.is_none() && self.flow.cancelled > 0 {
-                        // The request to end may reach a runner before it can answer it.
-                        self.backend.sweep(&job.directory);
-                        self.end_attempt(job.key, AttemptEnd::Stopped, 0.0);
-                        continue;
+        let found = self.backend.poll(&jobs);
+        self.flow.notes.extend(self.backend.remarks());
+        let stopping = self.directory.kill_request().exists() || self.interrupts.load(Ordering::Relaxed) > 0;
+        let mut missing = Vec::new();
+        for (job, found) in jobs.into_iter().zip(found) {
+            if found == JobState::Running {
+                continue;
+            }
+            if matches!(found, JobState::Elsewhere(_)) {
+                self.flow.elsewhere += 1;
+            }
+            let at = Circumstances {
+                asked_to_end: self.flow.cancelled > 0,
+                stopping,
+                take_over: self.take_over,
+                is_shared: self.backend.is_shared(),
+                // After a new boot nobody can say whether a claim was lost with the power.
+                rebooted: self.boot_of(job.key).is_some_and(|boot| boot != boot_id()),
+            };
+            match settle(&found, self.result_of(&job), at, || self.has_saved(&job)) {
+                Settled::Waits => {}
+                Settled::Starts => missing.push(job.key),
+                Settled::Ends { end, seconds, warnings } => {
+                    self.hear(job.key, false);
+                    self.flow.heard.remove(&job.key);
+                    for warning in &warnings {
+                        self.flow.notes.push(format!("{}: {warning}", job.key));
                     }
-                    self.finish(job.key, result, "its runner ended without a result");
+                    self.end_attempt(job.key, end, seconds);
                 }
-                JobState::Elsewhere(host) => {
-                    self.flow.elsewhere += 1;
-                    let result = self.result_of(job);
-                    if result.is_some() || self.take_over {
-                        self.finish(job.key, result, &format!("it ran on host `{host}` and was given up"));
-                    }
+                Settled::Abandoned { end } => {
+                    self.hear(job.key, false);
+                    self.flow.heard.remove(&job.key);
+                    // Its payload may still run, without anybody to watch it.
+                    self.backend.sweep(&job);
+                    self.end_attempt(job.key, end, 0.0);
                 }
-                JobState::NotStarted => match self.boot_of(job.key) {
-                    // After a new boot nobody can say whether a claim was lost with the power.
-                    Some(boot) if boot != boot_id() => {
-                        let result = self.result_of(job);
-                        self.finish(job.key, result, "the machine was started anew");
-                    }
-                    _ if self.directory.kill_request().exists() || self.interrupts.load(Ordering::Relaxed) > 0 => {
-                        let end = AttemptEnd::Stopped;
-                        self.end_attempt(job.key, end, 0.0);
-                    }
-                    _ => self.submit(job.key),
-                },
             }
         }
+        self.submit(&missing);
+    }
+
+    /// Whether an attempt has left a checkpoint from which the next one can go on.
+    fn has_saved(&self, job: &Job) -> bool {
+        crate::checkpoint::is_newer(&self.directory.checkpoints(job.key.point), &job.directory.join("claim"))
     }
 
     fn boot_of(&self, key: AttemptKey) -> Option<String> {
@@ -290,27 +307,6 @@ impl Coordinator<'_> {
         read_result(&job.directory).filter(|result| {
             result.task == self.task.id && result.point == job.key.point && result.attempt == job.key.attempt
         })
-    }
-
-    fn finish(&mut self, key: AttemptKey, result: Option<RunnerResult>, otherwise: &str) {
-        self.hear(key, false);
-        self.flow.heard.remove(&key);
-        if let Some(result) = result {
-            for warning in &result.warnings {
-                self.flow.notes.push(format!("{key}: {warning}"));
-            }
-            self.end_attempt(key, result.end, result.seconds);
-        } else {
-            // Its payload may still run, without anybody to watch it.
-            self.backend.sweep(&self.directory.attempt(key));
-            self.end_attempt(
-                key,
-                AttemptEnd::Lost {
-                    reason: otherwise.to_owned(),
-                },
-                0.0,
-            );
-        }
     }
 
     fn end_attempt(&mut self, key: AttemptKey, end: AttemptEnd, seconds: f64) {
@@ -379,14 +375,28 @@ impl Coordinator<'_> {
         }
     }
 
-    fn submit(&mut self, key: AttemptKey) {
-        if let Some(stored) = &mut self.flow.stored {
-            stored.insert(key.point);
+    fn submit(&mut self, keys: &[AttemptKey]) {
+        if keys.is_empty() {
+            return;
         }
-        let job = self.job(key);
-        let prepared = super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, key)
-            .and_then(|()| self.backend.submit(&job));
-        if let Err(error) = prepared {
+        let pace = plan::Pace::of(&self.state, self.settings);
+        let (mut jobs, mut failures) = (Vec::new(), Vec::new());
+        for key in keys {
+            if let Some(stored) = &mut self.flow.stored {
+                stored.insert(key.point);
+            }
+            match super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, *key) {
+                Ok(()) => jobs.push(Job {
+                    seconds: pace.and_then(|pace| Some(pace.expected(self.state.point(key.point)?))),
+                    ..self.job(*key)
+                }),
+                Err(error) => failures.push((*key, error)),
+            }
+        }
+        if !jobs.is_empty() {
+            failures.extend(self.backend.submit(&jobs));
+        }
+        for (key, error) in failures {
             self.end_attempt(
                 key,
                 AttemptEnd::Lost {
@@ -460,9 +470,8 @@ impl Coordinator<'_> {
         if self.flow.cancelled < requests {
             self.flow.cancelled = requests;
             self.ask_to_pause();
-            for key in self.state.running.clone() {
-                self.backend.cancel(&self.job(key));
-            }
+            let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
+            self.backend.cancel(&jobs);
         }
     }
 

@@ -4,6 +4,9 @@ mod attempts;
 mod drive;
 mod keeping;
 mod plan;
+mod settle;
+#[cfg(test)]
+mod simulation;
 mod steering;
 mod watch;
 

@@ -6,8 +6,8 @@
 
 use protocol::SegmentId;
 
-use crate::state::{AttemptKey, State, TaskEnd};
-use crate::task::{Settings, Shares};
+use crate::state::{AttemptKey, PointState, State, TaskEnd};
+use crate::task::{Jobs, Manner, Placement, Settings, Shares};
 
 /// Runs of steering that may fail one after the other before the task fails.
 pub(crate) const STEERING_RETRIES: usize = 3;
@@ -43,6 +43,39 @@ pub(crate) fn free_slot(state: &State) -> u32 {
     let used = state.slots_in_use();
     // Of one more than are in use, one is free.
     (0..=used.len() as u32).find(|slot| !used.contains(slot)).unwrap_or(0)
+}
+
+/// How long evaluations take, by those that are done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// The longest, for each epoch where epochs are granted.
+    seconds: f64,
+}
+
+impl Pace {
+    /// Of the evaluations so far; `None` where nobody asks for it, or nothing is known.
+    pub(super) fn of(state: &State, settings: &Settings) -> Option<Pace> {
+        let Placement::Slurm(Jobs {
+            manner: Manner::Pilots(_) | Manner::Allocation(_),
+            ..
+        }) = settings.placement
+        else {
+            return None;
+        };
+        let done = state.points.iter().filter(|point| point.loss().is_some());
+        let paces = done.filter_map(|point| Some(point.attempts.last()?.seconds / epochs(point)));
+        paces.max_by(f64::total_cmp).map(|seconds| Pace { seconds })
+    }
+
+    /// Seconds that a point will take at most, if it is like the others.
+    pub(super) fn expected(self, point: &PointState) -> u32 {
+        (self.seconds * epochs(point)).ceil().min(f64::from(u32::MAX)) as u32
+    }
+}
+
+fn epochs(point: &PointState) -> f64 {
+    let granted = point.point.reserved("epochs").and_then(serde_json::Value::as_f64);
+    granted.unwrap_or(1.0).max(1.0)
 }
 
 /// How many points steering is to be asked for now; `None` if it is not to be run.

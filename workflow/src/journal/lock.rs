@@ -182,9 +182,14 @@ impl Drop for Claim {
 
 /// The process that holds the lock of a task, if it is alive on this machine.
 pub(crate) fn holder(directory: &Path) -> Option<ProcessIdentity> {
-    let text = fs::read_to_string(directory.join("lock")).ok()?;
-    let holder: ProcessIdentity = serde_json::from_str(&text).ok()?;
+    let holder = last_holder(directory)?;
     (holder.liveness() == Liveness::Alive).then_some(holder)
+}
+
+/// The process that took the lock last and did not give it back, alive or not.
+pub(crate) fn last_holder(directory: &Path) -> Option<ProcessIdentity> {
+    let text = fs::read_to_string(directory.join("lock")).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 fn highest(epochs: &Path) -> io::Result<u64> {

@@ -8,7 +8,7 @@ mod read;
 mod record;
 mod write;
 
-pub(crate) use lock::{Claim, LockError, holder};
+pub(crate) use lock::{Claim, LockError, holder, last_holder};
 pub(crate) use read::{Contents, ReadError, parse, read};
 pub(crate) use write::{Journal, WriteError};
 

@@ -4,6 +4,9 @@
 //! saves checkpoints, interprets what the payload wrote, and leaves `result.json`. The manager may be killed and started again
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
+mod batch;
+mod fence;
+mod job;
 mod log;
 mod order;
 mod outcome;
@@ -11,7 +14,11 @@ mod steering;
 mod supervise;
 mod work_directory;
 
-pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
+pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
+pub(crate) use job::{enqueue, queued};
+pub(crate) use order::{
+    CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_result, revoke,
+};
 pub(crate) use steering::read_end;
 pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
 
@@ -22,13 +29,21 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::{Restored, Saver, restore, seal, take_over};
 use crate::files::{self, Durability};
 use crate::host::ProcessIdentity;
-use crate::state::AttemptEnd;
+use crate::state::{AttemptEnd, AttemptKey};
+use fence::Fence;
 use supervise::{Periodic, Signals, supervise};
 
 /// The first argument that makes `hpo` a runner.
 pub(crate) const SUBCOMMAND: &str = "runner";
 /// The second argument of a runner of steering.
 pub(crate) const STEERING: &str = "--steering";
+
+/// The second argument of a job of a batch system.
+pub(crate) const JOB: &str = "--job";
+/// Tells a runner the seconds after which its job is asked to end because of its time limit.
+const WARNED_AFTER: &str = "HPO_JOB_WARNED_AFTER";
+/// Slurm warns up to a minute early.
+const EARLY: Duration = Duration::from_secs(65);
 
 /// The whole life of a runner; returns the exit code.
 ///
@@ -37,6 +52,7 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
     let done = match arguments {
         [directory] => evaluate(Path::new(directory)),
         [flag, directory] if flag == STEERING => steering::run(Path::new(directory)),
+        [flag, directory] if flag == JOB => job::run(Path::new(directory)),
         _ => Err(std::io::Error::other("expected a directory")),
     };
     match done {
@@ -44,6 +60,8 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
         Err(error) => {
             let directory = arguments.last().map(PathBuf::from).unwrap_or_default();
             let line = format!("hpo runner: {error}\n");
+            // A batch system keeps what its jobs say; elsewhere nobody hears it.
+            let _ = std::io::stderr().write_all(line.as_bytes());
             let log = std::fs::OpenOptions::new()
                 .create(true)
                 .append(true)
@@ -67,29 +85,50 @@ fn evaluate(directory: &Path) -> std::io::Result<()> {
     let signals = Signals::install()?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
     let order = Order::read(directory)?;
-    if !order::claim(directory, &ProcessIdentity::current())? {
+    if !order::claim(directory, &ProcessIdentity::current(), Element::from_environment())? {
         return Ok(());
     }
     let begin = Instant::now();
     let mut warnings = Vec::new();
-    let end = attempt(directory, &order, &signals, &mut warnings);
+    let mut fence = order.ended.is_some().then(|| Fence::new(directory.to_owned()));
+    let end = attempt(directory, &order, &signals, &mut fence, &mut warnings);
+    if fence.is_some_and(|fence| fence.is_revoked()) {
+        return Ok(());
+    }
+    let warned = std::env::var(WARNED_AFTER).ok().and_then(|text| text.parse().ok());
+    let warned = warned.is_some_and(|seconds| begin.elapsed() + EARLY >= Duration::from_secs(seconds));
     let result = RunnerResult {
         task: order.task.clone(),
         point: order.point,
         attempt: order.attempt,
+        at_time_limit: warned && end == AttemptEnd::Stopped,
         end,
         seconds: begin.elapsed().as_secs_f64(),
         warnings,
     };
-    let text = serde_json::to_vec(&result)?;
     loop {
-        // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
-        match files::write_whole(&directory.join("result.json"), &text, Durability::Crash) {
+        match leave(directory, &order, &result) {
             // A result may have taken days: it waits for room as long as there is hope.
             Err(error) if is_full(&error) && !signals.take_stop() => std::thread::sleep(FULL_DISK_PAUSE),
             done => return done,
         }
     }
+}
+
+/// Leaves the result for the manager.
+fn leave(directory: &Path, order: &Order, result: &RunnerResult) -> std::io::Result<()> {
+    let text = serde_json::to_vec(result)?;
+    // What the journal will say is made durable there; before that, a power cut makes the attempt lost.
+    files::write_whole(&directory.join("result.json"), &text, Durability::Crash)?;
+    if let Some(ended) = &order.ended {
+        // Only a hint: the manager finds the result without it, but later.
+        let key = AttemptKey {
+            point: order.point,
+            attempt: order.attempt,
+        };
+        let _ = std::fs::write(ended.join(mark_of(key)), b"");
+    }
+    Ok(())
 }
 
 /// Between two attempts to write to a full disk.
@@ -102,7 +141,13 @@ fn is_full(error: &std::io::Error) -> bool {
     )
 }
 
-fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Vec<String>) -> AttemptEnd {
+fn attempt(
+    directory: &Path,
+    order: &Order,
+    signals: &Signals,
+    fence: &mut Option<Fence>,
+    warnings: &mut Vec<String>,
+) -> AttemptEnd {
     let lost = |error: &dyn std::fmt::Display| AttemptEnd::Lost {
         reason: error.to_string(),
     };
@@ -152,12 +197,16 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
     if signals.take_stop() {
         return AttemptEnd::Stopped;
     }
-    let mut periodic = Saving(saver.as_mut());
+    let mut periodic = Periods {
+        saver: saver.as_mut(),
+        fence: fence.as_mut(),
+    };
     let ended = match supervise(&order.launch, signals, &mut periodic) {
         Ok(ended) => ended,
         Err(error) => return lost(&format!("`/bin/sh` cannot be started: {error}")),
     };
-    if let Some(saver) = &mut saver {
+    let is_revoked = fence.as_ref().is_some_and(Fence::is_revoked);
+    if let Some(saver) = saver.as_mut().filter(|_| !is_revoked) {
         // A point that is done needs no checkpoint any more, unless others may go on from it; every other end may be followed by
         // another attempt.
         if ended.exit == Exit::Code(0) && ended.intervention == Intervention::None && order.keep.is_none() {
@@ -194,14 +243,29 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
 /// Below this many free bytes a failure is put down to the disk.
 const LITTLE_ROOM: u64 = 256 << 10;
 
-struct Saving<'a>(Option<&'a mut Saver>);
+struct Periods<'a> {
+    saver: Option<&'a mut Saver>,
+    fence: Option<&'a mut Fence>,
+}
 
-impl Periodic for Saving<'_> {
+impl Periodic for Periods<'_> {
     fn due(&self) -> Option<Instant> {
-        self.0.as_ref().map(|saver| saver.due())
+        let saving = self.saver.as_ref().map(|saver| saver.due());
+        let looking = self.fence.as_ref().map(|fence| fence.due());
+        saving.into_iter().chain(looking).min()
     }
     fn run(&mut self) {
-        if let Some(saver) = &mut self.0 {
+        let mut looked = false;
+        if let Some(fence) = &mut self.fence {
+            looked = Instant::now() >= fence.due();
+            fence.look();
+            if looked && fence.is_revoked() {
+                return;
+            }
+        }
+        if let Some(saver) = &mut self.saver
+            && (!looked || Instant::now() >= saver.due())
+        {
             saver.begin();
         }
     }

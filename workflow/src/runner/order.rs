@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::batch::Element;
 use super::supervise::Launch;
 use crate::checkpoint::{Label, Source};
 use crate::files;
@@ -41,6 +42,9 @@ pub(crate) struct Order {
     /// The checkpoint of another point, to go on from.
     #[serde(default)]
     pub(crate) source: Option<Source>,
+    /// Directory for a mark at the end, where the manager cannot wait for this process.
+    #[serde(default)]
+    pub(crate) ended: Option<PathBuf>,
     /// Under this label the checkpoint at the end is kept for other points.
     #[serde(default)]
     pub(crate) keep: Option<Label>,
@@ -89,6 +93,9 @@ pub(crate) struct RunnerResult {
     pub(crate) end: AttemptEnd,
     pub(crate) seconds: f64,
     pub(crate) warnings: Vec<String>,
+    /// Whether it was asked to end because the time of its job was over.
+    #[serde(default)]
+    pub(crate) at_time_limit: bool,
 }
 
 /// The result of an attempt, if there is a valid one.
@@ -97,13 +104,32 @@ pub(crate) fn read_result(directory: &Path) -> Option<RunnerResult> {
     serde_json::from_slice(&bytes).ok()
 }
 
+/// Who has an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claim {
+    #[serde(flatten)]
+    process: ProcessIdentity,
+    /// The job of a batch system to which the process belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    element: Option<Element>,
+}
+
+/// Takes the attempt away from everybody who has not claimed it yet; false if somebody has.
+pub(crate) fn revoke(directory: &Path) -> io::Result<bool> {
+    claim(directory, &ProcessIdentity::current(), None)
+}
+
 /// Takes the attempt for this process; false if another process has it.
 ///
 /// The claim is written aside and linked into place, so that it is never seen half written and only one link succeeds.
-pub(super) fn claim(directory: &Path, process: &ProcessIdentity) -> io::Result<bool> {
+pub(super) fn claim(directory: &Path, process: &ProcessIdentity, element: Option<Element>) -> io::Result<bool> {
     let path = directory.join("claim");
     let temporary = files::temporary_beside(&path);
-    fs::write(&temporary, serde_json::to_vec(process)?)?;
+    let claim = Claim {
+        process: process.clone(),
+        element,
+    };
+    fs::write(&temporary, serde_json::to_vec(&claim)?)?;
     let linked = fs::hard_link(&temporary, &path);
     fs::remove_file(&temporary)?;
     match linked {
@@ -115,6 +141,24 @@ pub(super) fn claim(directory: &Path, process: &ProcessIdentity) -> io::Result<b
 
 /// Who has taken the attempt, if anybody.
 pub(crate) fn read_claim(directory: &Path) -> Option<ProcessIdentity> {
+    Some(read(directory)?.process)
+}
+
+/// What kind of process has taken an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimant {
+    /// A process of this job of a batch system.
+    Job(Element),
+    /// A manager, so that nobody else can.
+    Manager,
+}
+
+/// Who has taken an attempt that runs in jobs of a batch system.
+pub(crate) fn read_claimant(directory: &Path) -> Option<Claimant> {
+    Some(read(directory)?.element.map_or(Claimant::Manager, Claimant::Job))
+}
+
+fn read(directory: &Path) -> Option<Claim> {
     serde_json::from_slice(&fs::read(directory.join("claim")).ok()?).ok()
 }
 
@@ -132,7 +176,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         start.wait();
-                        claim(directory.path(), &process).unwrap()
+                        claim(directory.path(), &process, None).unwrap()
                     })
                 })
                 .collect();

@@ -96,6 +96,26 @@ impl Signals {
         self.stop.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a checkpoint was asked for since the last call.
+    pub(super) fn take_checkpoint(&self) -> bool {
+        self.checkpoint.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns when a signal has come, or after the time.
+    pub(super) fn wait(&self, time: Duration) -> io::Result<()> {
+        let mut descriptors = [PollFd::new(&self.pipe, PollFlags::IN)];
+        let time = Timespec {
+            tv_sec: time.as_secs() as i64,
+            tv_nsec: i64::from(time.subsec_nanos()),
+        };
+        match rustix::event::poll(&mut descriptors, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.drain();
+        Ok(())
+    }
+
     fn drain(&self) {
         let mut buffer = [0; 64];
         while matches!((&self.pipe).read(&mut buffer), Ok(count) if count > 0) {}

@@ -69,6 +69,16 @@ impl TaskDirectory {
         names.filter_map(|name| name.to_str()?.parse().ok()).collect()
     }
 
+    /// What was submitted to a batch system.
+    pub(crate) fn slurm(&self) -> PathBuf {
+        self.root.join("slurm")
+    }
+
+    /// Marks of attempts on other machines that are over.
+    pub(crate) fn ended_marks(&self) -> PathBuf {
+        self.slurm().join("ended")
+    }
+
     pub(crate) fn metrics(&self) -> PathBuf {
         self.root.join("metrics")
     }

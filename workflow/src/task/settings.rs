@@ -11,6 +11,7 @@ use steering::objectives::Objectives;
 use steering::schedulers::{Registry, Schedule, Scheduler};
 
 use super::container::Containers;
+use super::placement::Placement;
 use super::schedule;
 use super::shares::Shares;
 use crate::state::RetryLimits;
@@ -29,7 +30,9 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<u64>,
     /// Who decides how far points are trained, if our steering is asked to.
     pub(crate) schedule: Option<Schedule>,
-    /// What each evaluation gets of the machine, where it is divided.
+    /// Where evaluations run.
+    pub(crate) placement: Placement,
+    /// What each evaluation gets of this machine, where it is divided and evaluations run here.
     pub(crate) shares: Option<Shares>,
     /// The images in which steering and evaluations run.
     pub(crate) containers: Containers,
@@ -124,6 +127,13 @@ pub(crate) fn with_defaults(options: &TaskOptions) -> TaskOptions {
         .get_or_insert_with(|| schedule.as_ref().map_or(10, planned_points));
     let attempts = *full.max_attempts.get_or_insert(3);
     let slots = *full.n_parallel_evaluation.get_or_insert_with(|| {
+        // What is wrong about the placement is told when the settings are resolved.
+        if let Some(whole) = Placement::read(options, Duration::ZERO)
+            .ok()
+            .and_then(|placement| placement.whole())
+        {
+            return whole;
+        }
         let mut shares = Shares::read(options).ok().flatten();
         // Too few GPUs are told when evaluations are to be started.
         shares
@@ -225,6 +235,12 @@ impl Settings {
             check.problems.extend(problems);
             None
         });
+        let placement = Placement::read(&full, grace).unwrap_or_else(|problems| {
+            check.problems.extend(problems);
+            Placement::Local
+        });
+        // Elsewhere, the job divides what Slurm gave it.
+        let shares = shares.filter(|_| placement == Placement::Local);
         let path = std::env::var("PATH").unwrap_or_default();
         let containers = Containers::resolve(&full, &path).unwrap_or_else(|problems| {
             check.problems.extend(problems);
@@ -292,6 +308,7 @@ impl Settings {
             min_unevaluated,
             seed: full.seed,
             schedule,
+            placement,
             shares,
             containers,
             steering_exec,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use protocol::Problem;
 use protocol::task_options::TaskOptions;
+use serde::{Deserialize, Serialize};
 
 /// Which GPUs a process may see.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -22,16 +23,17 @@ const THREADS: [&str; 7] = [
 ];
 
 /// How the machine is divided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shares {
     gpus: Option<GpuShare>,
     /// Threads of each evaluation.
     cpus: Option<u32>,
     /// GPUs of this machine, as they are named to processes.
+    #[serde(skip)]
     found: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum GpuShare {
     /// So many evaluations share a GPU.
     PerGpu(u32),
@@ -98,6 +100,11 @@ impl Shares {
             ));
         }
         Ok(())
+    }
+
+    /// Divides no GPUs: each evaluation sees what this process sees.
+    pub(crate) fn leave_gpus(&mut self) {
+        self.gpus = None;
     }
 
     /// Evaluations at a time on the GPUs that were found; `None` where none are asked for.

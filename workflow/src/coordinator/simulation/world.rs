@@ -1,0 +1,647 @@
+//! Slurm, its nodes, the shared files and the runners, in simulated time.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::Loss;
+
+use crate::backend::Job;
+use crate::backend::simulated::{Answer, Cluster, EndState, Found, Listed, Phase, Request, Shelf};
+use crate::runner::{Assignment, Batch, Claimant, Element, EndRequest, RunnerResult, Work};
+use crate::state::{AttemptEnd, AttemptKey, PointId};
+
+/// An ended job is shown for so long.
+const SHOWN: f64 = 300.0;
+
+#[derive(Debug)]
+struct SimulatedJob {
+    phase: Phase,
+    /// When it starts, or ended, or last had work.
+    at: f64,
+    /// What goes wrong with it, and when.
+    fault: Option<(f64, Fault)>,
+    is_stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Its node dies, and its processes with it.
+    Node,
+    /// Its node is cut off: Slurm gives it up, its processes go on.
+    CutOff,
+    /// As `CutOff`, and Slurm starts it once more.
+    StartedOnceMore,
+    Preempted,
+    TimeLimit,
+    Memory,
+    /// A runner is killed, and nobody speaks for it.
+    Runner,
+}
+
+#[derive(Debug)]
+struct Process {
+    key: AttemptKey,
+    element: Element,
+    ends_at: f64,
+    end: AttemptEnd,
+    at_time_limit: bool,
+    /// When it looks for requests to end.
+    looks_at: f64,
+}
+
+/// Everything outside the manager.
+#[derive(Debug)]
+pub(super) struct World {
+    now: f64,
+    random: u64,
+    jobs: BTreeMap<Element, SimulatedJob>,
+    batches: BTreeMap<u32, Work>,
+    accepted: HashSet<u32>,
+    processes: Vec<Process>,
+    claims: HashMap<AttemptKey, Claimant>,
+    /// With the time at which the manager sees them if it does not look closely.
+    results: HashMap<AttemptKey, (f64, RunnerResult)>,
+    marks: Vec<(f64, AttemptKey)>,
+    requests: HashMap<AttemptKey, EndRequest>,
+    saved: HashSet<AttemptKey>,
+    orders: HashSet<AttemptKey>,
+    runs: HashMap<AttemptKey, u32>,
+    queue: Vec<(u64, Assignment)>,
+    inbox: VecDeque<(f64, Request)>,
+    answers: VecDeque<(f64, Answer)>,
+    next_batch: u32,
+    /// Slurm does not answer before.
+    down_until: f64,
+    /// Of how many jobs something goes wrong, in a hundred.
+    trouble: u64,
+    pub(super) faults: u32,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        let mut world = World {
+            now: 0.0,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635,
+            jobs: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            accepted: HashSet::new(),
+            processes: Vec::new(),
+            claims: HashMap::new(),
+            results: HashMap::new(),
+            marks: Vec::new(),
+            requests: HashMap::new(),
+            saved: HashSet::new(),
+            orders: HashSet::new(),
+            runs: HashMap::new(),
+            queue: Vec::new(),
+            inbox: VecDeque::new(),
+            answers: VecDeque::new(),
+            next_batch: 1,
+            down_until: 0.0,
+            trouble: 0,
+            faults: 0,
+        };
+        world.trouble = [0, 10, 40][world.below(3) as usize];
+        world
+    }
+
+    /// The next random number below `bound` (Steele, Lea and Flood 2014, `SplitMix64`).
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn seconds(&mut self, most: u64) -> f64 {
+        self.below(most * 1000) as f64 / 1000.0
+    }
+
+    pub(super) fn now(&self) -> f64 {
+        self.now
+    }
+
+    pub(super) fn result(&self, key: AttemptKey) -> Option<RunnerResult> {
+        let (seen, result) = self.results.get(&key)?;
+        (*seen <= self.now).then(|| result.clone())
+    }
+
+    pub(super) fn has_saved(&self, key: AttemptKey) -> bool {
+        self.saved.contains(&key)
+    }
+
+    /// The manager has written the orders of attempts.
+    pub(super) fn prepare(&mut self, keys: &[AttemptKey]) {
+        self.orders.extend(keys);
+    }
+
+    /// The manager has given up an attempt: rightly?
+    pub(super) fn is_abandoned(&self, key: AttemptKey) {
+        let overlooked = self.results.contains_key(&key);
+        assert!(!overlooked, "{key} is given up although it has left a result");
+        let is_safe =
+            self.requests.get(&key) == Some(&EndRequest::Revoked) || self.claims.get(&key) == Some(&Claimant::Manager);
+        assert!(is_safe, "{key} is given up, and may still come");
+    }
+
+    /// What was asked and not answered is not asked any more; what is running at that moment may still be done.
+    pub(super) fn manager_dies(&mut self) {
+        let first = self.inbox.pop_front();
+        self.inbox.clear();
+        if let Some((_, Request::Submit { batch, size })) = first
+            && self.below(2) == 0
+        {
+            self.accept(batch, size);
+        }
+        self.answers.clear();
+        self.now += self.seconds(100);
+        self.work();
+    }
+
+    fn accept(&mut self, batch: u32, size: u32) {
+        for index in 0..size {
+            let at = self.now + 1.0 + self.seconds(60);
+            let element = Element { batch, index };
+            let job = SimulatedJob {
+                phase: Phase::Queued,
+                at,
+                fault: None,
+                is_stopping: false,
+            };
+            self.jobs.insert(element, job);
+        }
+    }
+
+    /// Goes to the next moment at which something happens, or the manager looks.
+    pub(super) fn advance(&mut self) {
+        self.now += 0.2 + self.seconds(4);
+        self.work();
+    }
+
+    /// Long enough for all to end that will.
+    pub(super) fn settle_down(&mut self) {
+        for _ in 0..1000 {
+            self.advance();
+        }
+    }
+
+    /// Nothing works any more for a task that is over.
+    pub(super) fn must_be_quiet(&self) {
+        assert!(self.processes.is_empty(), "left behind: {:?}", self.processes);
+        let alive = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| !matches!(job.phase, Phase::Ended(_)));
+        let alive: Vec<_> = alive.collect();
+        assert!(alive.is_empty(), "left behind: {alive:?}");
+        for (key, runs) in &self.runs {
+            assert!(*runs <= 1, "{key} ran {runs} times");
+        }
+    }
+
+    fn work(&mut self) {
+        self.serve();
+        let elements: Vec<Element> = self.jobs.keys().copied().collect();
+        for element in elements {
+            self.step(element);
+        }
+        self.run_processes();
+        let (now, mut gone) = (self.now, Vec::new());
+        for (element, job) in &self.jobs {
+            if matches!(job.phase, Phase::Ended(_)) && now - job.at > SHOWN {
+                gone.push(*element);
+            }
+        }
+        for element in gone {
+            self.jobs.remove(&element);
+        }
+    }
+
+    /// Slurm does what it was asked, one after the other.
+    fn serve(&mut self) {
+        if self.down_until < self.now && self.below(400) < self.trouble {
+            self.down_until = self.now + self.seconds(200);
+            self.faults += 1;
+        }
+        while self.inbox.front().is_some_and(|(due, _)| *due <= self.now) {
+            let Some((_, request)) = self.inbox.pop_front() else {
+                return;
+            };
+            let is_down = self.now < self.down_until;
+            let answer = match request {
+                Request::Cancel { jobs } => {
+                    for id in jobs.iter().filter(|_| !is_down) {
+                        let (batch, index) = id.split_once('_').expect("ids are as they were shown");
+                        let number = |text: &str| text.parse().expect("a number");
+                        self.stop(Element {
+                            batch: number(batch),
+                            index: number(index),
+                        });
+                    }
+                    continue;
+                }
+                Request::Submit { batch, size } => {
+                    let trouble = self.below(100) < self.trouble;
+                    self.faults += u32::from(trouble);
+                    // In trouble, what is said and what is done have nothing to do with each other.
+                    let is_done = if trouble { self.below(2) == 0 } else { !is_down };
+                    let is_told = !trouble && !is_down;
+                    if is_done {
+                        self.accept(batch, size);
+                    }
+                    let id = if is_told {
+                        Ok(batch.to_string())
+                    } else {
+                        Err("timed out".to_owned())
+                    };
+                    Answer::Submitted { batch, id }
+                }
+                Request::List { question } => {
+                    let listed = self.jobs.iter().map(|(element, job)| Listed {
+                        element: *element,
+                        id: format!("{}_{}", element.batch, element.index),
+                        phase: job.phase.clone(),
+                    });
+                    let jobs = if is_down {
+                        Err("no contact".to_owned())
+                    } else {
+                        Ok(listed.collect())
+                    };
+                    Answer::Listed { question, jobs }
+                }
+            };
+            let due = self.now + self.seconds(2);
+            self.answers.push_back((due, answer));
+        }
+    }
+
+    /// A job is asked to end: out of the queue at once, at work as soon as its evaluations have.
+    fn stop(&mut self, element: Element) {
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&element) else { return };
+        match job.phase {
+            Phase::Queued => {
+                job.phase = Phase::Ended(EndState::Cancelled);
+                job.at = now;
+            }
+            Phase::Active => {
+                job.is_stopping = true;
+                self.terminate(element, false);
+            }
+            Phase::Ended(_) => {}
+        }
+    }
+
+    /// The processes of a job save, perhaps, and end.
+    fn terminate(&mut self, element: Element, at_time_limit: bool) {
+        let now = self.now;
+        let saves = self.below(2) == 0;
+        for process in self.processes.iter_mut().filter(|process| process.element == element) {
+            process.end = AttemptEnd::Stopped;
+            process.ends_at = process.ends_at.min(now + 1.0);
+            process.at_time_limit = at_time_limit;
+            if saves {
+                self.saved.insert(process.key);
+            }
+        }
+    }
+
+    fn step(&mut self, element: Element) {
+        let job = &self.jobs[&element];
+        match job.phase {
+            Phase::Queued if job.at <= self.now => self.start(element),
+            Phase::Ended(_) | Phase::Queued => {}
+            Phase::Active => {
+                if let Some((at, fault)) = job.fault
+                    && at <= self.now
+                {
+                    self.happen(element, fault);
+                }
+                self.go_on(element);
+            }
+        }
+    }
+
+    fn start(&mut self, element: Element) {
+        let trouble = self.below(100) < self.trouble;
+        let fault = trouble.then(|| {
+            let all = [
+                Fault::Node,
+                Fault::CutOff,
+                Fault::StartedOnceMore,
+                Fault::Preempted,
+                Fault::TimeLimit,
+                Fault::Memory,
+                Fault::Runner,
+            ];
+            let fault = all[self.below(all.len() as u64) as usize];
+            (self.now + self.seconds(60), fault)
+        });
+        let now = self.now;
+        let job = self.jobs.get_mut(&element).expect("it is about to start");
+        job.phase = Phase::Active;
+        job.fault = fault;
+        job.at = now;
+        if let Some(Work::Attempts(jobs)) = self.batches.get(&element.batch).cloned() {
+            for assignment in jobs.get(element.index as usize).into_iter().flatten() {
+                self.begin(element, assignment);
+            }
+        }
+    }
+
+    /// A runner starts; it works if nobody else has the attempt.
+    fn begin(&mut self, element: Element, assignment: &Assignment) {
+        let key = AttemptKey {
+            point: PointId(assignment.point),
+            attempt: assignment.attempt,
+        };
+        // Without an order a runner ends at once.
+        if self.claims.contains_key(&key) || !self.orders.contains(&key) {
+            return;
+        }
+        self.claims.insert(key, Claimant::Job(element));
+        *self.runs.entry(key).or_default() += 1;
+        for other in self.processes.iter().filter(|other| other.key.point == key.point) {
+            let request = self.requests.get(&other.key);
+            assert_eq!(
+                request,
+                Some(&EndRequest::Revoked),
+                "{} still runs beside {key}",
+                other.key
+            );
+        }
+        let end = match self.below(10) {
+            0 => AttemptEnd::Failed { reason: "x".to_owned() },
+            1 if self.trouble > 0 => AttemptEnd::Lost { reason: "x".to_owned() },
+            _ => AttemptEnd::Done {
+                loss: Loss::new(1.0).expect("a number"),
+                losses: Vec::new(),
+                message: None,
+                metrics: None,
+                metadata: false,
+            },
+        };
+        let ends_at = self.now + self.seconds(60);
+        self.processes.push(Process {
+            key,
+            element,
+            ends_at,
+            end,
+            at_time_limit: false,
+            looks_at: self.now + 2.0,
+        });
+    }
+
+    fn happen(&mut self, element: Element, fault: Fault) {
+        self.faults += 1;
+        let later = self.now + 20.0 + self.seconds(60);
+        let now = self.now;
+        let is_dead = matches!(fault, Fault::Node | Fault::Memory | Fault::Runner);
+        if is_dead {
+            self.processes.retain(|process| process.element != element);
+        }
+        if matches!(fault, Fault::Preempted | Fault::TimeLimit) {
+            self.terminate(element, fault == Fault::TimeLimit);
+        }
+        let again = self.below(4) == 0;
+        let job = self.jobs.get_mut(&element).expect("something happens to it");
+        job.fault = None;
+        let end = match fault {
+            Fault::StartedOnceMore => None,
+            Fault::Node if again => None,
+            Fault::Node | Fault::CutOff => Some(EndState::Node),
+            Fault::Preempted => Some(EndState::Preempted),
+            Fault::TimeLimit => Some(EndState::TimeLimit),
+            Fault::Memory => Some(EndState::Memory),
+            Fault::Runner => Some(EndState::Failed),
+        };
+        match end {
+            None => {
+                job.phase = Phase::Queued;
+                job.at = later;
+            }
+            Some(end) => {
+                job.phase = Phase::Ended(end);
+                job.at = now;
+            }
+        }
+    }
+
+    /// A job at work takes what there is, and ends when there is nothing.
+    fn go_on(&mut self, element: Element) {
+        let work = self.batches.get(&element.batch).cloned();
+        let busy = |world: &World| {
+            world
+                .processes
+                .iter()
+                .filter(|process| process.element == element)
+                .count()
+        };
+        let is_stopping = self.jobs[&element].is_stopping || !self.batches.contains_key(&element.batch);
+        let is_active = self.jobs[&element].phase == Phase::Active;
+        if let Some(Work::Pilots { side_by_side, .. }) = work
+            && !is_stopping
+            && is_active
+        {
+            while busy(self) < side_by_side as usize && !self.queue.is_empty() {
+                let (_, assignment) = self.queue.remove(0);
+                // Between taking and claiming, too, something may happen.
+                if self.below(200) >= self.trouble {
+                    self.begin(element, &assignment);
+                }
+            }
+        }
+        let (now, count) = (self.now, busy(self));
+        let is_pilot = matches!(self.batches.get(&element.batch), Some(Work::Pilots { .. }));
+        let job = self.jobs.get_mut(&element).expect("it goes on");
+        if count > 0 {
+            job.at = now;
+        } else if is_active && (!is_pilot || is_stopping || now - job.at > 120.0) {
+            job.phase = Phase::Ended(if is_stopping {
+                EndState::Cancelled
+            } else {
+                EndState::Completed
+            });
+            job.at = now;
+        }
+    }
+
+    fn run_processes(&mut self) {
+        let now = self.now;
+        for process in std::mem::take(&mut self.processes) {
+            let request = self.requests.get(&process.key).copied();
+            let asked = request.is_some() && process.looks_at <= now;
+            if request == Some(EndRequest::Revoked) && (asked || process.ends_at <= now) {
+                continue;
+            }
+            if process.ends_at > now && !asked {
+                let looks_at = if process.looks_at <= now {
+                    now + 2.0
+                } else {
+                    process.looks_at
+                };
+                self.processes.push(Process { looks_at, ..process });
+                continue;
+            }
+            let end = if asked { AttemptEnd::Stopped } else { process.end };
+            let result = RunnerResult {
+                task: String::new(),
+                point: process.key.point,
+                attempt: process.key.attempt,
+                at_time_limit: process.at_time_limit && end == AttemptEnd::Stopped,
+                end,
+                seconds: 1.0,
+                warnings: Vec::new(),
+            };
+            let seen = now + self.seconds(60);
+            self.results.insert(process.key, (seen, result));
+            self.marks.push((seen, process.key));
+        }
+    }
+}
+
+/// What the manager holds of the world.
+#[derive(Debug, Clone)]
+pub(super) struct Handle(pub(super) Rc<RefCell<World>>);
+
+impl Cluster for Handle {
+    fn now(&self) -> Duration {
+        Duration::from_secs_f64(self.0.borrow().now)
+    }
+
+    fn ask(&mut self, request: Request) {
+        let mut world = self.0.borrow_mut();
+        let due = world.now + world.seconds(5);
+        world.inbox.push_back((due, request));
+    }
+
+    fn answers(&mut self) -> Vec<Answer> {
+        let mut world = self.0.borrow_mut();
+        let mut answers = Vec::new();
+        while world.answers.front().is_some_and(|(due, _)| *due <= world.now) {
+            answers.extend(world.answers.pop_front().map(|(_, answer)| answer));
+        }
+        answers
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn close(&mut self, kept: &BTreeSet<u32>) {
+        let mut world = self.0.borrow_mut();
+        while let Some((_, request)) = world.inbox.pop_front() {
+            if let Request::Submit { batch, size } = request {
+                world.accept(batch, size);
+            }
+        }
+        let elements: Vec<Element> = world.jobs.keys().copied().collect();
+        for element in elements.into_iter().filter(|element| !kept.contains(&element.batch)) {
+            world.stop(element);
+        }
+    }
+}
+
+impl Shelf for Handle {
+    fn found(&self) -> Vec<Found> {
+        let world = self.0.borrow();
+        let found = world.batches.iter().map(|(number, work)| Found {
+            number: *number,
+            batch: Batch {
+                work: work.clone(),
+                shares: None,
+                limit: None,
+                warning: Duration::ZERO,
+            },
+            is_accepted: world.accepted.contains(number),
+        });
+        found.collect()
+    }
+
+    fn create(&mut self, work: Work) -> io::Result<u32> {
+        let mut world = self.0.borrow_mut();
+        let number = world.next_batch;
+        world.next_batch += 1;
+        world.batches.insert(number, work);
+        Ok(number)
+    }
+
+    fn accepted(&mut self, batch: u32, _id: &str) {
+        self.0.borrow_mut().accepted.insert(batch);
+    }
+
+    fn forget(&mut self, batch: u32) {
+        self.0.borrow_mut().batches.remove(&batch);
+    }
+
+    fn claim(&self, job: &Job) -> Option<Claimant> {
+        self.0.borrow().claims.get(&job.key).copied()
+    }
+
+    fn has_result(&self, job: &Job) -> bool {
+        let mut world = self.0.borrow_mut();
+        let now = world.now;
+        let found = world.results.get_mut(&job.key);
+        found.map(|(seen, _)| *seen = seen.min(now)).is_some()
+    }
+
+    fn ended(&mut self) -> Vec<AttemptKey> {
+        let mut world = self.0.borrow_mut();
+        let now = world.now;
+        let seen: Vec<AttemptKey> = world
+            .marks
+            .iter()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, key)| *key)
+            .collect();
+        world.marks.retain(|(at, _)| *at > now);
+        seen
+    }
+
+    fn revoke(&mut self, job: &Job) -> bool {
+        let mut world = self.0.borrow_mut();
+        *world.claims.entry(job.key).or_insert(Claimant::Manager) == Claimant::Manager
+    }
+
+    fn request(&self, job: &Job) -> Option<EndRequest> {
+        self.0.borrow().requests.get(&job.key).copied()
+    }
+
+    fn ask_to_end(&mut self, job: &Job, request: EndRequest) {
+        self.0.borrow_mut().requests.insert(job.key, request);
+    }
+
+    fn queue(&self) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn enqueue(&mut self, number: u64, assignment: &Assignment) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.queue.push((number, assignment.clone()));
+        world.queue.sort_by_key(|(number, _)| *number);
+        Ok(())
+    }
+
+    fn queued(&self) -> Vec<AttemptKey> {
+        let world = self.0.borrow();
+        let keys = world.queue.iter().map(|(_, assignment)| AttemptKey {
+            point: PointId(assignment.point),
+            attempt: assignment.attempt,
+        });
+        keys.collect()
+    }
+
+    fn last_words(&self, _element: Element) -> Option<String> {
+        None
+    }
+
+    fn largest_array(&self) -> u32 {
+        1000
+    }
+}
