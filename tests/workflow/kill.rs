@@ -219,7 +219,7 @@ fn a_torn_journal_is_cut_and_a_damaged_one_refused_unchanged() {
         &["journal", "check", "task"],
     ] {
         let finished = task.call(arguments);
-        assert_eq!(finished.code, Some(3), "{finished:?}");
+        assert_eq!(finished.code, Some(4), "{finished:?}");
         assert!(
             finished
                 .stderr
@@ -286,20 +286,20 @@ fn records_that_are_whole_but_make_no_sense_are_refused() {
     let journal = task.directory().join("journal");
     let whole = fs::read_to_string(&journal).unwrap();
     let next = whole.lines().count();
-    let told = |text: String| {
+    let told = |text: String, code: i32| {
         fs::write(&journal, text).unwrap();
         let finished = task.call(&["journal", "check", "task"]);
-        assert_eq!(finished.code, Some(3), "{finished:?}");
+        assert_eq!(finished.code, Some(code), "{finished:?}");
         finished.remarks().join("\n")
     };
     let illegal = r#"{"event":"intent","point":"1","attempt":2,"job":1,"boot_id":""}"#;
     assert_eq!(
-        told(whole.clone() + &record(next, illegal)),
+        told(whole.clone() + &record(next, illegal), 4),
         format!(
-            "journal `$DIR/task/journal`, record {next}: illegal event: something happens after the end of the task; it was not written by this program, restore it from a copy"
+            "journal `$DIR/task/journal`, record {next}: illegal event: something happens after the end of the task; it was not written by this program, restore it from a copy, or keep what is sound with `hpo journal repair $DIR/task`"
         )
     );
-    let message = told(whole.clone() + &record(next, r#"{"event":"teleported"}"#));
+    let message = told(whole.clone() + &record(next, r#"{"event":"teleported"}"#), 3);
     assert!(
         message.starts_with(&format!(
             "journal `$DIR/task/journal`, record {next}: unknown variant `teleported`"
@@ -307,7 +307,7 @@ fn records_that_are_whole_but_make_no_sense_are_refused() {
         "{message}"
     );
     assert!(message.ends_with("; use the hpo that wrote it"), "{message}");
-    let message = told(whole.clone() + &record(next + 1, illegal));
+    let message = told(whole.clone() + &record(next + 1, illegal), 4);
     assert!(
         message.contains(&format!(
             "expected record {next} at byte {}, found record {}",
@@ -316,7 +316,7 @@ fn records_that_are_whole_but_make_no_sense_are_refused() {
         )),
         "{message}"
     );
-    let message = told(whole.replace("hpo-journal 1", "hpo-journal 2"));
+    let message = told(whole.replace("hpo-journal 1", "hpo-journal 2"), 3);
     assert!(
         message.starts_with("journal `$DIR/task/journal` must begin with `hpo-journal 1`, found `hpo-journal 2`"),
         "{message}"

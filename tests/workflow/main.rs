@@ -4,10 +4,12 @@
 mod bad_input;
 mod checkpoints;
 mod commands;
+mod control;
 mod kill;
 mod knowledge;
 mod payloads;
 mod processes;
+mod repair;
 mod search;
 mod segments;
 mod task;

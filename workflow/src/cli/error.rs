@@ -7,7 +7,7 @@ use protocol::exit;
 use thiserror::Error;
 
 use crate::coordinator::CoordinatorError;
-use crate::journal::{LockError, ReadError, WriteError};
+use crate::journal::{LockError, ReadError, WriteError, remedy};
 use crate::state::IllegalEvent;
 use crate::task::TaskError;
 
@@ -24,7 +24,7 @@ pub(crate) enum CliError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
-    #[error("journal `{path}`, record {record}: {source}; it was not written by this program, restore it from a copy", path = .path.display())]
+    #[error("journal `{path}`, record {record}: {source}; it was not written by this program, {remedy}", path = .path.display(), remedy = remedy(.path))]
     Illegal {
         path: PathBuf,
         record: u64,
@@ -60,6 +60,9 @@ impl CliError {
             CliError::Task(error) => error.exit_code(),
             CliError::Usage(_) => exit::USAGE,
             CliError::Failed(_) => exit::FAILED,
+            CliError::Illegal { .. } | CliError::Read(ReadError::Damaged { .. } | ReadError::Sequence { .. }) => {
+                exit::DAMAGED
+            }
             _ => exit::INFRASTRUCTURE,
         }
     }

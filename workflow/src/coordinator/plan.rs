@@ -7,7 +7,7 @@
 use protocol::SegmentId;
 
 use crate::state::{AttemptKey, State, TaskEnd};
-use crate::task::{Settings, Shares};
+use crate::task::{Request, Settings, Shares};
 
 /// Runs of steering that may fail one after the other before the task fails.
 pub(crate) const STEERING_RETRIES: usize = 3;
@@ -98,6 +98,21 @@ pub(crate) fn end(state: &State, settings: &Settings, segments: &[Option<Segment
         "steering proposes no more points".to_owned()
     };
     Some(TaskEnd::Finished { reason })
+}
+
+/// How the task ends because the user wants it to, when nothing runs any more.
+pub(crate) fn end_on_request(state: &State, request: Request) -> Option<TaskEnd> {
+    if state.end.is_some() || !state.running.is_empty() {
+        return None;
+    }
+    let left: u32 = state.segments.values().map(|segment| segment.open).sum();
+    match request {
+        Request::Pause => None,
+        Request::Kill => Some(TaskEnd::Killed),
+        Request::Finish | Request::FinishSoftly => Some(TaskEnd::Finished {
+            reason: format!("`hpo finish` was called, {left} points were not evaluated"),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 mod lock;
 mod read;
 mod record;
+mod salvage;
 mod write;
 
 pub(crate) use lock::{Claim, LockError, holder};
-pub(crate) use read::{Contents, ReadError, parse, read};
+pub(crate) use read::{Contents, ReadError, read, remedy};
+pub(crate) use record::Record;
+pub(crate) use salvage::{Dropped, salvage, written_anew};
 pub(crate) use write::{Journal, WriteError};
 
 /// Version of the journal's format.

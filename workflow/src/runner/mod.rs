@@ -4,6 +4,7 @@
 //! saves checkpoints, interprets what the payload wrote, and leaves `result.json`. The manager may be killed and started again
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
+mod group;
 mod log;
 mod order;
 mod outcome;
@@ -11,6 +12,7 @@ mod steering;
 mod supervise;
 mod work_directory;
 
+pub(crate) use group::group_support;
 pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
 pub(crate) use steering::read_end;
 pub(crate) use supervise::{Exit, Intervention, Launch, last_line};

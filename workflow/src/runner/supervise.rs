@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
+use super::group::Group;
 use super::log::{CappedLog, LOG_LIMIT};
 use crate::host::{Stat, all_processes};
 
@@ -261,10 +262,14 @@ fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
 /// How long to try to kill what is left. Only a process that the kernel itself holds takes that long.
 const KILL_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long to kill one by one before the rest is put into a group.
+const WALK: Duration = Duration::from_millis(100);
+
 /// Kills everything that descends from this process, until nothing is left; returns how many could not be killed.
 fn kill_descendants() -> usize {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
+    let mut group = None;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => continue,
@@ -274,6 +279,15 @@ fn kill_descendants() -> usize {
         let left = descendants(std::process::id() as i32);
         if begin.elapsed() > KILL_PATIENCE {
             return left.len().max(1);
+        }
+        if begin.elapsed() > WALK && group.is_none() {
+            group = Some(Group::create());
+        }
+        if let Some(Some(group)) = &group {
+            for pid in &left {
+                group.take(*pid);
+            }
+            group.kill();
         }
         for pid in left {
             if let Some(pid) = Pid::from_raw(pid) {

@@ -107,13 +107,19 @@ impl Runtime {
     }
 }
 
-fn installed(program: &str, path: &str) -> bool {
+pub(crate) fn installed(program: &str, path: &str) -> bool {
     std::env::split_paths(path).any(|directory| is_executable(&directory.join(program)))
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The runtimes in the directories of `path`, in the order in which they are looked for.
+pub(crate) fn container_runtimes(path: &str) -> Vec<&'static str> {
+    let programs = RUNTIMES.iter().map(|runtime| runtime.program());
+    programs.filter(|program| installed(program, path)).collect()
 }
 
 impl Containers {

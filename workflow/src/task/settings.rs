@@ -319,6 +319,15 @@ impl Settings {
 }
 
 impl Settings {
+    /// Raises the points of the search, and the evaluation jobs with them.
+    pub(crate) fn extend(&mut self, max_points: Option<u32>) {
+        if let Some(more) = max_points.and_then(|points| points.checked_sub(self.max_points)) {
+            self.max_points += more;
+            let jobs = more.saturating_mul(self.retry.attempts.max(2));
+            self.max_jobs = self.max_jobs.saturating_add(jobs);
+        }
+    }
+
     /// The scheduler that decides about running evaluations, if it does.
     pub(crate) fn watching_scheduler(&self) -> Option<Box<dyn Scheduler>> {
         let scheduler = Registry::standard().build(self.schedule.as_ref()?).ok()?;
