@@ -4,14 +4,17 @@
 //! saves checkpoints, interprets what the payload wrote, and leaves `result.json`. The manager may be killed and started again
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
+mod crew;
 mod group;
 mod log;
 mod order;
 mod outcome;
+mod plain;
 mod steering;
 mod supervise;
 mod work_directory;
 
+pub(crate) use crew::END_OF_NAME;
 pub(crate) use group::group_support;
 pub(crate) use order::{CheckpointOrder, MetricsOrder, Order, RunnerResult, read_claim, read_result};
 pub(crate) use steering::read_end;
@@ -32,6 +35,9 @@ pub(crate) const SUBCOMMAND: &str = "runner";
 /// The second argument of a runner of steering.
 pub(crate) const STEERING: &str = "--steering";
 
+/// The second argument of a runner that carries out several attempts.
+pub(crate) const CREW: &str = "--crew";
+
 /// The whole life of a runner; returns the exit code.
 ///
 /// Kept apart from the command line parser: it is started once for every attempt and has to be quick.
@@ -39,21 +45,28 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
     let done = match arguments {
         [directory] => evaluate(Path::new(directory)),
         [flag, directory] if flag == STEERING => steering::run(Path::new(directory)),
+        [flag, directory] if flag == CREW => begin().and_then(|signals| crew::serve(Path::new(directory), &signals)),
         _ => Err(std::io::Error::other("expected a directory")),
     };
     match done {
         Ok(()) => protocol::exit::DONE,
         Err(error) => {
-            let directory = arguments.last().map(PathBuf::from).unwrap_or_default();
-            let line = format!("hpo runner: {error}\n");
-            let log = std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(directory.join("runner.log"));
-            let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
+            if arguments.first().is_none_or(|flag| flag != CREW) {
+                complain(&arguments.last().map(PathBuf::from).unwrap_or_default(), &error);
+            }
             protocol::exit::INFRASTRUCTURE
         }
     }
+}
+
+/// Notes beside an attempt why its runner could not do its work.
+fn complain(directory: &Path, error: &std::io::Error) {
+    let line = format!("hpo runner: {error}\n");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("runner.log"));
+    let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
 }
 
 /// Removes what a runner that was itself killed has left out of reach of signals.
@@ -64,17 +77,27 @@ pub(crate) fn clean_up(directory: &Path) {
 }
 
 fn evaluate(directory: &Path) -> std::io::Result<()> {
+    carry_out(directory, &begin()?)
+}
+
+/// Makes this process one that outlives its manager and buries what it starts.
+fn begin() -> std::io::Result<Signals> {
     // Away from the manager's terminal and its Ctrl-C. Fails only for a leader of a group, which a child of ours is not.
     let _ = rustix::process::setsid();
     let signals = Signals::install()?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    Ok(signals)
+}
+
+/// Claims an attempt, carries it out and leaves its result.
+fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
     let order = Order::read(directory)?;
     if !order::claim(directory, &ProcessIdentity::current())? {
         return Ok(());
     }
     let begin = Instant::now();
     let mut warnings = Vec::new();
-    let end = attempt(directory, &order, &signals, &mut warnings);
+    let end = attempt(directory, &order, signals, &mut warnings);
     let result = RunnerResult {
         task: order.task.clone(),
         point: order.point,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::group::Group;
 use super::log::{CappedLog, LOG_LIMIT};
+use super::plain;
 use crate::host::{Stat, all_processes};
 
 /// What to run.
@@ -127,18 +128,7 @@ impl Periodic for Idle {
 /// # Errors
 /// When it could not be started.
 pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn Periodic) -> io::Result<Ended> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .arg("-c")
-        .arg(&launch.command)
-        .current_dir(&launch.work_directory)
-        .process_group(0);
-    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = start(launch)?;
     let pid = Pid::from_child(&child);
     let mut streams = [
         Stream::new(
@@ -214,6 +204,27 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         intervention,
         survivors,
     })
+}
+
+fn start(launch: &Launch) -> io::Result<Child> {
+    let spawn = |mut command: Command| {
+        command.current_dir(&launch.work_directory).process_group(0);
+        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn()
+    };
+    if let Some(command) = plain::command(launch)
+        && let Ok(child) = spawn(command)
+    {
+        return Ok(child);
+    }
+    // Whatever is wrong with the command, a shell says it in the words that users know.
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(&launch.command);
+    spawn(shell)
 }
 
 /// Runs what a launch wants done when its command is over. Whether it succeeds tells nothing: mostly there is nothing left.
