@@ -125,6 +125,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         name,
     };
     let (task, settings) = prepare(&sources)?;
+    check_bound_paths(&directory, &task, &settings)?;
     tell_warnings(&task, &settings, &options);
     if options.no_submit == Some(true) {
         print(
@@ -317,6 +318,17 @@ fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
             Ok(())
         }
     }
+}
+
+/// Directories that containers are to see must have names that their runtimes can pass on.
+fn check_bound_paths(directory: &TaskDirectory, task: &Task, settings: &Settings) -> Result<(), CliError> {
+    let segments = task.segments.iter().flat_map(|segment| &segment.training);
+    let training = task.training.iter().flatten().chain(segments);
+    let folders = training
+        .map(|file| crate::files::parent_of(Path::new(file)))
+        .filter(|folder| folder.is_absolute());
+    let bound = folders.chain([directory.root()]);
+    settings.containers.check_paths(bound).map_err(CliError::Usage)
 }
 
 fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {

@@ -139,6 +139,7 @@ fn attempt(directory: &Path, order: &Order, signals: &Signals, warnings: &mut Ve
             settings.largest,
             settings.interval,
         )
+        .adapting(settings.mean_time_to_failure)
     });
     if let Some(source) = &order.source {
         match take_over(source, &order.checkpoints) {

@@ -36,7 +36,7 @@ pub(crate) struct Launch {
     pub(crate) timeout: Option<Duration>,
     /// Between the request to end and the end by force.
     pub(crate) grace: Duration,
-    /// For `sh -c` when the command is over: removes what no signal reaches, such as a container of a daemon.
+    /// For `sh -c` when the command has not ended well: removes what no signal reaches, such as a container of a daemon.
     #[serde(default)]
     pub(crate) afterwards: Option<String>,
 }
@@ -187,7 +187,8 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         wait_for(signals, &mut streams, wait)?;
     }
     let survivors = kill_descendants();
-    if let Some(cleaning) = &launch.afterwards {
+    let ended_well = intervention == Intervention::None && status.and_then(WaitStatus::exit_status) == Some(0);
+    if let Some(cleaning) = launch.afterwards.as_ref().filter(|_| !ended_well) {
         run_afterwards(cleaning);
     }
     for stream in streams {

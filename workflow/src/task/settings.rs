@@ -60,6 +60,8 @@ pub(crate) struct CheckpointSettings {
     /// The name under which a retry finds the archive; `None`: unpacked in place.
     pub(crate) load_as: Option<String>,
     pub(crate) interval: Duration,
+    /// Mean time between interruptions, where the interval is to follow from it.
+    pub(crate) mean_time_to_failure: Option<Duration>,
     pub(crate) largest: u64,
 }
 
@@ -202,6 +204,10 @@ impl Settings {
         };
         let evaluation_timeout = duration_of(&mut check, "evaluationTimeout", &full.evaluation_timeout);
         let steering_timeout = duration_of(&mut check, "steeringTimeout", &full.steering_timeout);
+        let mean_time_to_failure = duration_of(&mut check, "meanTimeToFailure", &full.mean_time_to_failure);
+        if mean_time_to_failure.is_some() && full.check_point_to_save.is_none() {
+            check.add("meanTimeToFailure", "is of no use without checkPointToSave".to_owned());
+        }
         let grace = duration_of(&mut check, "killGrace", &full.kill_grace).unwrap_or(Duration::from_secs(30));
         let schedule = schedule::schedule(&full).unwrap_or_else(|problems| {
             check.problems.extend(problems);
@@ -271,6 +277,7 @@ impl Settings {
                 paths,
                 load_as,
                 interval,
+                mean_time_to_failure,
                 largest,
             }
         });
