@@ -42,10 +42,25 @@ fn outcome(points: &[Value]) -> Vec<(String, String, String)> {
 
 #[test]
 fn fifty_kills_of_the_manager_lose_nothing_and_double_nothing() {
+    kills_of_the_manager(&search, 12, 50);
+}
+
+#[test]
+#[ignore = "a thousand kills of the manager take some minutes"]
+fn a_thousand_kills_of_the_manager_lose_nothing_and_double_nothing() {
+    let large = || {
+        search().with(&json!({
+            "maxPoints": 50, "nParallelEvaluation": 8, "nPointsPerIteration": 12, "minUnevaluatedPoints": 8
+        }))
+    };
+    kills_of_the_manager(&large, 50, 1000);
+}
+
+fn kills_of_the_manager(search: &dyn Fn() -> Task, points: usize, wanted: usize) {
     let expected = outcome(&search().succeed());
     let mut moments = Moments(1);
     let mut kills = 0;
-    while kills < 50 {
+    while kills < wanted {
         let task = search();
         let journal = task.directory().join("journal");
         let size = || fs::metadata(&journal).map_or(0, |metadata| metadata.len());
@@ -67,7 +82,7 @@ fn fifty_kills_of_the_manager_lose_nothing_and_double_nothing() {
         }
         assert_eq!(outcome(&task.succeed()), expected);
         let attempts = task.attempts();
-        assert_eq!(attempts.len(), 12, "one attempt for each point: {attempts:?}");
+        assert_eq!(attempts.len(), points, "one attempt for each point: {attempts:?}");
         let mut distinct = attempts.clone();
         distinct.dedup();
         assert_eq!(distinct, attempts, "an attempt ran twice");

@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod commands;
 mod control;
+mod faults;
 mod kill;
 mod knowledge;
 mod payloads;

@@ -15,6 +15,9 @@ pub(crate) use record::Record;
 pub(crate) use salvage::{Dropped, salvage, written_anew};
 pub(crate) use write::{Journal, WriteError};
 
+#[cfg(test)]
+mod power_cuts;
+
 /// Version of the journal's format.
 pub(crate) const FORMAT: u32 = 1;
 

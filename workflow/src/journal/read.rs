@@ -114,8 +114,16 @@ impl Contents {
                 self.torn_bytes = length;
                 return Ok(());
             }
-            if let Some(record) = self.take(path, &line)? {
-                visit(record)?;
+            match self.take(path, &line) {
+                Ok(Some(record)) => visit(record)?,
+                Ok(None) => {}
+                Err(damage) => {
+                    if let Some(rest) = torn_rest(&mut source, &line).map_err(as_read)? {
+                        self.torn_bytes = length + rest;
+                        return Ok(());
+                    }
+                    return Err(damage.into());
+                }
             }
             self.valid_bytes += length;
         }
@@ -150,6 +158,29 @@ impl Contents {
     }
 }
 
+/// Bytes behind a bad line, if it and they are what a power cut has left of a commit that was never acknowledged.
+///
+/// The pages of a commit reach the disk in any order, and what is missing between them reads as zeros, which no record has. What
+/// follows then belongs to the same commit; the first record of another one would show that this one was acknowledged.
+fn torn_rest(source: &mut impl BufRead, bad: &[u8]) -> io::Result<Option<u64>> {
+    if !bad.contains(&0) {
+        return Ok(None);
+    }
+    let (mut rest, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let length = source.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if length == 0 {
+            return Ok(Some(rest));
+        }
+        rest += length as u64;
+        line.pop();
+        if Record::decode(&line).is_some_and(|record| !record.continues) {
+            return Ok(None);
+        }
+    }
+}
+
 /// Whether the first line is that of a journal; false if it is the beginning of one.
 fn is_header(path: &Path, line: &[u8]) -> Result<bool, ReadError> {
     let header = header();
@@ -179,6 +210,7 @@ mod tests {
             let json = format!("{{\"value\":{index}}}");
             Record {
                 epoch: *epoch,
+                continues: false,
                 sequence: index as u64 + 1,
                 json,
             }
@@ -244,12 +276,14 @@ mod tests {
         let mut bytes = journal(&[1, 1, 2]);
         Record {
             epoch: 1,
+            continues: false,
             sequence: 3,
             json: "\"late\"".to_owned(),
         }
         .encode(&mut bytes);
         Record {
             epoch: 2,
+            continues: false,
             sequence: 4,
             json: "\"next\"".to_owned(),
         }
@@ -289,6 +323,7 @@ mod tests {
         let mut bytes = journal(&[1; 2]);
         Record {
             epoch: 1,
+            continues: false,
             sequence: 4,
             json: "1".to_owned(),
         }

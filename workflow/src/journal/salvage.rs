@@ -80,8 +80,14 @@ impl Salvaged {
 pub(crate) fn written_anew(texts: &[String], epoch: u64) -> Vec<u8> {
     let mut bytes = header().into_bytes();
     for (json, sequence) in texts.iter().zip(1..) {
-        let json = json.clone();
-        Record { epoch, sequence, json }.encode(&mut bytes);
+        let record = Record {
+            epoch,
+            // What is whole when it appears cannot be torn.
+            continues: false,
+            sequence,
+            json: json.clone(),
+        };
+        record.encode(&mut bytes);
     }
     bytes
 }
@@ -95,7 +101,14 @@ mod tests {
             let mut bytes = Vec::new();
             let json = format!("\"{epoch}/{sequence}\"");
             let (epoch, sequence) = (*epoch, *sequence);
-            Record { epoch, sequence, json }.encode(&mut bytes);
+            let continues = false;
+            let record = Record {
+                epoch,
+                continues,
+                sequence,
+                json,
+            };
+            record.encode(&mut bytes);
             bytes
         };
         std::iter::once(header().into_bytes())

@@ -131,6 +131,7 @@ impl Journal {
             let sequence = self.sequence + 1 + index as u64;
             Record {
                 epoch: self.claim.epoch(),
+                continues: index > 0,
                 sequence,
                 json: json.clone(),
             }
