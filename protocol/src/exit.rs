@@ -8,6 +8,8 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Infrastructure: disk, network, missing library; the same call may succeed later or elsewhere.
 pub const INFRASTRUCTURE: u8 = 3;
+/// The journal of a task is damaged; `hpo journal repair` keeps what is sound.
+pub const DAMAGED: u8 = 4;
 /// Ended by SIGINT.
 pub const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM.

@@ -28,6 +28,9 @@ impl Point {
     /// The value of the reserved key `hpo.<name>`.
     #[must_use]
     pub fn reserved(&self, name: &str) -> Option<&Value> {
+        if self.0.keys().all(|key| !is_reserved(key)) {
+            return None;
+        }
         self.0.get(&format!("{}{name}", limits::RESERVED_PREFIX))
     }
 

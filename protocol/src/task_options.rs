@@ -307,6 +307,12 @@ pub struct TaskOptions {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "count")]
     pub check_point_interval: Option<u32>,
 
+    /// Mean time between interruptions of an evaluation, e.g. 4h; from the first save on, the time between two follows from it and
+    /// from how long saves take, between 30 s and 1 h
+    #[arg(long = "meanTimeToFailure", value_name = "TIME", help_heading = "Checkpoints")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub mean_time_to_failure: Option<String>,
+
     /// Largest archive that is kept, e.g. 500M, 2G (default 100M)
     #[arg(long = "checkPointMaxSize", value_name = "SIZE", help_heading = "Checkpoints")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text")]

@@ -8,6 +8,7 @@ mod related;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use protocol::limits::RESERVED_PREFIX;
 use protocol::steering::{FailureKind, HistoryEntry};
@@ -58,7 +59,7 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Identity {
     /// The key of a point of the space.
-    Own(Vec<u64>),
+    Own(Arc<[u64]>),
     /// The canonical JSON of any other.
     Foreign(String),
 }
@@ -68,7 +69,7 @@ enum Identity {
 pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
-    taken: HashSet<Vec<u64>>,
+    taken: HashSet<Arc<[u64]>>,
     planned: Option<usize>,
     thrift: f64,
     related: Vec<Related>,
@@ -108,7 +109,6 @@ impl History {
                 observation.number = None;
             }
         }
-        observations.sort_by(order);
         Self {
             objectives: goal.objectives(),
             ..Self::of(observations, numbered)
@@ -131,7 +131,7 @@ impl History {
     fn of(observations: Vec<Observation>, numbered: bool) -> Self {
         let taken = observations.iter().filter_map(Observation::key).cloned().collect();
         Self {
-            observations,
+            observations: sorted(observations),
             numbered,
             taken,
             related: Vec::new(),
@@ -282,7 +282,7 @@ impl History {
 
 impl Observation {
     /// The key under which equal points are found; nothing for a point that is not of this space.
-    pub(crate) fn key(&self) -> Option<&Vec<u64>> {
+    pub(crate) fn key(&self) -> Option<&Arc<[u64]>> {
         match &self.identity {
             Identity::Own(key) => Some(key),
             Identity::Foreign(_) => None,
@@ -390,6 +390,15 @@ pub(crate) fn blamed(entry: &HistoryEntry) -> bool {
 fn seconds(entry: &HistoryEntry) -> Option<f64> {
     let seconds = entry.meta.as_ref()?.seconds?;
     (seconds > 0.0 && seconds.is_finite()).then_some(seconds)
+}
+
+/// In the order of [`order`], found for places first: an observation is large.
+fn sorted(observations: Vec<Observation>) -> Vec<Observation> {
+    let mut places: Vec<usize> = (0..observations.len()).collect();
+    places.sort_by(|left, right| order(&observations[*left], &observations[*right]));
+    let mut observations: Vec<Option<Observation>> = observations.into_iter().map(Some).collect();
+    let take = |place: usize| observations[place].take().expect("a place is taken once");
+    places.into_iter().map(take).collect()
 }
 
 /// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.

@@ -1,6 +1,7 @@
 //! Numeric tools that give the same bits on every machine: elementary functions come from `libm`, sums have a fixed order.
 
 pub(crate) mod eigen;
+mod exponentials;
 pub(crate) mod linear_algebra;
 pub(crate) mod normal;
 pub(crate) mod sobol;
@@ -13,7 +14,7 @@ pub(crate) fn log_sum_exp(terms: &[f64]) -> f64 {
     if largest == f64::NEG_INFINITY {
         return largest;
     }
-    largest + libm::log(terms.iter().map(|term| libm::exp(term - largest)).sum())
+    largest + libm::log(exponentials::sum_below(terms, largest))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod numeric;
 mod validity;
 mod walk;
 
+use std::sync::Arc;
+
 use protocol::Point;
 use serde_json::{Map, Value};
 
@@ -152,13 +154,12 @@ impl Space {
         point: &Point,
         mut encode: impl FnMut(&Dimension, &Value) -> Option<Coordinate>,
     ) -> Vec<Option<Coordinate>> {
-        let mut assignment = self.blank();
+        let values = self.values(point);
+        let mut assignment = self.parents();
         let mut coordinates = vec![None; self.dimensions.len()];
         for &position in &self.order {
             let dimension = &self.dimensions[position];
-            let Some(value) = point.0.get(&dimension.name) else {
-                continue;
-            };
+            let Some(value) = values[position] else { continue };
             if self.is_active(position, &assignment)
                 && let Some(coordinate) = encode(dimension, value)
             {
@@ -174,8 +175,8 @@ impl Space {
 
     /// The key under which equal points are found: one number per dimension, or nothing for a point that is not of this space.
     #[must_use]
-    pub fn fingerprint(&self, coordinates: &[Option<Coordinate>]) -> Option<Vec<u64>> {
-        let mut assignment = self.blank();
+    pub fn fingerprint(&self, coordinates: &[Option<Coordinate>]) -> Option<Arc<[u64]>> {
+        let mut assignment = self.parents();
         let mut key = Vec::with_capacity(self.dimensions.len());
         for &position in &self.order {
             match coordinates[position] {
@@ -189,7 +190,26 @@ impl Space {
                 None => key.push(u64::MAX),
             }
         }
-        Some(key)
+        Some(key.into())
+    }
+
+    /// What a point has for each dimension. Points list their keys as the space does, or nearly so: few have to be looked up.
+    fn values<'a>(&self, point: &'a Point) -> Vec<Option<&'a Value>> {
+        let mut entries = point.hyperparameters().peekable();
+        let value = |dimension: &Dimension| match entries.next_if(|(key, _)| *key == dimension.name) {
+            Some((_, value)) => Some(value),
+            None => point.0.get(&dimension.name),
+        };
+        self.dimensions.iter().map(value).collect()
+    }
+
+    /// An assignment with room for what conditions look at.
+    fn parents(&self) -> Assignment {
+        if self.dimensions.iter().any(|dimension| dimension.is_parent) {
+            self.blank()
+        } else {
+            Assignment(Vec::new())
+        }
     }
 }
 

@@ -140,22 +140,28 @@ fn a_step_that_does_not_fit_into_memory_is_a_failure_of_the_configuration() {
     let rows = (0..30_004).map(|row| format!("{},{}", row % 7, row % 3));
     let lines: Vec<String> = std::iter::once("x,y".to_owned()).chain(rows).collect();
     work.write("data.csv", lines.join("\n"));
-    let limited = "ulimit -v 2500000 && exec \"$0\" --data data.csv --device cpu --threads 1";
-    let output = std::process::Command::new("sh")
-        .args(["-c", limited, env!("CARGO_BIN_EXE_evaluation")])
-        .current_dir(work.directory.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let message = work.json("output.json")["message"].as_str().unwrap().to_owned();
-    assert!(
-        message.contains(" found no memory to run a program")
-            && message.ends_with(
-                "with batches of 30000 rows; a `training.batch_size` of 15000 needs about half of the memory of a step, a \
-                 smaller model less"
-            ),
-        "{message}"
-    );
+    for (engine, said) in [
+        ("onnxruntime", "ONNX Runtime found no memory to run a program"),
+        ("rten", "the embedded engine found no memory to run a program"),
+    ] {
+        let limited =
+            format!("ulimit -v 2500000 && exec \"$0\" --data data.csv --device cpu --threads 1 --engine {engine}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &limited, env!("CARGO_BIN_EXE_evaluation")])
+            .current_dir(work.directory.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let message = work.json("output.json")["message"].as_str().unwrap().to_owned();
+        assert!(
+            message.contains(said)
+                && message.ends_with(
+                    "with batches of 30000 rows; a `training.batch_size` of 15000 needs about half of the memory of a \
+                     step, a smaller model less"
+                ),
+            "{message}"
+        );
+    }
 }
 
 #[test]

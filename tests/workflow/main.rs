@@ -4,10 +4,13 @@
 mod bad_input;
 mod checkpoints;
 mod commands;
+mod control;
+mod faults;
 mod kill;
 mod knowledge;
 mod payloads;
 mod processes;
+mod repair;
 mod search;
 mod segments;
 mod slurm;

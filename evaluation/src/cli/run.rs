@@ -215,6 +215,7 @@ impl Record<'_> {
             ended: ended.clone(),
             epochs_done: result.epochs.len(),
             resumed_from: result.resumed_from,
+            skipped_steps: result.skipped_steps,
             best_epoch: best.map(output::epoch_object),
             seconds: timing
                 .iter()

@@ -1,7 +1,10 @@
 //! From a table to what training takes: rows chosen, missing values filled, inputs scaled.
 
-use std::collections::BTreeSet;
+mod dividing;
+
 use std::sync::Arc;
+
+use dividing::{check_classes, divide};
 
 use super::augment::ImageShape;
 use super::column::{Column, Table, Values, shape_text};
@@ -11,7 +14,7 @@ use super::gather::{InputColumn, Loaded, Needed};
 use super::numbers::Numbers;
 use super::rows::{FedRows, Transform};
 use super::scaling::{Scaling, Units};
-use super::split::{self, Parts, RowTraits};
+use super::split;
 use super::store::Store;
 use super::targets::{self, Labels, TargetKind};
 use super::{Placement, Prepared, Summary, description};
@@ -401,89 +404,6 @@ fn row_shape(inputs: &[InputColumn], description: &DataDescription) -> Result<Ve
             found: format!("{} = {} numbers", shape_text(shape), shape.iter().product::<usize>()),
         }),
     }
-}
-
-/// Positions in `rows` of both sets.
-fn divide(
-    table: &Table,
-    group: Option<&Column>,
-    description: &DataDescription,
-    origin: Origin,
-    rows: &[usize],
-    labels: Option<&Labels>,
-) -> Result<Parts, DatasetError> {
-    if let Origin::From(first) = origin {
-        let (train, validation): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| rows[*at] < first);
-        if train.is_empty() || validation.is_empty() {
-            let what = if train.is_empty() { "training" } else { "validation" };
-            return Err(DatasetError::Split(format!(
-                "no {what} rows are left after rows with missing values are dropped"
-            )));
-        }
-        return Ok(Parts { train, validation });
-    }
-    let description::Split::Part { amount, seed, kind } = &description.split else {
-        unreachable!("files of their own come with `Origin::From`");
-    };
-    let file_of_rows = table.file_of_rows();
-    let files: Vec<usize> = rows.iter().map(|row| file_of_rows[*row]).collect();
-    let groups = group.map(|column| group_ids(column, rows));
-    let traits = RowTraits {
-        labels: labels.map(|labels| labels.of_rows.as_slice()),
-        groups: groups.as_deref(),
-        files: &files,
-    };
-    split::split(rows.len(), *amount, *seed, kind, traits).map_err(DatasetError::Split)
-}
-
-/// Numbers the different values of a column in their order.
-fn group_ids(column: &Column, rows: &[usize]) -> Vec<usize> {
-    let width = column.width();
-    let text = |row: usize| match &column.values {
-        Values::Texts(texts) => texts[row * width..(row + 1) * width].join("\n"),
-        Values::Integers(values) => format!("{:?}", &values[row * width..(row + 1) * width]),
-        values => {
-            let numbers: Vec<f64> = (row * width..(row + 1) * width).map(|at| values.number(at)).collect();
-            format!("{numbers:?}")
-        }
-    };
-    let distinct: BTreeSet<String> = rows.iter().map(|row| text(*row)).collect();
-    let distinct: Vec<String> = distinct.into_iter().collect();
-    rows.iter()
-        .map(|row| {
-            distinct
-                .binary_search(&text(*row))
-                .expect("every value is among the distinct ones")
-        })
-        .collect()
-}
-
-fn check_classes(
-    labels: &Labels,
-    train: &[usize],
-    validation: &[usize],
-    warnings: &mut Vec<String>,
-) -> Result<(), DatasetError> {
-    let seen = |rows: &[usize]| rows.iter().map(|at| labels.of_rows[*at]).collect::<BTreeSet<_>>();
-    let (in_train, in_validation) = (seen(train), seen(validation));
-    let name = |label: i64| match &labels.names {
-        Some(names) => format!("`{}`", names[label as usize]),
-        None => label.to_string(),
-    };
-    if in_train.len() < 2 {
-        let only = in_train.first().map_or_else(String::new, |label| name(*label));
-        return Err(DatasetError::Split(format!(
-            "all {} training rows are of class {only}; there is nothing to learn: shuffle the data or use another `data.split`",
-            train.len()
-        )));
-    }
-    if let Some(label) = in_validation.difference(&in_train).next() {
-        warnings.push(format!(
-            "class {} is in the validation set but not in the training set; `\"kind\": \"stratified\"` avoids that",
-            name(*label)
-        ));
-    }
-    Ok(())
 }
 
 fn name_of_element(columns: &[InputColumn], mut element: usize) -> String {

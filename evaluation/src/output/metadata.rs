@@ -44,6 +44,9 @@ pub struct Metadata<'a> {
     pub epochs_done: usize,
     /// Epochs done by an earlier attempt whose checkpoint was taken up.
     pub resumed_from: Option<usize>,
+    /// Steps whose gradients `float16` could not hold and that changed nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<usize>,
     /// The report of the epoch whose weights are the result.
     pub best_epoch: Option<Value>,
     /// Seconds by phase.

@@ -40,7 +40,7 @@ pub use loss::{ClassWeights, Loss};
 pub use metric::{Metric, Metrics};
 pub use optimizers::{Adagrad, Adam, DecayTargets, Group, Lion, Optimizer, RAdam, RmsProp, Rule, Sgd};
 pub use plan::{EarlyStopping, Keep, Mode, Objective, TrainingPlan, WeightAverage};
-pub use precision::Precision;
+pub use precision::{LossScale, Precision};
 pub use prepare::summarize;
 pub use run::{train, train_in_stages};
 pub use samples::{Inputs, RowSource, Samples, Targets};
@@ -150,6 +150,8 @@ pub struct TrainingResult {
     pub parameters: usize,
     /// Epochs that a checkpoint had done, when training resumed from one.
     pub resumed_from: Option<usize>,
+    /// With `float16`, the steps whose gradients were not finite and that changed nothing.
+    pub skipped_steps: Option<usize>,
     /// The model with the chosen weights.
     pub model: TrainedModel,
 }

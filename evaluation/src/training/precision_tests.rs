@@ -44,7 +44,8 @@ fn operands_of_products_are_rounded_and_nothing_else() {
     let second = builder.node("MatMul", &[&tanh, &w], Vec::new());
     builder.output("y", &second);
     let single = builder.finish();
-    for (precision, code) in [(Precision::Bfloat16, 16), (Precision::Float16 { loss_scale: 8.0 }, 10)] {
+    let loss_scale = LossScale::Constant(8.0);
+    for (precision, code) in [(Precision::Bfloat16, 16), (Precision::Float16 { loss_scale }, 10)] {
         let mut graph = single.clone();
         precision.lower(&mut graph);
         let kinds: Vec<(&str, Option<i64>)> = graph
@@ -106,6 +107,56 @@ fn a_step_whose_gradients_overflow_changes_nothing() {
     let longer = weights(json!({"precision": "float16", "loss_scale": 1e9, "epochs": 3}));
     assert_eq!(once, longer);
     assert!(once.iter().all(|weight| weight.is_finite()));
+}
+
+#[test]
+fn an_adaptive_scale_shrinks_until_gradients_fit_and_grows_again() {
+    let samples = samples();
+    // Sixteen steps. The factor 2²⁴ overflows at first; a constant factor of what is left gives the same weights.
+    let skipped = |training: Value| {
+        let plan = model(&training);
+        let result = train(&Reference, &plan, &samples, &samples, None, &mut Losses::default()).unwrap();
+        result.skipped_steps
+    };
+    let adaptive = |initial: f64, interval: usize| json!({"precision": "float16", "epochs": 4, "loss_scale": {"initial": initial, "interval": interval}});
+    assert_eq!(skipped(json!({"epochs": 1})), None);
+    assert_eq!(skipped(adaptive(256.0, 100)), Some(0));
+    let few = skipped(adaptive(16_777_216.0, 100)).unwrap();
+    assert!((2..12).contains(&few), "{few} of 16 steps were skipped");
+    // Doubled after each step, the factor comes to the limit again and again.
+    let many = skipped(adaptive(16_777_216.0, 1)).unwrap();
+    assert!((few + 1..16).contains(&many), "{many} of 16 steps were skipped");
+    assert_eq!(
+        skipped(json!({"precision": "float16", "epochs": 4, "loss_scale": 1e9})),
+        Some(16)
+    );
+}
+
+#[test]
+fn an_adaptive_scale_goes_on_from_a_checkpoint_to_the_same_bits() {
+    let samples = samples();
+    let plan = |epochs: usize| {
+        let loss_scale = json!({"initial": 16_777_216.0, "interval": 3});
+        model(&json!({"precision": "float16", "epochs": epochs, "loss_scale": loss_scale}))
+    };
+    let run = |plan: &TrainingPlan, policy: Option<&CheckpointPolicy>| {
+        train(&Reference, plan, &samples, &samples, policy, &mut Losses::default()).unwrap()
+    };
+    let bits = |result: &TrainingResult| {
+        let weights = result.model.weights().flat_map(|(_, _, values)| values.to_vec());
+        weights.map(f32::to_bits).collect::<Vec<u32>>()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let policy = CheckpointPolicy {
+        directory: folder.path().to_owned(),
+        every_epochs: 1,
+    };
+    let whole = run(&plan(4), None);
+    run(&plan(2), Some(&policy));
+    let rest = run(&plan(4), Some(&policy));
+    assert_eq!(rest.resumed_from, Some(2));
+    assert_eq!(rest.skipped_steps, whole.skipped_steps);
+    assert_eq!(bits(&rest), bits(&whole));
 }
 
 #[test]

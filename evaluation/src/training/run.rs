@@ -1,162 +1,27 @@
-//! The training loop.
+//! A training under way: the loop over its steps and epochs.
+
+mod keeping;
+mod stages;
+mod validation;
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, Progress, Store};
+pub use self::stages::{train, train_in_stages};
+use super::checkpoint::{Progress, Store};
 use super::feeding::Feeder;
 use super::lowering::running_statistics;
-use super::metrics::Accumulator;
 use super::optimizers::Settings;
-use super::prepare::{check_area, check_samples, import, recipe};
+use super::precision::SKIPPED;
 use super::random::{Purpose, Stream};
 use super::schedules::Position;
 use super::step::{
-    Fed, Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, TRAIN_WEIGHTS, VALIDATION_INPUTS, VALIDATION_TARGETS, average_name,
+    Recipe, Step, TRAIN_INPUTS, TRAIN_TARGETS, TRAIN_WEIGHTS, VALIDATION_INPUTS, VALIDATION_TARGETS, average_name,
     slot_name,
 };
-use super::{
-    CheckpointPolicy, Decision, Ended, EpochReport, Keep, Metric, Metrics, Observer, Samples, Targets, TrainedModel,
-    TrainingError, TrainingPlan, TrainingResult,
-};
-use crate::engine::{Engine, EngineError, Feed, Machine};
+use super::{Decision, Ended, Keep, Metric, Observer, Samples, Targets, TrainedModel, TrainingError, TrainingResult};
+use crate::engine::{EngineError, Feed, Machine};
 use crate::graph::{ElementType, Elements, Tensor, TensorType};
-
-/// Rows of one evaluation batch; the last one is smaller.
-const EVALUATION_ROWS: usize = 1024;
-
-/// Trains `plan` on `train`, judging by `validation` after each epoch.
-///
-/// # Errors
-/// When plan, model and data do not fit, the loss is not finite, a file cannot be written, or the engine fails.
-pub fn train(
-    engine: &dyn Engine,
-    plan: &TrainingPlan,
-    train: &Samples,
-    validation: &Samples,
-    checkpoints: Option<&CheckpointPolicy>,
-    observer: &mut dyn Observer,
-) -> Result<TrainingResult, TrainingError> {
-    train_in_stages(engine, &[], plan, (train, validation), checkpoints, observer)
-}
-
-/// Trains as [`train()`] does, but by the plans of `earlier` first, each up to as many epochs in total as it says.
-///
-/// What a stage leaves, weights, statistics and what optimisers remember, is where the next begins; early stopping and the
-/// choice of the best epoch begin anew with each. A checkpoint of any of the stages is taken up, so going on from where somebody
-/// with the same past has stopped gives the same bits as training all of it.
-///
-/// # Errors
-/// As [`train()`]; [`TrainingError::Mismatch`] too where a stage has weights of other shapes than the one before it.
-pub fn train_in_stages(
-    engine: &dyn Engine,
-    earlier: &[TrainingPlan],
-    plan: &TrainingPlan,
-    samples: (&Samples, &Samples),
-    checkpoints: Option<&CheckpointPolicy>,
-    observer: &mut dyn Observer,
-) -> Result<TrainingResult, TrainingError> {
-    stages(engine, earlier, plan, samples, checkpoints, observer).map_err(|error| match error {
-        TrainingError::Engine(source @ EngineError::Memory { .. }) => TrainingError::Memory {
-            batch: plan.batch_size.min(samples.0.rows()),
-            source,
-        },
-        error => error,
-    })
-}
-
-fn stages(
-    engine: &dyn Engine,
-    earlier: &[TrainingPlan],
-    plan: &TrainingPlan,
-    (train, validation): (&Samples, &Samples),
-    checkpoints: Option<&CheckpointPolicy>,
-    observer: &mut dyn Observer,
-) -> Result<TrainingResult, TrainingError> {
-    let plans: Vec<&TrainingPlan> = earlier.iter().chain([plan]).collect();
-    for plan in &plans {
-        check_samples("training", train, &plan.loss)?;
-        check_samples("validation", validation, &plan.loss)?;
-    }
-    if train.row_shape != validation.row_shape || train.targets.outputs() != validation.targets.outputs() {
-        return Err(TrainingError::Mismatch(
-            "training and validation set have rows of different shapes".into(),
-        ));
-    }
-    for plan in &plans {
-        check_area(plan, validation)?;
-    }
-    let data = (&train.row_shape[..], &train.targets, train.weights.is_some());
-    let fed = Fed {
-        train: train.inputs.is_fed(),
-        validation: validation.inputs.is_fed(),
-    };
-    let store = match checkpoints {
-        None => None,
-        Some(policy) => {
-            let mut stages: Vec<(String, Option<usize>)> = Vec::with_capacity(plans.len());
-            for (stage, plan) in plans.iter().enumerate() {
-                let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
-                let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
-                let own = super::checkpoint::fingerprint(&recipe, train, validation);
-                let until = (stage + 1 < plans.len()).then_some(plan.epochs);
-                stages.push(match stages.last() {
-                    Some((before, Some(end))) => (super::checkpoint::following(before, *end, &own), until),
-                    _ => (own, until),
-                });
-            }
-            Some(Store::open(&policy.directory, stages)?)
-        }
-    };
-    let mut found = store.as_ref().and_then(|store| store.latest(observer));
-    let mut begin = found.as_ref().map_or(0, |(stage, _)| *stage);
-    let (mut resumed_from, mut carried) = (None, None);
-    loop {
-        let plan = plans[begin];
-        let (imported, outputs) = import(plan, &train.row_shape, &train.targets)?;
-        let recipe = recipe(engine, plan, &imported, data, outputs, fed)?;
-        let mut run = Run::start(recipe, train, validation)?;
-        run.stage = begin;
-        run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
-        if let Some((stage, checkpoint)) = found.take() {
-            match run.restore(checkpoint) {
-                Ok(()) => {
-                    let reports = &run.progress.reports;
-                    resumed_from = Some(reports.len());
-                    observer.resumed(reports);
-                    let (done, asked) = (reports.len(), plan.epochs);
-                    if done > asked {
-                        observer.warning(&format!(
-                            "the checkpoint has {done} epochs already, {asked} were asked for"
-                        ));
-                    }
-                }
-                Err(message) => {
-                    observer.warning(&message);
-                    if stage > 0 {
-                        begin = 0;
-                        continue;
-                    }
-                }
-            }
-        } else if let Some(carried) = carried.take() {
-            run.follow(carried)?;
-        }
-        let ended = run.epochs(store.as_ref(), observer)?;
-        begin += 1;
-        let is_over = matches!(ended, Ended::Stopped | Ended::Checkpointed);
-        if is_over || begin == plans.len() {
-            return run.finish(ended, resumed_from);
-        }
-        carried = Some(run.carry()?);
-    }
-}
-
-/// What one stage leaves to the next.
-struct Carried {
-    progress: Progress,
-    states: Vec<(String, Tensor)>,
-}
 
 /// A copy, or an error that says how much memory it would take.
 fn copied(values: &[f32]) -> Result<Vec<f32>, EngineError> {
@@ -244,6 +109,10 @@ impl<'a> Run<'a> {
                 states.push(average.clone());
                 model_states[at].1 = average;
             }
+        }
+        for (name, initial) in plan.precision.states() {
+            machine.set_state(name, &Tensor::f32([], vec![initial]))?;
+            states.push(name.to_owned());
         }
         let mut metrics = Vec::new();
         for metric in std::iter::once(&plan.objective.metric).chain(&plan.metrics) {
@@ -423,191 +292,10 @@ impl<'a> Run<'a> {
         Ok(self.machine.result(*program, 0)?[0])
     }
 
-    /// Validates, and takes note of the result.
-    fn end_epoch(&mut self, start: Instant) -> Result<EpochReport, TrainingError> {
-        let plan = self.recipe.plan;
-        let epoch = self.progress.reports.len() + 1;
-        let validation = self.validate()?;
-        if let Some((metric, value)) = validation.0.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(TrainingError::NotFiniteMetric {
-                metric: *metric,
-                value: *value,
-                epoch,
-            });
-        }
-        let loss = plan.objective.loss(&validation);
-        let best = self
-            .progress
-            .best
-            .map(|best| plan.objective.loss(&self.progress.reports[best].validation));
-        let report = EpochReport {
-            epoch,
-            learning_rate: self.progress.learning_rate,
-            train_loss: self.progress.loss_sum / self.progress.loss_rows.max(1) as f64,
-            validation,
-            seconds: self.progress.epoch_seconds + start.elapsed().as_secs_f64(),
-        };
-        self.progress.reports.push(report.clone());
-        if best.is_none_or(|best| loss < best) {
-            self.progress.best = Some(epoch - 1);
-            if plan.keep == Keep::Best {
-                self.best = Some(self.read(self.model_states.iter().map(|(_, state)| state))?);
-            }
-        }
-        let min_delta = plan.early_stopping.map_or(0.0, |early| early.min_delta);
-        if self
-            .progress
-            .reference
-            .is_none_or(|reference| loss < reference - min_delta)
-        {
-            self.progress.reference = Some(loss);
-            self.progress.stale_epochs = 0;
-        } else {
-            self.progress.stale_epochs += 1;
-        }
-        self.progress.end_epoch();
-        Ok(report)
-    }
-
-    fn validate(&mut self) -> Result<Metrics, TrainingError> {
-        let rows = self.validation.rows();
-        let mut sums = None;
-        let all: Vec<i64> = (0..rows as i64).collect();
-        let (inputs, row_len) = (&self.validation.inputs, self.validation.row_len());
-        let feeder = Feeder::start(inputs, row_len, &all, EVALUATION_ROWS, 0)?;
-        for chosen in all.chunks(EVALUATION_ROWS) {
-            let (program, outputs) = if let Some(known) = self.evaluations.get(&chosen.len()) {
-                *known
-            } else {
-                let evaluation = self.recipe.evaluation(chosen.len(), rows, &self.model_states)?;
-                let program = self.machine.load(&evaluation.graph, &evaluation.results)?;
-                let outputs = evaluation.results[0].shape[1];
-                self.evaluations.insert(chosen.len(), (program, outputs));
-                (program, outputs)
-            };
-            let batch = feeder.as_ref().map(Feeder::next).transpose()?;
-            let mut feeds = vec![Feed::I64(chosen)];
-            feeds.extend(batch.iter().map(|inputs| Feed::F32(inputs)));
-            self.machine.run(program, &feeds)?;
-            if let (Some(feeder), Some(batch)) = (&feeder, batch) {
-                feeder.give_back(batch);
-            }
-            let values = match self.recipe.loss {
-                Some(_) => Some(self.machine.result(program, 1)?),
-                None => None,
-            };
-            sums.get_or_insert_with(|| {
-                let classes = self.recipe.class_weights.clone();
-                Accumulator::new(&self.recipe.plan.loss, classes, self.validation, outputs, &self.metrics)
-            })
-            .add(self.machine.result(program, 0)?, values);
-        }
-        let metrics = sums.expect("the validation set has rows").finish();
-        let objective = self.recipe.plan.objective.metric;
-        if metrics.0.iter().all(|(metric, _)| *metric != objective) {
-            return Err(TrainingError::Mismatch(format!(
-                "the objective `{}` is not defined on the validation set: {}",
-                objective.name(),
-                match objective {
-                    Metric::Auc =>
-                        "it needs rows of both kinds with a weight above 0, and predictions that are numbers",
-                    Metric::RelativeError(_) => "all its targets are zero",
-                    _ => "the loss graph predicts other numbers than the targets",
-                }
-            )));
-        }
-        Ok(metrics)
-    }
-
     fn read<'b>(&self, names: impl Iterator<Item = &'b String>) -> Result<Vec<Tensor>, TrainingError> {
         names
             .map(|name| self.machine.state(name).map_err(TrainingError::from))
             .collect()
-    }
-
-    fn save(&self, store: Option<&Store>, observer: &mut dyn Observer) -> Result<(), TrainingError> {
-        let Some(store) = store else {
-            observer.warning("no checkpoint was written, since no checkpoint directory is set");
-            return Ok(());
-        };
-        let states = self
-            .states
-            .iter()
-            .cloned()
-            .zip(self.read(self.states.iter())?)
-            .collect();
-        let best = self.best.as_ref().map(|best| {
-            let names = self.model_states.iter().map(|(name, _)| name.clone());
-            names.zip(best.iter().cloned()).collect()
-        });
-        let checkpoint = Checkpoint {
-            progress: self.progress.clone(),
-            states,
-            best: best.unwrap_or_default(),
-        };
-        store.save(self.stage, &checkpoint)
-    }
-
-    /// What the next stage begins with.
-    fn carry(&self) -> Result<Carried, TrainingError> {
-        let states = self.states.iter().cloned().zip(self.read(self.states.iter())?);
-        Ok(Carried {
-            progress: self.progress.clone(),
-            states: states.collect(),
-        })
-    }
-
-    /// Begins where the stage before has ended. Optimisers that remember other things begin with what they have in common.
-    fn follow(&mut self, carried: Carried) -> Result<(), TrainingError> {
-        let before: HashMap<String, Tensor> = carried.states.into_iter().collect();
-        for (name, state) in &self.model_states {
-            let value = before.get(name).filter(|value| {
-                let own = &self.recipe.imported.graph.constants[name];
-                own.shape == value.shape
-            });
-            let value = value.ok_or_else(|| {
-                TrainingError::Mismatch(format!(
-                    "`{name}` has another shape, or is new, after epoch {}: the schedule in `hpo.sched` changes a hyperparameter \
-                     on which the shape of the model depends; such ones have to be frozen (`frozen=NAME` of the scheduler)",
-                    carried.progress.reports.len()
-                ))
-            })?;
-            self.machine.set_state(name, value)?;
-            if state != name {
-                // An average that is new begins with the weights themselves.
-                self.machine.set_state(state, before.get(state).unwrap_or(value))?;
-            }
-        }
-        for name in &self.states {
-            let is_slot = self
-                .model_states
-                .iter()
-                .all(|(weight, state)| weight != name && state != name);
-            if let Some(value) = before.get(name).filter(|_| is_slot) {
-                self.machine.set_state(name, value)?;
-            }
-        }
-        self.progress = Progress {
-            best: None,
-            reference: None,
-            stale_epochs: 0,
-            ..carried.progress
-        };
-        Ok(())
-    }
-
-    /// Continues from a checkpoint; fails with a reason in words when it is of another model.
-    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
-        if !checkpoint.states.iter().map(|(name, _)| name).eq(&self.states) {
-            return Err("the checkpoint holds other weights than the model has; training begins anew".into());
-        }
-        for (name, value) in &checkpoint.states {
-            self.machine.set_state(name, value).map_err(|error| error.to_string())?;
-        }
-        self.best =
-            (!checkpoint.best.is_empty()).then(|| checkpoint.best.into_iter().map(|(_, value)| value).collect());
-        self.progress = checkpoint.progress;
-        Ok(())
     }
 
     fn finish(self, ended: Ended, resumed_from: Option<usize>) -> Result<TrainingResult, TrainingError> {
@@ -624,6 +312,8 @@ impl<'a> Run<'a> {
             .iter()
             .map(|name| self.recipe.imported.graph.constants[name].elements.len())
             .sum();
+        let skipped = self.states.iter().find(|name| *name == SKIPPED);
+        let skipped = skipped.map(|name| self.machine.state(name)).transpose()?;
         let loss = chosen.map(|index| plan.objective.loss(&self.progress.reports[index].validation));
         debug_assert!(
             running_statistics(&self.recipe.imported.graph)
@@ -636,6 +326,7 @@ impl<'a> Run<'a> {
             loss,
             parameters,
             resumed_from,
+            skipped_steps: skipped.and_then(|count| Some(count.as_f32()?[0] as usize)),
             model: TrainedModel {
                 imported: self.recipe.imported.clone(),
                 values,

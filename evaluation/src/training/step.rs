@@ -209,6 +209,11 @@ impl Recipe<'_> {
             }
             builder.output(&format!("{name}{NEXT}"), &value);
         }
+        if let Some(is_finite) = &is_finite {
+            for (name, value) in precision.next_states(&mut builder, is_finite) {
+                builder.output(&format!("{name}{NEXT}"), &value);
+            }
+        }
         let mut graph = builder.finish();
         precision.lower(&mut graph);
         Ok(Step {

@@ -122,10 +122,11 @@ pub fn parse(bytes: &[u8], dialect: Dialect) -> Result<Value, String> {
     }
     match dialect {
         Dialect::Strict => strict::strict(text),
-        Dialect::NonFinite => match non_finite::mark(text) {
+        // Most texts have no such token, and it takes time to look for them.
+        Dialect::NonFinite => strict::strict(text).or_else(|error| match non_finite::mark(text) {
             Some(marked) => strict::strict(&marked),
-            None => strict::strict(text),
-        },
+            None => Err(error),
+        }),
         Dialect::Commented => commented::commented(text),
     }
 }

@@ -1,6 +1,18 @@
-"""The same problems under Optuna and Syne Tune, one evaluation after the other."""
+"""The same problems under Optuna and Syne Tune, one evaluation after the other.
 
+    python peers.py KIT OUT.jsonl [--seeds 30] [--methods ...] [--problems ...]
+
+MOBSTER and Hyper-Tune are in Syne Tune up to 0.13 (`syne-tune[gpsearchers]`), the others of Syne Tune in 0.16. Runs that are in
+OUT.jsonl already are not repeated.
+"""
+
+import argparse
+import json
+import os
+import time
 import warnings
+
+import problems
 
 
 def optuna_run(problem, seed, goal, limit, sampler, pruner):
@@ -58,12 +70,13 @@ def optuna_space(spec):
 
 
 def syne_tune_run(problem, seed, goal, limit, scheduler):
+    import datetime
     import logging
 
     import numpy as np
 
     logging.disable(logging.WARNING)
-    import datetime
+    warnings.simplefilter("ignore")
 
     from syne_tune.backend.trial_status import Trial
     from syne_tune.optimizer import baselines
@@ -71,12 +84,15 @@ def syne_tune_run(problem, seed, goal, limit, scheduler):
 
     np.random.seed(seed)
     space = syne_tune_space(problem.space)
-    made = getattr(baselines, scheduler)(
-        space, metric="loss", time_attr="epoch", max_t=problem.full, do_minimize=True, random_seed=seed
-    )
+    old = scheduler in ("MOBSTER", "HyperTune")
+    if old:
+        options = {"mode": "min", "resource_attr": "epoch", "search_options": {"debug_log": False}}
+    else:
+        options = {"time_attr": "epoch", "do_minimize": True}
+    made = getattr(baselines, scheduler)(space, metric="loss", max_t=problem.full, random_seed=seed, **options)
     used, number = 0, 0
     while used < limit:
-        suggestion = made.suggest()
+        suggestion = made.suggest(number) if old else made.suggest()
         trial = Trial(trial_id=number, config=suggestion.config, creation_time=datetime.datetime.now())
         number += 1
         made.on_trial_add(trial)
@@ -124,4 +140,42 @@ METHODS = {
     "syne-tune-asha": lambda *a: syne_tune_run(*a, "ASHA"),
     "syne-tune-asha-bore": lambda *a: syne_tune_run(*a, "ASHABORE"),
     "syne-tune-asha-cqr": lambda *a: syne_tune_run(*a, "ASHACQR"),
+    "syne-tune-bohb": lambda *a: syne_tune_run(*a, "BOHB"),
+    "syne-tune-mobster": lambda *a: syne_tune_run(*a, "MOBSTER"),
+    "syne-tune-hyper-tune": lambda *a: syne_tune_run(*a, "HyperTune"),
 }
+# On a table without dimensions a model has nothing to learn.
+MODELLESS = ("optuna-asha-random", "optuna-hyperband-random", "syne-tune-asha")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kit")
+    parser.add_argument("out")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--methods", default="optuna-asha-random,optuna-asha-tpe,optuna-hyperband-tpe,syne-tune-asha")
+    parser.add_argument("--problems", default="")
+    options = parser.parse_args()
+    done = set()
+    if os.path.exists(options.out):
+        with open(options.out) as lines:
+            done = {(r["problem"], r["method"], r["seed"]) for r in map(json.loads, lines)}
+    known = problems.load(options.kit)
+    wanted = [problem for name, problem in known.items() if not options.problems or name in options.problems.split(",")]
+    with open(options.out, "a") as out:
+        for seed in range(options.seeds):
+            for method in options.methods.split(","):
+                for problem in wanted:
+                    if (problem.name, method, seed) in done or (problem.name == "climsim" and method not in MODELLESS):
+                        continue
+                    start, goal = time.time(), problem.target()
+                    used, reached = METHODS[method](problem, seed, goal, problems.BUDGET * problem.full)
+                    line = {"problem": problem.name, "method": method, "seed": seed, "goal": goal, "full": problem.full}
+                    line |= {"epochs": used, "reached": reached, "seconds": round(time.time() - start, 2)}
+                    out.write(json.dumps(line) + "\n")
+                    out.flush()
+                    problem.cache.clear()
+
+
+if __name__ == "__main__":
+    main()

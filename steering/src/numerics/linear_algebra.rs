@@ -9,6 +9,8 @@
 //! | A | symmetric positive definite matrix | n × n, rows of the lower triangle one after the other |
 //! | L | Cholesky factor, A = L Lᵀ | the same |
 
+use std::sync::OnceLock;
+
 use super::tiles::{Lane, SIDE, Tiles};
 use super::vectors::for_this_processor;
 
@@ -86,6 +88,8 @@ pub(crate) fn row_start(i: usize) -> usize {
 pub(crate) struct Cholesky {
     n: usize,
     rows: Vec<f64>,
+    /// The same in tiles, once they are wanted.
+    tiles: OnceLock<Tiles>,
 }
 
 impl Cholesky {
@@ -96,7 +100,11 @@ impl Cholesky {
             return None;
         }
         tiles.unpack(&mut a, n);
-        Some(Self { n, rows: a })
+        Some(Self {
+            n,
+            rows: a,
+            tiles: OnceLock::from(tiles),
+        })
     }
 
     /// Order of the matrix.
@@ -113,6 +121,7 @@ impl Cholesky {
         self.rows.extend_from_slice(&row);
         self.rows.push(pivot.sqrt());
         self.n += 1;
+        self.tiles = OnceLock::new();
     }
 
     /// b ← L⁻¹ b.
@@ -122,7 +131,15 @@ impl Cholesky {
 
     /// b ← L⁻¹ b for many b at a time, which costs much less than one after the other.
     pub(crate) fn solve_lower_all(&self, right: &mut [Vec<f64>]) {
-        let tiles = Tiles::new(&self.rows, self.n);
+        self.in_lanes(right, Tiles::solve_lower);
+    }
+
+    /// b ← L⁻ᵀ b for many b at a time.
+    pub(crate) fn solve_upper_all(&self, right: &mut [Vec<f64>]) {
+        self.in_lanes(right, Tiles::solve_upper);
+    }
+
+    fn in_lanes(&self, right: &mut [Vec<f64>], solve: impl Fn(&Tiles, &mut [Lane])) {
         let mut x: Vec<Lane> = Vec::new();
         for group in right.chunks_mut(SIDE) {
             x.clear();
@@ -132,13 +149,17 @@ impl Cholesky {
                     lane[c] = *value;
                 }
             }
-            tiles.solve_lower(&mut x);
+            solve(self.tiles(), &mut x);
             for (c, b) in group.iter_mut().enumerate() {
                 for (lane, value) in x.iter().zip(b) {
                     *value = lane[c];
                 }
             }
         }
+    }
+
+    fn tiles(&self) -> &Tiles {
+        self.tiles.get_or_init(|| Tiles::new(&self.rows, self.n))
     }
 
     /// b ← L⁻ᵀ b.
@@ -153,7 +174,7 @@ impl Cholesky {
 
     /// The packed lower triangle of A⁻¹.
     pub(crate) fn inverse(&self) -> Vec<f64> {
-        Tiles::new(&self.rows, self.n).inverse(self.n)
+        self.tiles().inverse(self.n)
     }
 
     /// Row `i` of L, up to its diagonal.
@@ -241,6 +262,15 @@ mod tests {
         for (c, found) in all.iter().enumerate() {
             let mut wanted = right(c);
             factor.solve_lower(&mut wanted);
+            for (found, wanted) in found.iter().zip(&wanted) {
+                assert!((found - wanted).abs() < 1e-12 * wanted.abs().max(1.0));
+            }
+        }
+        let mut all: Vec<Vec<f64>> = (0..11).map(right).collect();
+        factor.solve_upper_all(&mut all);
+        for (c, found) in all.iter().enumerate() {
+            let mut wanted = right(c);
+            factor.solve_upper(&mut wanted);
             for (found, wanted) in found.iter().zip(&wanted) {
                 assert!((found - wanted).abs() < 1e-12 * wanted.abs().max(1.0));
             }

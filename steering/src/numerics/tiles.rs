@@ -69,6 +69,11 @@ impl Tiles {
     pub(super) fn solve_lower(&self, x: &mut [Lane]) {
         solve(&self.lanes, self.blocks, x);
     }
+
+    /// X ← L⁻ᵀ X.
+    pub(super) fn solve_upper(&self, x: &mut [Lane]) {
+        solve_transposed(&self.lanes, self.blocks, x);
+    }
 }
 
 for_this_processor! {
@@ -81,6 +86,10 @@ for_this_processor! {
 
 for_this_processor! {
     fn solve<'a>(lanes: &'a [Lane], blocks: usize, x: &'a mut [Lane]) -> () = solve_here
+}
+
+for_this_processor! {
+    fn solve_transposed<'a>(lanes: &'a [Lane], blocks: usize, x: &'a mut [Lane]) -> () = solve_transposed_here
 }
 
 /// Where the block of rows `block` begins.
@@ -163,6 +172,32 @@ fn solve_here(lanes: &[Lane], blocks: usize, x: &mut [Lane]) {
             add(value, -1.0, sum);
         }
         solve_tile(&own[SIDE * block..], right);
+    }
+}
+
+/// X ← L⁻ᵀ X.
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn solve_transposed_here(lanes: &[Lane], blocks: usize, x: &mut [Lane]) {
+    for block in (0..blocks).rev() {
+        let own = &lanes[block_start(block)..block_start(block + 1)];
+        let (above, rest) = x.split_at_mut(SIDE * block);
+        let (left, tile) = own.split_at(SIDE * block);
+        let mut right: Tile = [[0.0; SIDE]; SIDE];
+        right.copy_from_slice(&rest[..SIDE]);
+        for row in (0..SIDE).rev() {
+            for below in row + 1..SIDE {
+                let known = right[below];
+                add(&mut right[row], -tile[row][below], &known);
+            }
+            scale(&mut right[row], 1.0 / tile[row][row]);
+        }
+        rest[..SIDE].copy_from_slice(&right);
+        for (value, column) in above.iter_mut().zip(left) {
+            for (entry, known) in column.iter().zip(&right) {
+                add(value, -entry, known);
+            }
+        }
     }
 }
 

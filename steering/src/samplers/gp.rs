@@ -203,10 +203,8 @@ impl Gp {
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         if !few {
-            let mut climbed: Vec<Candidate> = Vec::new();
-            for start in candidates.iter().take(CLIMBERS) {
-                climbed.push(goal.climb(start.clone(), &mut workspace));
-            }
+            let mut climbed: Vec<Candidate> = candidates.iter().take(CLIMBERS).cloned().collect();
+            goal.climb(&mut climbed, &mut workspace);
             climbed.sort_by(|a, b| b.score.total_cmp(&a.score));
             climbed.append(&mut candidates);
             candidates = climbed;

@@ -22,6 +22,7 @@
 //! the distance between neighbours, which on the benchmark problems of this project was the largest single gain.
 
 mod explaining;
+mod kernels;
 mod mixture;
 mod split;
 

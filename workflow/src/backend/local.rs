@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::crew::{Member, Said};
 use super::{Backend, Job, JobState};
-use crate::host::{Liveness, ProcessIdentity, kill_marked, start_time};
-use crate::runner::{self, read_claim};
+use crate::host::{Liveness, ProcessIdentity, kill_marked};
+use crate::runner::read_claim;
 use crate::state::AttemptKey;
 
 /// Names the attempt in the environment of its payload, and so in that of all its descendants.
@@ -22,15 +22,19 @@ pub(crate) const MARK: &str = "HPO_ATTEMPT_DIRECTORY";
 pub(crate) struct Local {
     executable: PathBuf,
     runners: HashMap<AttemptKey, Runner>,
+    /// Runners of ours that wait for an attempt.
+    idle: Vec<Member>,
 }
 
 #[derive(Debug)]
-struct Runner {
-    /// Ours to wait for; `None` for one that an earlier manager started.
-    child: Option<Child>,
-    identity: ProcessIdentity,
-    /// Becomes readable at its end; `None` where the kernel cannot do that.
-    descriptor: Option<OwnedFd>,
+enum Runner {
+    Own(Member),
+    /// One that an earlier manager started.
+    Adopted {
+        identity: ProcessIdentity,
+        /// Becomes readable at its end; `None` where the kernel cannot do that.
+        descriptor: Option<OwnedFd>,
+    },
 }
 
 impl Local {
@@ -39,6 +43,7 @@ impl Local {
         Local {
             executable,
             runners: HashMap::new(),
+            idle: Vec::new(),
         }
     }
 
@@ -49,42 +54,53 @@ impl Local {
         match identity.liveness() {
             Liveness::Dead => JobState::Ended,
             Liveness::Elsewhere => JobState::Elsewhere(identity.host),
+            // It may be at another attempt already, or wait for one.
+            Liveness::Alive if has_result(&job.directory) => JobState::Ended,
             Liveness::Alive => {
                 let descriptor = identity.descriptor();
-                self.runners.insert(
-                    job.key,
-                    Runner {
-                        child: None,
-                        identity,
-                        descriptor,
-                    },
-                );
+                self.runners.insert(job.key, Runner::Adopted { identity, descriptor });
                 JobState::Running
             }
         }
     }
 
+    /// Where a job stands whose runner has said that it is over: with its result, or with the runner that was there before it.
+    fn after(&mut self, job: &Job) -> JobState {
+        if has_result(&job.directory) {
+            return JobState::Ended;
+        }
+        match self.look_up(job) {
+            JobState::NotStarted => JobState::Ended,
+            state => state,
+        }
+    }
+
     fn start(&mut self, job: &Job) -> io::Result<()> {
-        let mut command = Command::new(&self.executable);
-        command.arg(runner::SUBCOMMAND).arg(&job.directory);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn()?;
-        let pid = child.id() as i32;
-        let identity = ProcessIdentity {
-            pid,
-            start_time: start_time(pid).unwrap_or(0),
-            ..ProcessIdentity::current()
-        };
-        let descriptor = identity.descriptor();
-        self.runners.insert(
-            job.key,
-            Runner {
-                child: Some(child),
-                identity,
-                descriptor,
-            },
-        );
+        while let Some(mut member) = self.idle.pop() {
+            match member.give(&job.directory) {
+                Ok(()) => {
+                    self.runners.insert(job.key, Runner::Own(member));
+                    return Ok(());
+                }
+                // Somebody has killed it while it waited.
+                Err(_) => member.dismiss(),
+            }
+        }
+        let member = Member::start(&self.executable, &job.directory)?;
+        self.runners.insert(job.key, Runner::Own(member));
         Ok(())
+    }
+}
+
+fn has_result(directory: &Path) -> bool {
+    directory.join("result.json").exists()
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        for member in self.idle.drain(..) {
+            member.dismiss();
+        }
     }
 }
 
@@ -99,18 +115,32 @@ impl Backend for Local {
     fn poll(&mut self, jobs: &[Job]) -> Vec<JobState> {
         let mut states = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let gone = match self.runners.get_mut(&job.key) {
-                None => true,
-                Some(Runner { child: Some(child), .. }) => !matches!(child.try_wait(), Ok(None)),
-                Some(Runner {
-                    child: None, identity, ..
-                }) => identity.liveness() != Liveness::Alive,
+            let (is_gone, is_idle) = match self.runners.get_mut(&job.key) {
+                None => (true, false),
+                Some(Runner::Own(member)) => match member.hear() {
+                    Said::Nothing => (false, false),
+                    Said::Over => (true, true),
+                    Said::Gone => (true, false),
+                },
+                Some(Runner::Adopted { identity, .. }) => {
+                    let is_over = identity.liveness() != Liveness::Alive || has_result(&job.directory);
+                    (is_over, false)
+                }
             };
-            if !gone {
+            if !is_gone {
                 states.push(JobState::Running);
                 continue;
             }
-            let ours = self.runners.remove(&job.key).is_some();
+            let runner = self.runners.remove(&job.key);
+            let ours = runner.is_some();
+            if let Some(Runner::Own(member)) = runner {
+                if is_idle {
+                    self.idle.push(member);
+                    states.push(self.after(job));
+                    continue;
+                }
+                member.dismiss();
+            }
             // Our runner may have lost the attempt to one that an earlier manager started a moment before.
             states.push(match self.look_up(job) {
                 JobState::NotStarted if ours => JobState::Ended,
@@ -122,8 +152,10 @@ impl Backend for Local {
 
     fn cancel(&mut self, jobs: &[Job]) {
         for job in jobs {
-            if let Some(runner) = self.runners.get(&job.key) {
-                runner.identity.signal(Signal::TERM);
+            match self.runners.get_mut(&job.key) {
+                Some(Runner::Own(member)) => member.cancel(),
+                Some(Runner::Adopted { identity, .. }) => identity.signal(Signal::TERM),
+                None => {}
             }
         }
     }
@@ -136,16 +168,19 @@ impl Backend for Local {
     }
 
     fn wait(&mut self, descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
-        let blind = self.runners.values().any(|runner| runner.descriptor.is_none());
+        let blind = self
+            .runners
+            .values()
+            .any(|runner| matches!(runner, Runner::Adopted { descriptor: None, .. }));
         let timeout = if blind {
             timeout.min(Duration::from_millis(50))
         } else {
             timeout
         };
-        let runners = self
-            .runners
-            .values()
-            .filter_map(|runner| runner.descriptor.as_ref().map(AsFd::as_fd));
+        let runners = self.runners.values().filter_map(|runner| match runner {
+            Runner::Own(member) => Some(member.descriptor()),
+            Runner::Adopted { descriptor, .. } => descriptor.as_ref().map(AsFd::as_fd),
+        });
         super::wait_for(descriptors.iter().copied().chain(runners), timeout)
     }
 }

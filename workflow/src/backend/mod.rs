@@ -2,6 +2,7 @@
 //!
 //! To add a backend: a file beside `local.rs` with a type that implements [`Backend`], and the place in `cli` that makes it.
 
+mod crew;
 mod local;
 mod slurm;
 

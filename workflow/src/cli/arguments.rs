@@ -10,9 +10,11 @@ Example:
   hpo run task.json --taskDir my-run     run a search; the same line again resumes it
   hpo best my-run                        the best point so far
   hpo show my-run                        all points with status, attempts and loss
+  hpo watch my-run                       what is going on, until it is over
   hpo logs my-run 3                      what the evaluation of point 3 printed
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage or input, 3 the machine failed,
+            4 the journal of the task is damaged (`hpo journal repair`),
             130 and 143 interrupted (run the same line again to resume)";
 
 /// Searches hyperparameters: asks steering for points, evaluates them, and keeps what it learns.
@@ -28,8 +30,16 @@ pub(super) enum Command {
     /// Run a task, or resume it
     #[command(infer_long_args = true)]
     Run(Box<RunArguments>),
+    /// Run a task in the background; the same as `run --detach`
+    #[command(infer_long_args = true)]
+    Submit(Box<RunArguments>),
+    /// Go on with a paused or interrupted task
+    Resume(ResumeArguments),
     /// Show all points of a task
+    #[command(alias = "showl")]
     Show(ShowArguments),
+    /// Follow a task while it runs: progress, the best so far, what runs and how far it is, what failed
+    Watch(WatchArguments),
     /// Show the best point of a task
     Best(TaskArguments),
     /// Show from which trainings the best point comes, with the hyperparameters of each: the schedule that a population has found
@@ -40,9 +50,15 @@ pub(super) enum Command {
     Logs(LogsArguments),
     /// End a task and its running evaluations
     Kill(TaskArguments),
-    /// Try failed points, or a failed or killed task, again
+    /// End a task with the result that it has
+    Finish(FinishArguments),
+    /// Let running evaluations save their checkpoints and end; `resume` goes on
+    Pause(TaskArguments),
+    /// Try failed points, or a failed or killed task, again; or search on with more points
     Retry(RetryArguments),
-    /// Look into the journal of a task
+    /// Probe this machine and the file system of a directory for what hpo needs
+    Doctor(DoctorArguments),
+    /// Look into the journal of a task, or mend it
     Journal {
         #[command(subcommand)]
         command: JournalCommand,
@@ -53,6 +69,56 @@ pub(super) enum Command {
 pub(super) enum JournalCommand {
     /// Check every record of a journal
     Check(TaskArguments),
+    /// Keep what is sound in a damaged journal; the damaged one is put aside, and what was evaluated is not evaluated again
+    Repair(RepairArguments),
+    /// Print every record, one JSON object a line
+    Export(TaskArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RepairArguments {
+    /// Directory of the task
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Say what would be kept and change nothing
+    #[arg(long = "dry-run")]
+    pub(super) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchArguments {
+    /// Directory of the task
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FinishArguments {
+    /// Directory of the task
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Let running evaluations come to their end
+    #[arg(long)]
+    pub(super) soft: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArguments {
+    /// A task, or the directory in which tasks are to be
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -78,15 +144,38 @@ pub(super) struct ManagerArguments {
     /// Directory of the task; resumed if there is a task in it (default: `hpo-` and the name of the task)
     #[arg(long = "taskDir", value_name = "DIR")]
     pub(super) task_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) manner: MannerArguments,
+}
+
+/// How a manager is to behave.
+#[derive(Debug, Clone, Copy, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(super) struct MannerArguments {
     /// Give up what another host was running, and take the task over from it
     #[arg(long = "takeOver")]
     pub(super) take_over: bool,
+    /// Run in the background, also after this session; `hpo watch` shows it, `manager.log` keeps what it says
+    #[arg(long)]
+    pub(super) detach: bool,
+    /// This process is the one in the background
+    #[arg(long = "detached", hide = true)]
+    pub(super) detached: bool,
     /// Print the final result as JSON
     #[arg(long)]
     pub(super) json: bool,
     /// Print remarks and the final result only
     #[arg(long, short = 'q')]
     pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArguments {
+    /// Directory of the task
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    #[command(flatten)]
+    pub(super) manner: MannerArguments,
 }
 
 #[derive(Debug, Args)]
@@ -104,15 +193,11 @@ pub(super) struct RetryArguments {
     /// Directory of the task
     #[arg(value_name = "DIR")]
     pub(super) directory: PathBuf,
-    /// Give up what another host was running, and take the task over from it
-    #[arg(long = "takeOver")]
-    pub(super) take_over: bool,
-    /// Print the final result as JSON
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Print remarks and the final result only
-    #[arg(long, short = 'q')]
-    pub(super) quiet: bool,
+    /// Points of the whole search from now on, more than before (per segment in a segmented task)
+    #[arg(long = "maxPoints", value_name = "N")]
+    pub(super) max_points: Option<u32>,
+    #[command(flatten)]
+    pub(super) manner: MannerArguments,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +247,9 @@ pub(super) struct LogsArguments {
     /// Number of the attempt (default: the last)
     #[arg(long, value_name = "N")]
     pub(super) attempt: Option<u32>,
+    /// Go on printing until the attempt is over
+    #[arg(long, short = 'f')]
+    pub(super) follow: bool,
     /// The log of this run of steering instead
     #[arg(long, value_name = "N", conflicts_with_all = ["point", "attempt"])]
     pub(super) steering: Option<u32>,

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::backend::SlurmError;
 use crate::coordinator::CoordinatorError;
-use crate::journal::{LockError, ReadError, WriteError};
+use crate::journal::{LockError, ReadError, WriteError, remedy};
 use crate::state::IllegalEvent;
 use crate::task::TaskError;
 
@@ -27,7 +27,7 @@ pub(crate) enum CliError {
     Slurm(#[from] SlurmError),
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
-    #[error("journal `{path}`, record {record}: {source}; it was not written by this program, restore it from a copy", path = .path.display())]
+    #[error("journal `{path}`, record {record}: {source}; it was not written by this program, {remedy}", path = .path.display(), remedy = remedy(.path))]
     Illegal {
         path: PathBuf,
         record: u64,
@@ -64,6 +64,9 @@ impl CliError {
             CliError::Slurm(error) if error.is_usage() => exit::USAGE,
             CliError::Usage(_) => exit::USAGE,
             CliError::Failed(_) => exit::FAILED,
+            CliError::Illegal { .. } | CliError::Read(ReadError::Damaged { .. } | ReadError::Sequence { .. }) => {
+                exit::DAMAGED
+            }
             _ => exit::INFRASTRUCTURE,
         }
     }

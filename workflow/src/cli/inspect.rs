@@ -1,24 +1,19 @@
-//! Commands that look and change nothing: `show`, `best`, `list`, `logs`, `journal check`.
+//! Commands that look and change nothing: `show`, `best`, `list`.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
-use std::path::Path;
 
 use protocol::exit;
 use serde_json::{Value, json};
 use steering::objectives::Objectives;
 
-use super::arguments::{ListArguments, LogsArguments, ShowArguments, TaskArguments};
+use super::arguments::{ListArguments, ShowArguments, TaskArguments};
 use super::error::CliError;
 use super::open::Opened;
 use super::output::{Output, print, remark};
 use crate::report::{self, escape, escape_lines, number, point_json, seconds, table, width};
-use crate::state::{AttemptKey, PointId, PointState, State};
+use crate::state::{PointId, PointState, State};
 use crate::task::Task;
-
-/// Most bytes of a log that are printed; logs are kept below it.
-const LARGEST_LOG: u64 = 64 << 20;
 
 /// Rows of points for people.
 pub(super) fn point_table(task: &Task, points: &[&PointState]) -> String {
@@ -74,17 +69,7 @@ impl Output for Shown<'_> {
 
     fn text(&self) -> String {
         let document = self.json();
-        let count = |word: &str| document["counts"][word].as_u64().unwrap_or(0);
-        let mut text = format!(
-            "{}: {}, {} points: {} done, {} failed, {} running, {} pending\n",
-            escape(&self.task.name),
-            document["status"].as_str().unwrap_or("?"),
-            count("points"),
-            count("done"),
-            count("failed"),
-            count("running"),
-            count("pending")
-        );
+        let mut text = counted(&self.task.name, &document);
         if let Some(reason) = document["reason"].as_str() {
             let _ = writeln!(text, "{}", escape(reason));
         }
@@ -96,6 +81,33 @@ impl Output for Shown<'_> {
         }
         text
     }
+}
+
+/// One line of where a task stands.
+fn counted(name: &str, document: &Value) -> String {
+    let count = |word: &str| document["counts"][word].as_u64().unwrap_or(0);
+    format!(
+        "{}: {}, {} points: {} done, {} failed, {} running, {} pending\n",
+        escape(name),
+        document["status"].as_str().unwrap_or("?"),
+        count("points"),
+        count("done"),
+        count("failed"),
+        count("running"),
+        count("pending")
+    )
+}
+
+/// The same of a task that was opened, with the best so far.
+pub(super) fn headline(opened: &Opened) -> String {
+    let state = opened.truthful_state();
+    let document = report::show(&opened.task, &state, opened.status());
+    let mut text = counted(&opened.task.name, &document);
+    if let Some(best) = state.best() {
+        let loss = best.loss().map_or(f64::NAN, protocol::Loss::get);
+        let _ = writeln!(text, "best so far: loss {} (point {})", number(loss), best.id);
+    }
+    text
 }
 
 struct OnePoint<'a> {
@@ -312,125 +324,5 @@ pub(super) fn list(arguments: &ListArguments) -> Result<u8, CliError> {
         }
     }
     print(&Listed(tasks), arguments.json)?;
-    Ok(exit::DONE)
-}
-
-struct Logs {
-    stdout: String,
-    stderr: String,
-    directory: String,
-}
-
-impl Output for Logs {
-    fn json(&self) -> Value {
-        json!({"stdout": self.stdout, "stderr": self.stderr, "directory": self.directory})
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, log) in [("standard output", &self.stdout), ("standard error", &self.stderr)] {
-            if !log.is_empty() {
-                let _ = write!(text, "--- {name} ---\n{}", escape_lines(log));
-                if !log.ends_with('\n') {
-                    text.push('\n');
-                }
-            }
-        }
-        if text.is_empty() {
-            "nothing was printed\n".to_owned()
-        } else {
-            text
-        }
-    }
-}
-
-pub(super) fn logs(arguments: &LogsArguments) -> Result<u8, CliError> {
-    let opened = Opened::read(&arguments.directory)?;
-    let directory = match (arguments.steering, arguments.point) {
-        (Some(number), _) => opened.directory.steering(number).join(".hpo"),
-        (None, id) => {
-            let point = find(&opened.state, id.unwrap_or(0))?;
-            let attempts = point.attempts.len() as u32;
-            let attempt = arguments.attempt.unwrap_or(attempts);
-            if attempt == 0 || attempt > attempts {
-                return Err(CliError::Usage(format!(
-                    "point {} has {attempts} attempts, found {attempt}",
-                    point.id
-                )));
-            }
-            opened.directory.attempt(AttemptKey {
-                point: point.id,
-                attempt,
-            })
-        }
-    };
-    if !directory.is_dir() {
-        return Err(CliError::Usage(format!(
-            "there are no logs in `{}`",
-            directory.display()
-        )));
-    }
-    let logs = Logs {
-        stdout: read_log(&directory.join("stdout.log")),
-        stderr: read_log(&directory.join("stderr.log")),
-        directory: directory.display().to_string(),
-    };
-    print(&logs, arguments.json)?;
-    Ok(exit::DONE)
-}
-
-fn read_log(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(file) = fs::File::open(path) {
-        let _ = file.take(LARGEST_LOG).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-struct Checked {
-    records: usize,
-    bytes: u64,
-    torn: u64,
-    overtaken: usize,
-    starts: u32,
-}
-
-impl Output for Checked {
-    fn json(&self) -> Value {
-        json!({
-            "sound": true, "records": self.records, "bytes": self.bytes, "torn_bytes": self.torn,
-            "overtaken_records": self.overtaken, "starts": self.starts,
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "sound: {} records, {} bytes, {} starts\n",
-            self.records, self.bytes, self.starts
-        );
-        if self.torn > 0 {
-            let _ = writeln!(
-                text,
-                "{} bytes at the end are torn; they were never acknowledged and are cut off at the next start",
-                self.torn
-            );
-        }
-        if self.overtaken > 0 {
-            let _ = writeln!(text, "{} records of an overtaken hpo are ignored", self.overtaken);
-        }
-        text
-    }
-}
-
-pub(super) fn check(arguments: &TaskArguments) -> Result<u8, CliError> {
-    let opened = Opened::read(&arguments.directory)?;
-    let checked = Checked {
-        records: opened.contents.records.len(),
-        bytes: opened.contents.valid_bytes,
-        torn: opened.contents.torn_bytes,
-        overtaken: opened.contents.overtaken,
-        starts: opened.state.starts,
-    };
-    print(&checked, arguments.json)?;
     Ok(exit::DONE)
 }

@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
 use super::error::CliError;
 use super::inspect::point_table;
-use super::open::{Opened, replay};
+use super::open::Opened;
 use super::output::{Output, print, remark};
 use crate::backend::{Backend, Local, Slurm, job_is_over};
 use crate::coordinator::{self, Coordinator, Halt, Observer};
@@ -21,7 +21,7 @@ use crate::host::{Liveness, ProcessIdentity};
 use crate::journal::{Claim, Journal, last_holder};
 use crate::report::{self, Lines, Live};
 use crate::state::{Event, State, TaskEnd};
-use crate::task::{Placement, Settings, Task, TaskDirectory};
+use crate::task::{Placement, Request, Settings, Task, TaskDirectory};
 
 /// Points of the table at the end.
 const SHOWN_AT_THE_END: usize = 10;
@@ -31,9 +31,9 @@ const SHOWN_AT_THE_END: usize = 10;
 pub(super) enum Purpose {
     /// To run the task to its end.
     Run,
-    /// The same, with everything that failed tried again.
-    Retry,
-    /// To end the task, without a word.
+    /// The same, with everything that failed tried again, and a search of more points if so many are named.
+    Retry { max_points: Option<u32> },
+    /// To do what the user asked of the task, without a word.
     WindUp,
 }
 
@@ -110,7 +110,7 @@ pub(super) fn manage(
     let (task, _, digest) = Task::read(directory)?;
     // Read again under the lock: another manager may have worked until a moment ago.
     let opened = Opened::read(root)?;
-    let mut settings = opened.settings.clone();
+    let mut settings = opened.settings;
     if let Some(shares) = &mut settings.shares {
         shares.look().map_err(CliError::Usage)?;
     }
@@ -118,9 +118,7 @@ pub(super) fn manage(
     if new.is_none() && manner.purpose != Purpose::WindUp {
         check(&settings.placement)?;
     }
-    let settings = &settings;
-    let newest = opened.contents.records.last().map_or(0, |record| record.epoch);
-    claim.raise_above(root, newest)?;
+    claim.raise_above(root, opened.contents.epoch)?;
     let mut journal = Journal::open(&directory.journal(), &opened.contents, claim)?;
     if opened.contents.torn_bytes > 0 {
         remark(&format!(
@@ -128,7 +126,10 @@ pub(super) fn manage(
             opened.contents.torn_bytes
         ));
     }
-    let mut state = replay(&directory.journal(), &opened.contents, settings)?;
+    let mut state = opened.state;
+    if manner.purpose != Purpose::WindUp && directory.request() == Some(Request::Pause) {
+        directory.withdraw_request();
+    }
     let mut events = Vec::new();
     if state.created.is_none() {
         events.push(Event::Created {
@@ -138,16 +139,21 @@ pub(super) fn manage(
     }
     let time = coordinator::now();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    if state.end.is_none() || manner.purpose == Purpose::Retry {
+    if state.end.is_none() || matches!(manner.purpose, Purpose::Retry { .. }) {
         events.push(Event::Started {
             process: ProcessIdentity::current(),
             version,
             time,
         });
     }
-    if manner.purpose == Purpose::Retry {
+    if let Purpose::Retry { max_points } = manner.purpose {
+        if let Some(max_points) = max_points.filter(|points| *points > settings.max_points) {
+            events.push(Event::Extended { max_points, time });
+            settings.extend(Some(max_points));
+        }
         events.push(Event::Reopened { time });
     }
+    let settings = &settings;
     let mut texts = Vec::new();
     for event in &events {
         state.apply(event).expect("a manager may always start");
@@ -219,6 +225,10 @@ pub(super) fn manage(
 fn conclude(directory: &TaskDirectory, state: &State, halt: &Halt, interrupts: &AtomicUsize) -> u8 {
     let root = directory.root().display();
     if *halt == Halt::Interrupted {
+        if directory.request() == Some(Request::Pause) {
+            remark(&format!("paused; `hpo resume {root}` goes on"));
+            return exit::INTERRUPTED;
+        }
         remark(&format!("interrupted; resume with `hpo run --taskDir {root}`"));
         return if interrupts.load(Ordering::Relaxed) >= TERMINATED {
             exit::TERMINATED
@@ -294,7 +304,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Our own programs lie beside `hpo`, and are found before others of their names.
-fn search_path(executable: &Path) -> String {
+pub(super) fn search_path(executable: &Path) -> String {
     let own = crate::files::parent_of(executable).display().to_string();
     match std::env::var("PATH") {
         Ok(path) if !path.is_empty() => format!("{own}:{path}"),

@@ -1,21 +1,27 @@
 //! The command line of `hpo`.
 
 mod arguments;
+mod detach;
+mod doctor;
 mod error;
 mod inspect;
+mod journal;
 mod lineage;
+mod logs;
 mod manage;
 mod open;
 mod output;
 mod plan;
 mod run;
 mod stop;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
 
 use clap::Parser;
 
+use crate::task::Request;
 use arguments::{Arguments, Command, JournalCommand};
 
 /// The whole program; `arguments` begin with the program's name. Returns the exit code.
@@ -41,16 +47,24 @@ pub fn main(arguments: &[OsString]) -> u8 {
     };
     let done = match parsed.command {
         Command::Run(arguments) => run::run(*arguments),
+        Command::Submit(arguments) => run::submit(*arguments),
+        Command::Resume(arguments) => run::resume(&arguments),
         Command::Retry(arguments) => run::retry(&arguments),
         Command::Show(arguments) => inspect::show(&arguments),
         Command::Best(arguments) => inspect::best(&arguments),
         Command::Lineage(arguments) => lineage::lineage(&arguments),
         Command::List(arguments) => inspect::list(&arguments),
-        Command::Logs(arguments) => inspect::logs(&arguments),
-        Command::Kill(arguments) => stop::kill(&arguments),
-        Command::Journal {
-            command: JournalCommand::Check(arguments),
-        } => inspect::check(&arguments),
+        Command::Watch(arguments) => watch::watch(&arguments),
+        Command::Logs(arguments) => logs::logs(&arguments),
+        Command::Kill(arguments) => stop::stop(&arguments, Request::Kill),
+        Command::Pause(arguments) => stop::stop(&arguments, Request::Pause),
+        Command::Finish(arguments) => stop::finish(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Journal { command } => match command {
+            JournalCommand::Check(arguments) => journal::check(&arguments),
+            JournalCommand::Repair(arguments) => journal::repair(&arguments),
+            JournalCommand::Export(arguments) => journal::export(&arguments),
+        },
     };
     match done {
         Ok(code) => code,

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::journal::{self, Contents};
+use crate::journal::{self, Contents, Record};
 use crate::state::{AttemptStatus, Event, State};
-use crate::task::{Placement, Settings, Task, TaskDirectory};
+use crate::task::{Placement, Request, Settings, Task, TaskDirectory};
 
 use super::error::CliError;
 
@@ -33,20 +33,21 @@ impl Opened {
                 path.display()
             )));
         }
-        let (task, settings, digest) = Task::read(&directory)?;
+        let (task, mut settings, digest) = Task::read(&directory)?;
         let path = directory.journal();
-        let contents = if path.exists() {
-            journal::read(&path)?
+        let mut state = State::new(settings.retry);
+        let mut contents = Contents::default();
+        if path.exists() {
+            let mut visit = |record| apply(&path, &mut state, &record).map(drop);
+            contents.follow(&path, &mut visit)?;
         } else if has_points(&directory) {
             return Err(CliError::Usage(format!(
                 "task `{}` has points but no journal; restore `journal` from a copy",
                 directory.root().display()
             )));
-        } else {
-            journal::parse(&path, b"")?
-        };
-        let state = replay(&path, &contents, &settings)?;
-        if contents.records.is_empty() && has_points(&directory) {
+        }
+        settings.extend(state.extended);
+        if contents.records == 0 && has_points(&directory) {
             return Err(CliError::Usage(format!(
                 "task `{}` has points but an empty journal; restore `journal` from a copy",
                 directory.root().display()
@@ -79,7 +80,11 @@ impl Opened {
                 .is_some_and(|claim| claim.liveness() == crate::host::Liveness::Alive)
         });
         // Without a manager, evaluations that run go on; a new start adopts them.
-        if alive { "unattended" } else { "interrupted" }
+        match self.directory.request() {
+            _ if alive => "unattended",
+            Some(Request::Pause) => "paused",
+            _ => "interrupted",
+        }
     }
 
     /// The state in which attempts without a living process are no longer shown as running.
@@ -109,20 +114,22 @@ fn has_points(directory: &TaskDirectory) -> bool {
     std::fs::read_dir(directory.points()).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Replays a journal.
-pub(super) fn replay(path: &Path, contents: &Contents, settings: &Settings) -> Result<State, CliError> {
-    let mut state = State::new(settings.retry);
-    for record in &contents.records {
-        let event: Event = serde_json::from_str(&record.json).map_err(|error| CliError::Unknown {
-            path: path.to_owned(),
-            record: record.sequence,
-            reason: error.to_string(),
-        })?;
-        state.apply(&event).map_err(|source| CliError::Illegal {
-            path: path.to_owned(),
-            record: record.sequence,
-            source,
-        })?;
-    }
-    Ok(state)
+/// The event of a record.
+pub(super) fn event(path: &Path, record: &Record) -> Result<Event, CliError> {
+    serde_json::from_str(&record.json).map_err(|error| CliError::Unknown {
+        path: path.to_owned(),
+        record: record.sequence,
+        reason: error.to_string(),
+    })
+}
+
+/// Replays one record, and returns its event.
+pub(super) fn apply(path: &Path, state: &mut State, record: &Record) -> Result<Event, CliError> {
+    let event = event(path, record)?;
+    state.apply(&event).map_err(|source| CliError::Illegal {
+        path: path.to_owned(),
+        record: record.sequence,
+        source,
+    })?;
+    Ok(event)
 }

@@ -21,6 +21,15 @@ pub(super) fn print(output: &dyn Output, json: bool) -> Result<(), CliError> {
     } else {
         output.text()
     };
+    write(&text)
+}
+
+/// Prints one line on standard output, at once.
+pub(super) fn print_line(line: &str) -> Result<(), CliError> {
+    write(&format!("{line}\n"))
+}
+
+fn write(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(text.as_bytes())

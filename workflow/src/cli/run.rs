@@ -7,7 +7,8 @@ use protocol::exit;
 use protocol::task_options::{ContainerRuntime, TaskOptions};
 use serde_json::Value;
 
-use super::arguments::{RetryArguments, RunArguments};
+use super::arguments::{MannerArguments, ResumeArguments, RetryArguments, RunArguments};
+use super::detach;
 use super::error::CliError;
 use super::manage::{Manner, Purpose, check, manage};
 use super::open::{Opened, absolute};
@@ -17,7 +18,7 @@ use crate::coordinator;
 use crate::report::escape;
 use crate::state::TaskEnd;
 use crate::task::{
-    Containers, Placeholders, Placement, Settings, Sources, Task, TaskDirectory, prepare, with_defaults,
+    Containers, MANAGER_LOG, Placeholders, Placement, Settings, Sources, Task, TaskDirectory, prepare, with_defaults,
 };
 
 pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
@@ -79,12 +80,8 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         }
     };
     let directory = TaskDirectory::new(directory);
-    let manner = Manner {
-        purpose: Purpose::Run,
-        take_over: arguments.manager.take_over,
-        json: arguments.manager.json,
-        quiet: arguments.manager.quiet,
-    };
+    let switches = arguments.manager.manner;
+    let manner = manner(Purpose::Run, switches);
     if let Some(path) = &arguments.dump_json {
         let text = serde_json::to_string_pretty(&with_defaults(&options)).map_err(std::io::Error::from);
         let written = text.and_then(|text| protocol::json::write_atomically(path, (text + "\n").as_bytes()));
@@ -115,7 +112,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         }
         // Where evaluations run may change on the way.
         let placement = if named { Some(placement_of(&options)?) } else { None };
-        return manage(&directory, manner, None, placement);
+        return attend(&directory, switches, manner, None, placement);
     }
     if !named {
         return Err(CliError::Usage(format!(
@@ -130,6 +127,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         name,
     };
     let (task, settings) = prepare(&sources)?;
+    check_bound_paths(&directory, &task, &settings)?;
     tell_warnings(&task, &settings, &options);
     if options.no_submit == Some(true) {
         print(
@@ -143,42 +141,89 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, CliError> {
         return Ok(exit::DONE);
     }
     check(&settings.placement)?;
-    manage(&directory, manner, Some((&task, &base)), None)
+    attend(&directory, switches, manner, Some((&task, &base)), None)
+}
+
+fn manner(purpose: Purpose, switches: MannerArguments) -> Manner {
+    Manner {
+        purpose,
+        take_over: switches.take_over,
+        json: switches.json,
+        quiet: switches.quiet,
+    }
+}
+
+/// Becomes the manager of the task, or has a process in the background become it.
+fn attend(
+    directory: &TaskDirectory,
+    switches: MannerArguments,
+    manner: Manner,
+    new: Option<(&Task, &Path)>,
+    placement: Option<Placement>,
+) -> Result<u8, CliError> {
+    if switches.detached {
+        // Away from the terminal of the user. Fails only for the leader of a group, which is away from it already.
+        let _ = rustix::process::setsid();
+    } else if switches.detach {
+        return detach::start(directory, switches.json);
+    }
+    manage(directory, manner, new, placement)
+}
+
+pub(super) fn submit(mut arguments: RunArguments) -> Result<u8, CliError> {
+    arguments.manager.manner.detach = true;
+    run(arguments)
+}
+
+pub(super) fn resume(arguments: &ResumeArguments) -> Result<u8, CliError> {
+    let opened = Opened::read(&arguments.directory)?;
+    let switches = arguments.manner;
+    attend(&opened.directory, switches, manner(Purpose::Run, switches), None, None)
 }
 
 pub(super) fn retry(arguments: &RetryArguments) -> Result<u8, CliError> {
     let opened = Opened::read(&arguments.directory)?;
-    let failed = opened.state.points.iter().any(|point| point.word() == "failed");
-    if !failed && opened.state.steering_failures.is_empty() && !matches!(opened.state.end, Some(TaskEnd::Killed)) {
-        remark("no point of this task has failed, there is nothing to try again");
+    let (before, max_points) = (opened.settings.max_points, arguments.max_points);
+    match max_points {
+        Some(points) if points < before => {
+            return Err(CliError::Usage(format!(
+                "`--maxPoints` must be at least {before}, the points that the search has already, found {points}"
+            )));
+        }
+        Some(points) if u64::from(points) * opened.task.segments.len() as u64 > u64::from(u32::MAX) => {
+            return Err(CliError::Usage(
+                "`--maxPoints`: too many points for so many segments".to_owned(),
+            ));
+        }
+        _ => {}
     }
-    let RetryArguments {
-        take_over, json, quiet, ..
-    } = *arguments;
-    let _ = fs::remove_file(opened.directory.kill_request());
-    manage(
+    let failed = opened.state.points.iter().any(|point| point.word() == "failed");
+    let killed = matches!(opened.state.end, Some(TaskEnd::Killed));
+    let left = opened.state.points.iter().any(|point| point.word() == "pending");
+    let longer = max_points.is_some_and(|points| points > before);
+    if !failed && !killed && !left && !longer && opened.state.steering_failures.is_empty() {
+        remark("no point of this task has failed, there is nothing to try again; `--maxPoints` searches on with more");
+    }
+    opened.directory.withdraw_request();
+    let switches = arguments.manner;
+    attend(
         &opened.directory,
-        Manner {
-            purpose: Purpose::Retry,
-            take_over,
-            json,
-            quiet,
-        },
+        switches,
+        manner(Purpose::Retry { max_points }, switches),
         None,
         None,
     )
 }
 
-/// Becomes the manager only to end the task.
-pub(super) fn wind_up(arguments: &RetryArguments) -> Result<u8, CliError> {
-    let directory = TaskDirectory::new(absolute(&arguments.directory)?);
+/// Becomes the manager only to do what was asked of the task.
+pub(super) fn wind_up(directory: &TaskDirectory) -> Result<u8, CliError> {
     let manner = Manner {
         purpose: Purpose::WindUp,
-        take_over: arguments.take_over,
+        take_over: false,
         json: false,
         quiet: true,
     };
-    manage(&directory, manner, None, None)
+    manage(directory, manner, None, None)
 }
 
 /// Where options want evaluations to run.
@@ -287,7 +332,8 @@ fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
                     return Ok(());
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let ours = ["sandbox", "earlier", "points", "metrics", "epochs", "lock"].contains(&name.as_str())
+                let ours = ["sandbox", "earlier", "points", "metrics", "epochs", "lock", MANAGER_LOG]
+                    .contains(&name.as_str())
                     || (name.starts_with(".task.json.")
                         && Path::new(&name).extension().is_some_and(|end| end == "tmp"));
                 if !ours {
@@ -301,6 +347,17 @@ fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
             Ok(())
         }
     }
+}
+
+/// Directories that containers are to see must have names that their runtimes can pass on.
+fn check_bound_paths(directory: &TaskDirectory, task: &Task, settings: &Settings) -> Result<(), CliError> {
+    let segments = task.segments.iter().flat_map(|segment| &segment.training);
+    let training = task.training.iter().flatten().chain(segments);
+    let folders = training
+        .map(|file| crate::files::parent_of(Path::new(file)))
+        .filter(|folder| folder.is_absolute());
+    let bound = folders.chain([directory.root()]);
+    settings.containers.check_paths(bound).map_err(CliError::Usage)
 }
 
 fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {

@@ -208,6 +208,7 @@ fn order(
             paths: settings.paths.clone(),
             load_as: settings.load_as.clone(),
             interval: settings.interval,
+            mean_time_to_failure: settings.mean_time_to_failure,
             largest: settings.largest,
         }),
         checkpoints,

@@ -23,8 +23,8 @@ use crate::backend::{Backend, Job, JobState};
 use crate::host::boot_id;
 use crate::journal::{Journal, WriteError};
 use crate::runner::{RunnerResult, read_result};
-use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, PointId, State, TaskEnd};
-use crate::task::{Settings, Task, TaskDirectory};
+use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, PointId, State};
+use crate::task::{Request, Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
 const POINTS_PER_RECORD: usize = 200;
@@ -95,6 +95,8 @@ const LEAST_ROOM: u64 = 8 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     steering: Option<SteeringRun>,
+    /// What the user wants, at the last look.
+    request: Option<Request>,
     batch: Vec<Event>,
     pub(super) notes: Vec<String>,
     /// Requests to end that running attempts have been sent.
@@ -135,10 +137,13 @@ impl Coordinator<'_> {
             self.collect_attempts();
             self.collect_steering();
             let interrupted = self.interrupts.load(Ordering::Relaxed);
-            let killed = self.directory.kill_request().exists();
+            let request = self.directory.request();
+            self.flow.request = request;
             let mut starts = Vec::new();
-            if interrupted > 0 || killed {
+            if interrupted > 0 || request.is_some_and(Request::ends_evaluations) {
                 self.wind_down(interrupted.max(1));
+            } else if request.is_some() {
+                self.abandon_steering();
             } else {
                 self.decide_starts(&mut starts);
                 let segments = self.task.segment_ids();
@@ -148,11 +153,8 @@ impl Coordinator<'_> {
                     self.push(Event::Ended { end, time: now() });
                 }
             }
-            if killed && self.state.running.is_empty() && self.state.end.is_none() {
-                self.push(Event::Ended {
-                    end: TaskEnd::Killed,
-                    time: now(),
-                });
+            if let Some(end) = request.and_then(|request| plan::end_on_request(&self.state, request)) {
+                self.push(Event::Ended { end, time: now() });
             }
             let has_ended = self.flow.batch.iter().any(Event::is_an_end);
             self.commit()?;
@@ -162,14 +164,15 @@ impl Coordinator<'_> {
             }
             self.submit(&starts);
             if self.state.end.is_some() {
-                let _ = std::fs::remove_file(self.directory.kill_request());
+                self.directory.withdraw_request();
                 return Ok(Halt::Over);
             }
             // What runs on other hosts cannot be asked to end; it is left to a manager there.
-            if interrupted > 0 && self.state.running.len() <= self.flow.elsewhere {
+            let leaves = interrupted > 0 || request == Some(Request::Pause);
+            if leaves && self.state.running.len() <= self.flow.elsewhere {
                 return Ok(Halt::Interrupted);
             }
-            if interrupted == 0 && !killed && !self.may_start_at_once() {
+            if interrupted == 0 && request.is_none() && !self.may_start_at_once() {
                 self.start_steering()?;
             }
             self.observer.tick(&self.state);
@@ -191,7 +194,7 @@ impl Coordinator<'_> {
     fn may_start_at_once(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) == 0
             && self.flow.hold.is_none()
-            && !self.directory.kill_request().exists()
+            && self.flow.request.is_none()
             && plan::next_start(&self.state, self.settings).is_some()
     }
 
@@ -250,7 +253,7 @@ impl Coordinator<'_> {
         let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
         let found = self.backend.poll(&jobs);
         self.flow.notes.extend(self.backend.remarks());
-        let stopping = self.directory.kill_request().exists() || self.interrupts.load(Ordering::Relaxed) > 0;
+        let stopping = self.is_winding_down();
         let mut missing = Vec::new();
         for (job, found) in jobs.into_iter().zip(found) {
             if found == JobState::Running {
@@ -462,11 +465,19 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Nothing new is started; running attempts are asked to save a checkpoint and end, and asked again to end at once.
-    fn wind_down(&mut self, requests: usize) {
+    fn is_winding_down(&self) -> bool {
+        self.interrupts.load(Ordering::Relaxed) > 0 || self.directory.request().is_some_and(Request::ends_evaluations)
+    }
+
+    fn abandon_steering(&mut self) {
         if let Some(run) = self.flow.steering.take() {
             run.abandon();
         }
+    }
+
+    /// Nothing new is started; running attempts are asked to save a checkpoint and end, and asked again to end at once.
+    fn wind_down(&mut self, requests: usize) {
+        self.abandon_steering();
         if self.flow.cancelled < requests {
             self.flow.cancelled = requests;
             self.ask_to_pause();

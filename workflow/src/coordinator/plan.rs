@@ -7,7 +7,7 @@
 use protocol::SegmentId;
 
 use crate::state::{AttemptKey, PointState, State, TaskEnd};
-use crate::task::{Jobs, Manner, Placement, Settings, Shares};
+use crate::task::{Jobs, Manner, Placement, Request, Settings, Shares};
 
 /// Runs of steering that may fail one after the other before the task fails.
 pub(crate) const STEERING_RETRIES: usize = 3;
@@ -18,24 +18,17 @@ pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptK
     if state.end.is_some() || most.is_some_and(|most| state.running.len() >= most) {
         return None;
     }
-    state.segments.values().find_map(|segment| {
-        if segment.running >= settings.slots {
-            return None;
-        }
-        let (tries, point) = *segment.ready.first()?;
-        let job = match segment.idle_jobs.first() {
-            Some(job) => *job,
-            None if segment.counted_jobs < settings.max_jobs => state.jobs.len() as u32 + 1,
-            None => return None,
-        };
-        Some((
-            AttemptKey {
-                point,
-                attempt: tries + 1,
-            },
-            job,
-        ))
-    })
+    // Where the machine is shared, the segment that has least of it comes first.
+    let can_start = state.segments.values().filter(|segment| {
+        let has_job = !segment.idle_jobs.is_empty() || segment.counted_jobs < settings.max_jobs;
+        segment.running < settings.slots && has_job && !segment.ready.is_empty()
+    });
+    let segment = can_start.min_by_key(|segment| segment.running)?;
+    let (tries, point) = *segment.ready.first()?;
+    let new_job = state.jobs.len() as u32 + 1;
+    let job = segment.idle_jobs.first().copied().unwrap_or(new_job);
+    let attempt = tries + 1;
+    Some((AttemptKey { point, attempt }, job))
 }
 
 /// The lowest share of the machine that nobody has.
@@ -133,12 +126,28 @@ pub(crate) fn end(state: &State, settings: &Settings, segments: &[Option<Segment
     Some(TaskEnd::Finished { reason })
 }
 
+/// How the task ends because the user wants it to, when nothing runs any more.
+pub(crate) fn end_on_request(state: &State, request: Request) -> Option<TaskEnd> {
+    if state.end.is_some() || !state.running.is_empty() {
+        return None;
+    }
+    let left: u32 = state.segments.values().map(|segment| segment.open).sum();
+    match request {
+        Request::Pause => None,
+        Request::Kill => Some(TaskEnd::Killed),
+        Request::Finish | Request::FinishSoftly => Some(TaskEnd::Finished {
+            reason: format!("`hpo finish` was called, {left} points were not evaluated"),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::{AttemptEnd, Event, NewPoint, PointId};
     use protocol::task_options::TaskOptions;
     use protocol::{Loss, Point};
+    use std::collections::BTreeMap;
 
     const PLAIN: [Option<SegmentId>; 1] = [None];
 
@@ -194,20 +203,23 @@ mod tests {
                 .unwrap();
         }
 
+        fn start(&mut self, AttemptKey { point, attempt }: AttemptKey, job: u32) {
+            self.state
+                .apply(&Event::Intent {
+                    point,
+                    attempt,
+                    job,
+                    boot_id: String::new(),
+                    slot: None,
+                })
+                .unwrap();
+        }
+
         fn start_all(&mut self) -> Vec<(u32, u32, u32)> {
             let mut started = Vec::new();
             while let Some((key, job)) = next_start(&self.state, &self.settings) {
-                let AttemptKey { point, attempt } = key;
-                self.state
-                    .apply(&Event::Intent {
-                        point,
-                        attempt,
-                        job,
-                        boot_id: String::new(),
-                        slot: None,
-                    })
-                    .unwrap();
-                started.push((point.0, attempt, job));
+                self.start(key, job);
+                started.push((key.point.0, key.attempt, job));
             }
             started
         }
@@ -238,6 +250,71 @@ mod tests {
         fn over(&self) -> Option<TaskEnd> {
             end(&self.state, &self.settings, &self.segments)
         }
+    }
+
+    #[test]
+    fn segments_that_share_a_machine_get_equal_parts_of_it() {
+        let segments = [0, 1, 2].map(|id| Some(SegmentId(id)));
+        let mut search = Simulation::new(
+            settings(|options| {
+                options.n_parallel_evaluation = Some(6);
+                options.max_points = Some(60);
+            }),
+            &segments,
+        );
+        for segment in segments {
+            search.steer(&[segment; 20]);
+        }
+        let mut running = BTreeMap::from(segments.map(|segment| (segment, 0)));
+        // Six at a time of eighteen that might run: whatever the order of their ends, nobody gets ahead by more than one.
+        for _ in 0..6 {
+            let (key, job) = next_start(&search.state, &search.settings).unwrap();
+            search.start(key, job);
+            *running
+                .entry(search.state.point(key.point).unwrap().segment)
+                .or_default() += 1;
+        }
+        assert_eq!(running.values().copied().collect::<Vec<u32>>(), [2, 2, 2]);
+        for (point, next) in [
+            (21, Some(SegmentId(1))),
+            (1, Some(SegmentId(0))),
+            (41, Some(SegmentId(2))),
+        ] {
+            search.finish(point, 1, true);
+            let (key, job) = next_start(&search.state, &search.settings).unwrap();
+            assert_eq!(search.state.point(key.point).unwrap().segment, next);
+            search.start(key, job);
+        }
+    }
+
+    #[test]
+    fn no_slot_is_idle_while_a_point_is_unevaluated() {
+        let settings = settings(|options| {
+            options.n_parallel_evaluation = Some(3);
+            options.n_points_per_iteration = Some(9);
+            options.min_unevaluated_points = Some(4);
+            options.max_points = Some(40);
+            options.max_attempts = Some(2);
+        });
+        let mut search = Simulation::new(settings, &PLAIN);
+        let mut running: Vec<(u32, u32)> = Vec::new();
+        let mut order = 7_u32;
+        let mut steps = 0;
+        while search.over().is_none() {
+            // Steering runs beside evaluations, as soon as fewer than four points are unevaluated.
+            if let Some(asked) = search.ask() {
+                assert!(search.state.segments.get(&None).map_or(0, |counts| counts.open) < 4);
+                search.steer(&vec![None; asked as usize]);
+            }
+            running.extend(search.start_all().iter().map(|(point, attempt, _)| (*point, *attempt)));
+            let open = search.state.segments[&None].open;
+            assert_eq!(running.len() as u32, open.min(3), "after {steps} ends");
+            order = order.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            let (point, attempt) = running.swap_remove(order as usize / 7 % running.len());
+            search.finish(point, attempt, order % 5 != 0);
+            steps += 1;
+        }
+        assert!(steps > 40, "some attempts have failed");
     }
 
     #[test]

@@ -6,11 +6,17 @@
 mod lock;
 mod read;
 mod record;
+mod salvage;
 mod write;
 
 pub(crate) use lock::{Claim, LockError, holder, last_holder};
-pub(crate) use read::{Contents, ReadError, parse, read};
+pub(crate) use read::{Contents, ReadError, read, remedy};
+pub(crate) use record::Record;
+pub(crate) use salvage::{Dropped, salvage, written_anew};
 pub(crate) use write::{Journal, WriteError};
+
+#[cfg(test)]
+mod power_cuts;
 
 /// Version of the journal's format.
 pub(crate) const FORMAT: u32 = 1;

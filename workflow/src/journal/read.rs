@@ -1,18 +1,24 @@
-//! Reading the journal back: all of it is checked, every time.
+//! Reading the journal back: all of it is checked, every time, and record by record, so that a long one takes no memory.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::record::Record;
+use super::record::{LARGEST_RECORD, Record};
 use super::{FORMAT, header};
 
-/// What a journal holds.
-#[derive(Debug)]
+/// Longest line: the largest record and what stands before it.
+const LONGEST_LINE: u64 = LARGEST_RECORD as u64 + 128;
+
+/// How far a journal was read, and what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Contents {
-    /// Every record that counts, in order. Records of an overtaken manager are left out.
-    pub(crate) records: Vec<Record>,
+    /// Records that count, which is the number of the last one. Those of an overtaken manager are left out.
+    pub(crate) records: u64,
+    /// The start of a manager that wrote the last of them.
+    pub(crate) epoch: u64,
     /// Length of the valid part, in bytes.
     pub(crate) valid_bytes: u64,
     /// Bytes of a torn tail behind it, never acknowledged to anybody.
@@ -29,13 +35,13 @@ pub(crate) enum ReadError {
     #[error("journal `{path}` must begin with `hpo-journal {FORMAT}`, found `{found}`; it is not ours or was written by another version", path = .path.display())]
     Version { path: PathBuf, found: String },
     #[error(
-        "journal `{path}` is damaged: record {record} at byte {offset} fails its checksum and is not the torn end of the file; nothing was changed, restore it from a copy",
-        path = .path.display()
+        "journal `{path}` is damaged: record {record} at byte {offset} fails its checksum and is not the torn end of the file; nothing was changed, {remedy}",
+        path = .path.display(), remedy = remedy(.path)
     )]
     Damaged { path: PathBuf, record: u64, offset: u64 },
     #[error(
-        "journal `{path}` is damaged: expected record {expected} at byte {offset}, found record {found}; lines are missing or doubled, restore it from a copy",
-        path = .path.display()
+        "journal `{path}` is damaged: expected record {expected} at byte {offset}, found record {found}; lines are missing or doubled, {remedy}",
+        path = .path.display(), remedy = remedy(.path)
     )]
     Sequence {
         path: PathBuf,
@@ -45,75 +51,153 @@ pub(crate) enum ReadError {
     },
 }
 
-/// Reads and checks a journal.
-pub(crate) fn read(path: &Path) -> Result<Contents, ReadError> {
-    let bytes = std::fs::read(path).map_err(|source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(path, &bytes)
+/// What a user can do about a damaged journal.
+pub(crate) fn remedy(path: &Path) -> String {
+    let task = crate::files::parent_of(path).display();
+    format!("restore it from a copy, or keep what is sound with `hpo journal repair {task}`")
 }
 
-/// Checks the bytes of a journal; `path` is only for messages.
+/// Reads and checks a journal from its beginning; `visit` gets the records that count, in order.
 ///
-/// A last line without newline is torn: the write that made it was never acknowledged. Any other bad line is damage.
-pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, ReadError> {
-    let header = header();
-    let mut contents = Contents {
-        records: Vec::new(),
-        valid_bytes: 0,
-        torn_bytes: 0,
-        overtaken: 0,
-    };
-    if header.as_bytes().starts_with(bytes) && bytes.len() < header.len() {
-        contents.torn_bytes = bytes.len() as u64;
-        return Ok(contents);
-    }
-    if !bytes.starts_with(header.as_bytes()) {
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let found = String::from_utf8_lossy(&line[..line.len().min(40)])
-            .escape_debug()
-            .to_string();
-        return Err(ReadError::Version {
+/// # Errors
+/// When the journal cannot be read or is damaged, and whatever `visit` returns.
+pub(crate) fn read<E: From<ReadError>>(
+    path: &Path,
+    visit: &mut dyn FnMut(Record) -> Result<(), E>,
+) -> Result<Contents, E> {
+    let mut contents = Contents::default();
+    contents.follow(path, visit)?;
+    Ok(contents)
+}
+
+impl Contents {
+    /// Reads on where the valid part ended.
+    ///
+    /// A last line without newline is torn: the write that made it was never acknowledged. Any other bad line is damage. A file
+    /// that is shorter than before was cut by a manager that started anew: what it cuts off was never valid.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub(crate) fn follow<E: From<ReadError>>(
+        &mut self,
+        path: &Path,
+        visit: &mut dyn FnMut(Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let as_read = |source| ReadError::Io {
             path: path.to_owned(),
-            found,
-        });
-    }
-    let mut offset = header.len();
-    let mut expected = 1;
-    let mut highest_epoch = 0;
-    while offset < bytes.len() {
-        let Some(length) = bytes[offset..].iter().position(|byte| *byte == b'\n') else {
-            contents.torn_bytes = (bytes.len() - offset) as u64;
-            break;
+            source,
         };
-        let Some(record) = Record::decode(&bytes[offset..offset + length]) else {
+        let mut file = File::open(path).map_err(as_read)?;
+        file.seek(SeekFrom::Start(self.valid_bytes)).map_err(as_read)?;
+        let mut source = BufReader::with_capacity(1 << 16, file);
+        self.torn_bytes = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = source
+                .by_ref()
+                .take(LONGEST_LINE)
+                .read_until(b'\n', &mut line)
+                .map_err(as_read)? as u64;
+            if length == 0 {
+                return Ok(());
+            }
+            if self.valid_bytes == 0 {
+                if !is_header(path, &line)? {
+                    self.torn_bytes = length;
+                    return Ok(());
+                }
+                self.valid_bytes = length;
+                continue;
+            }
+            if line.pop() != Some(b'\n') && length < LONGEST_LINE {
+                self.torn_bytes = length;
+                return Ok(());
+            }
+            match self.take(path, &line) {
+                Ok(Some(record)) => visit(record)?,
+                Ok(None) => {}
+                Err(damage) => {
+                    if let Some(rest) = torn_rest(&mut source, &line).map_err(as_read)? {
+                        self.torn_bytes = length + rest;
+                        return Ok(());
+                    }
+                    return Err(damage.into());
+                }
+            }
+            self.valid_bytes += length;
+        }
+    }
+
+    /// Takes a line; `None` for one that does not count.
+    fn take(&mut self, path: &Path, line: &[u8]) -> Result<Option<Record>, ReadError> {
+        let expected = self.records + 1;
+        let Some(record) = Record::decode(line) else {
             return Err(ReadError::Damaged {
                 path: path.to_owned(),
                 record: expected,
-                offset: offset as u64,
+                offset: self.valid_bytes,
             });
         };
-        if record.epoch < highest_epoch {
+        if record.epoch < self.epoch {
             // A manager that was stopped, overtaken and woken up: its records count for nothing.
-            contents.overtaken += 1;
-        } else if record.sequence == expected {
-            highest_epoch = record.epoch;
-            expected += 1;
-            contents.records.push(record);
-        } else {
-            let found = record.sequence;
+            self.overtaken += 1;
+            return Ok(None);
+        }
+        if record.sequence != expected {
             return Err(ReadError::Sequence {
                 path: path.to_owned(),
                 expected,
-                found,
-                offset: offset as u64,
+                found: record.sequence,
+                offset: self.valid_bytes,
             });
         }
-        offset += length + 1;
+        self.records = record.sequence;
+        self.epoch = record.epoch;
+        Ok(Some(record))
     }
-    contents.valid_bytes = offset as u64;
-    Ok(contents)
+}
+
+/// Bytes behind a bad line, if it and they are what a power cut has left of a commit that was never acknowledged.
+///
+/// The pages of a commit reach the disk in any order, and what is missing between them reads as zeros, which no record has. What
+/// follows then belongs to the same commit; the first record of another one would show that this one was acknowledged.
+fn torn_rest(source: &mut impl BufRead, bad: &[u8]) -> io::Result<Option<u64>> {
+    if !bad.contains(&0) {
+        return Ok(None);
+    }
+    let (mut rest, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let length = source.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if length == 0 {
+            return Ok(Some(rest));
+        }
+        rest += length as u64;
+        line.pop();
+        if Record::decode(&line).is_some_and(|record| !record.continues) {
+            return Ok(None);
+        }
+    }
+}
+
+/// Whether the first line is that of a journal; false if it is the beginning of one.
+fn is_header(path: &Path, line: &[u8]) -> Result<bool, ReadError> {
+    let header = header();
+    if line == header.as_bytes() {
+        return Ok(true);
+    }
+    if header.as_bytes().starts_with(line) {
+        return Ok(false);
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let found = String::from_utf8_lossy(&line[..line.len().min(40)])
+        .escape_debug()
+        .to_string();
+    Err(ReadError::Version {
+        path: path.to_owned(),
+        found,
+    })
 }
 
 #[cfg(test)]
@@ -126,6 +210,7 @@ mod tests {
             let json = format!("{{\"value\":{index}}}");
             Record {
                 epoch: *epoch,
+                continues: false,
                 sequence: index as u64 + 1,
                 json,
             }
@@ -134,14 +219,30 @@ mod tests {
         bytes
     }
 
+    fn parse(bytes: &[u8]) -> Result<(Contents, Vec<Record>), ReadError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        std::fs::write(&path, bytes).unwrap();
+        let mut records = Vec::new();
+        let contents = read(&path, &mut |record| {
+            records.push(record);
+            Ok::<(), ReadError>(())
+        })?;
+        Ok((contents, records))
+    }
+
     fn message(bytes: &[u8]) -> String {
-        parse(Path::new("journal"), bytes).unwrap_err().to_string()
+        let text = parse(bytes).unwrap_err().to_string();
+        let begin = text.find("journal `").unwrap();
+        let name = text[begin + 9..].split('`').next().unwrap().to_owned();
+        let directory = name.strip_suffix("/journal").unwrap();
+        text.replace(&name, "journal").replace(directory, ".")
     }
 
     #[test]
     fn cut_at_every_byte_a_prefix_of_the_records_is_recovered() {
         let bytes = journal(&[1; 6]);
-        let whole = parse(Path::new("journal"), &bytes).unwrap().records;
+        let whole = parse(&bytes).unwrap().1;
         let mut ends = vec![header().len()];
         ends.extend(
             (header().len()..bytes.len())
@@ -149,9 +250,9 @@ mod tests {
                 .map(|index| index + 1),
         );
         for cut in 0..=bytes.len() {
-            let contents = parse(Path::new("journal"), &bytes[..cut]).unwrap();
+            let (contents, records) = parse(&bytes[..cut]).unwrap();
             let complete = ends.iter().skip(1).filter(|end| **end <= cut).count();
-            assert_eq!(contents.records, whole[..complete], "cut at {cut}");
+            assert_eq!(records, whole[..complete], "cut at {cut}");
             assert_eq!(contents.valid_bytes + contents.torn_bytes, cut as u64);
             assert!(contents.valid_bytes == 0 || ends.contains(&(contents.valid_bytes as usize)));
         }
@@ -160,12 +261,12 @@ mod tests {
     #[test]
     fn a_flip_of_any_bit_is_an_error_or_a_torn_tail_and_never_other_records() {
         let bytes = journal(&[1; 3]);
-        let whole = parse(Path::new("journal"), &bytes).unwrap().records;
+        let whole = parse(&bytes).unwrap().1;
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(contents) = parse(Path::new("journal"), &flipped) {
-                assert!(whole.starts_with(&contents.records), "bit {bit} changed the records");
+            if let Ok((_, records)) = parse(&flipped) {
+                assert!(whole.starts_with(&records), "bit {bit} changed the records");
             }
         }
     }
@@ -175,20 +276,39 @@ mod tests {
         let mut bytes = journal(&[1, 1, 2]);
         Record {
             epoch: 1,
+            continues: false,
             sequence: 3,
             json: "\"late\"".to_owned(),
         }
         .encode(&mut bytes);
         Record {
             epoch: 2,
+            continues: false,
             sequence: 4,
             json: "\"next\"".to_owned(),
         }
         .encode(&mut bytes);
-        let contents = parse(Path::new("journal"), &bytes).unwrap();
+        let (contents, records) = parse(&bytes).unwrap();
         assert_eq!(contents.overtaken, 1);
-        assert_eq!(contents.records.last().unwrap().json, "\"next\"");
-        assert_eq!(contents.records.len(), 4);
+        assert_eq!(records.last().unwrap().json, "\"next\"");
+        assert_eq!((records.len(), contents.records, contents.epoch), (4, 4, 2));
+    }
+
+    #[test]
+    fn a_growing_journal_is_followed_record_by_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let bytes = journal(&[1, 1, 2, 2]);
+        let (mut contents, mut records) = (Contents::default(), Vec::new());
+        for end in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            let mut visit = |record| {
+                records.push(record);
+                Ok::<(), ReadError>(())
+            };
+            contents.follow(&path, &mut visit).unwrap();
+            assert_eq!((contents, records.clone()), parse(&bytes[..end]).unwrap());
+        }
     }
 
     #[test]
@@ -198,11 +318,12 @@ mod tests {
         bytes[offset] ^= 1;
         assert_eq!(
             message(&bytes),
-            "journal `journal` is damaged: record 1 at byte 14 fails its checksum and is not the torn end of the file; nothing was changed, restore it from a copy"
+            "journal `journal` is damaged: record 1 at byte 14 fails its checksum and is not the torn end of the file; nothing was changed, restore it from a copy, or keep what is sound with `hpo journal repair .`"
         );
         let mut bytes = journal(&[1; 2]);
         Record {
             epoch: 1,
+            continues: false,
             sequence: 4,
             json: "1".to_owned(),
         }
@@ -210,7 +331,7 @@ mod tests {
         assert_eq!(
             message(&bytes),
             format!(
-                "journal `journal` is damaged: expected record 3 at byte {}, found record 4; lines are missing or doubled, restore it from a copy",
+                "journal `journal` is damaged: expected record 3 at byte {}, found record 4; lines are missing or doubled, restore it from a copy, or keep what is sound with `hpo journal repair .`",
                 journal(&[1; 2]).len()
             )
         );

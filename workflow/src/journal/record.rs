@@ -1,5 +1,8 @@
 //! One record of the journal: `<crc32c hex> <length> <epoch> <sequence> <json>` and a newline.
 //!
+//! Behind the epoch of a record that was committed together with the one before it stands a `+`, so that a reader can tell the
+//! commit that a power cut has torn from damage to what was acknowledged.
+//!
 //! The checksum covers everything behind the first blank up to the newline; `length` is that of the JSON in bytes.
 //! JSON text has no raw newline, so a line is a record.
 
@@ -11,6 +14,8 @@ pub(crate) const LARGEST_RECORD: usize = 1024 * 1024;
 pub(crate) struct Record {
     /// Number of the manager's start that wrote it.
     pub(crate) epoch: u64,
+    /// Whether it was committed together with the record before it.
+    pub(crate) continues: bool,
     /// Position in the journal, from 1, without gaps.
     pub(crate) sequence: u64,
     pub(crate) json: String,
@@ -19,7 +24,14 @@ pub(crate) struct Record {
 impl Record {
     /// Appends the line of this record to `line`.
     pub(crate) fn encode(&self, line: &mut Vec<u8>) {
-        let body = format!("{} {} {} {}", self.json.len(), self.epoch, self.sequence, self.json);
+        let together = if self.continues { "+" } else { "" };
+        let body = format!(
+            "{} {}{together} {} {}",
+            self.json.len(),
+            self.epoch,
+            self.sequence,
+            self.json
+        );
         let sum = crc32c::crc32c(body.as_bytes());
         line.extend_from_slice(format!("{sum:08x} {body}\n").as_bytes());
     }
@@ -33,11 +45,14 @@ impl Record {
         }
         let mut fields = body.splitn(4, ' ');
         let length: usize = fields.next()?.parse().ok()?;
-        let epoch = fields.next()?.parse().ok()?;
+        let epoch = fields.next()?;
+        let continues = epoch.ends_with('+');
+        let epoch = epoch.strip_suffix('+').unwrap_or(epoch).parse().ok()?;
         let sequence = fields.next()?.parse().ok()?;
         let json = fields.next()?;
         (json.len() == length).then(|| Record {
             epoch,
+            continues,
             sequence,
             json: json.to_owned(),
         })
@@ -51,8 +66,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_record_reads_back(epoch: u64, sequence: u64, text in "[^\n]{0,80}") {
-            let record = Record { epoch, sequence, json: text };
+        fn every_record_reads_back(epoch: u64, continues: bool, sequence: u64, text in "[^\n]{0,80}") {
+            let record = Record { epoch, continues, sequence, json: text };
             let mut line = Vec::new();
             record.encode(&mut line);
             prop_assert_eq!(line.pop(), Some(b'\n'));
@@ -61,7 +76,7 @@ mod tests {
 
         #[test]
         fn every_single_bit_flip_is_noticed(bit in 0_usize..800, text in "[a-z]{80}") {
-            let record = Record { epoch: 3, sequence: 14, json: format!("\"{text}\"") };
+            let record = Record { epoch: 3, continues: true, sequence: 14, json: format!("\"{text}\"") };
             let mut line = Vec::new();
             record.encode(&mut line);
             line.pop();

@@ -91,8 +91,7 @@ impl Journal {
         }
         file.sync_all().map_err(broken)?;
         files::sync_directory(files::parent_of(path)).map_err(broken)?;
-        let sequence = contents.records.last().map_or(0, |record| record.sequence);
-        Ok(Journal::over(path, Box::new(file), claim, sequence, length))
+        Ok(Journal::over(path, Box::new(file), claim, contents.records, length))
     }
 
     /// A journal over any medium whose first `length` bytes hold `sequence` records.
@@ -132,6 +131,7 @@ impl Journal {
             let sequence = self.sequence + 1 + index as u64;
             Record {
                 epoch: self.claim.epoch(),
+                continues: index > 0,
                 sequence,
                 json: json.clone(),
             }
@@ -185,7 +185,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read::{parse, read};
+    use super::super::read::ReadError;
     use super::*;
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -221,13 +221,19 @@ mod tests {
         }
     }
 
+    fn read(path: &Path) -> Result<(Contents, Vec<Record>), ReadError> {
+        let mut records = Vec::new();
+        let contents = super::super::read::read(path, &mut |record| {
+            records.push(record);
+            Ok::<(), ReadError>(())
+        })?;
+        Ok((contents, records))
+    }
+
     fn open(directory: &Path) -> Journal {
         let path = directory.join("journal");
-        let contents = match read(&path) {
-            Ok(contents) => contents,
-            Err(_) => parse(&path, b"").unwrap(),
-        };
-        let newest = contents.records.last().map_or(0, |record| record.epoch);
+        let contents = read(&path).map_or_else(|_| Contents::default(), |(contents, _)| contents);
+        let newest = contents.epoch;
         Journal::open(&path, &contents, Claim::take_epoch_only(directory, newest).unwrap()).unwrap()
     }
 
@@ -249,7 +255,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         open(directory.path()).commit(&["1".into(), "2".into()]).unwrap();
         open(directory.path()).commit(&["3".into()]).unwrap();
-        let records = read(&directory.path().join("journal")).unwrap().records;
+        let records = read(&directory.path().join("journal")).unwrap().1;
         let found: Vec<_> = records.iter().map(|r| (r.epoch, r.sequence, r.json.as_str())).collect();
         assert_eq!(found, [(1, 1, "1"), (1, 2, "2"), (2, 3, "3")]);
     }
@@ -262,14 +268,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in header().len()..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let kept = read(&path).unwrap().records.len();
+            let kept = read(&path).unwrap().0.records;
             open(directory.path()).commit(&["3".into()]).unwrap();
-            let contents = read(&path).unwrap();
-            assert_eq!(
-                (contents.records.len(), contents.torn_bytes),
-                (kept + 1, 0),
-                "cut at {cut}"
-            );
+            let (contents, _) = read(&path).unwrap();
+            assert_eq!((contents.records, contents.torn_bytes), (kept + 1, 0), "cut at {cut}");
         }
     }
 
@@ -287,7 +289,7 @@ mod tests {
         );
         assert_eq!(message, expected);
         second.commit(&["4".into()]).unwrap();
-        assert_eq!(read(&directory.path().join("journal")).unwrap().records.len(), 3);
+        assert_eq!(read(&directory.path().join("journal")).unwrap().0.records, 3);
     }
 
     #[test]
@@ -316,8 +318,8 @@ mod tests {
         assert!(matches!(journal.commit(&["1".into()]), Err(WriteError::Full { .. })));
         *faults.borrow_mut() = Faults::default();
         journal.commit(&["1".into()]).unwrap();
-        let contents = read(&directory.path().join("journal")).unwrap();
-        assert_eq!((contents.records.len(), contents.torn_bytes), (1, 0));
+        let (contents, _) = read(&directory.path().join("journal")).unwrap();
+        assert_eq!((contents.records, contents.torn_bytes), (1, 0));
     }
 
     #[test]

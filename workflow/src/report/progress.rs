@@ -16,7 +16,7 @@ use crate::state::{AttemptEnd, AttemptKey, Event, State, TaskEnd};
 use crate::task::TaskDirectory;
 
 /// The sentence for an event, if it is worth one.
-fn sentence(event: &Event, state: &State, points: u32) -> Option<String> {
+pub(crate) fn sentence(event: &Event, state: &State, points: u32) -> Option<String> {
     match event {
         Event::Iteration { number, points, asked } => Some(match points.len() {
             0 => format!("steering {number}: no more points"),
@@ -188,7 +188,7 @@ impl Observer for Live {
 }
 
 /// The last whole report of a payload.
-fn last_report(path: &Path) -> Option<Report> {
+pub(crate) fn last_report(path: &Path) -> Option<Report> {
     // The payload owns this name: it may be a link or a pipe.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let mut file = std::fs::OpenOptions::new()

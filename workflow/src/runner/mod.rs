@@ -5,16 +5,21 @@
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
 mod batch;
+mod crew;
 mod fence;
+mod group;
 mod job;
 mod log;
 mod order;
 mod outcome;
+mod plain;
 mod steering;
 mod supervise;
 mod work_directory;
 
 pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
+pub(crate) use crew::END_OF_NAME;
+pub(crate) use group::group_support;
 pub(crate) use job::{enqueue, queued};
 pub(crate) use order::{
     CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_result, revoke,
@@ -44,6 +49,8 @@ pub(crate) const JOB: &str = "--job";
 const WARNED_AFTER: &str = "HPO_JOB_WARNED_AFTER";
 /// Slurm warns up to a minute early.
 const EARLY: Duration = Duration::from_secs(65);
+/// The second argument of a runner that carries out several attempts.
+pub(crate) const CREW: &str = "--crew";
 
 /// The whole life of a runner; returns the exit code.
 ///
@@ -53,23 +60,30 @@ pub(crate) fn main(arguments: &[std::ffi::OsString]) -> u8 {
         [directory] => evaluate(Path::new(directory)),
         [flag, directory] if flag == STEERING => steering::run(Path::new(directory)),
         [flag, directory] if flag == JOB => job::run(Path::new(directory)),
+        [flag, directory] if flag == CREW => begin().and_then(|signals| crew::serve(Path::new(directory), &signals)),
         _ => Err(std::io::Error::other("expected a directory")),
     };
     match done {
         Ok(()) => protocol::exit::DONE,
         Err(error) => {
-            let directory = arguments.last().map(PathBuf::from).unwrap_or_default();
-            let line = format!("hpo runner: {error}\n");
             // A batch system keeps what its jobs say; elsewhere nobody hears it.
-            let _ = std::io::stderr().write_all(line.as_bytes());
-            let log = std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(directory.join("runner.log"));
-            let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
+            let _ = std::io::stderr().write_all(format!("hpo runner: {error}\n").as_bytes());
+            if arguments.first().is_none_or(|flag| flag != CREW) {
+                complain(&arguments.last().map(PathBuf::from).unwrap_or_default(), &error);
+            }
             protocol::exit::INFRASTRUCTURE
         }
     }
+}
+
+/// Notes beside an attempt why its runner could not do its work.
+fn complain(directory: &Path, error: &std::io::Error) {
+    let line = format!("hpo runner: {error}\n");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("runner.log"));
+    let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
 }
 
 /// Removes what a runner that was itself killed has left out of reach of signals.
@@ -80,10 +94,20 @@ pub(crate) fn clean_up(directory: &Path) {
 }
 
 fn evaluate(directory: &Path) -> std::io::Result<()> {
+    carry_out(directory, &begin()?)
+}
+
+/// Makes this process one that outlives its manager and buries what it starts.
+fn begin() -> std::io::Result<Signals> {
     // Away from the manager's terminal and its Ctrl-C. Fails only for a leader of a group, which a child of ours is not.
     let _ = rustix::process::setsid();
     let signals = Signals::install()?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    Ok(signals)
+}
+
+/// Claims an attempt, carries it out and leaves its result.
+fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
     let order = Order::read(directory)?;
     if order.ended.is_some() {
         signals.take_as_one_within(ONE_REQUEST);
@@ -94,7 +118,7 @@ fn evaluate(directory: &Path) -> std::io::Result<()> {
     let begin = Instant::now();
     let mut warnings = Vec::new();
     let mut fence = order.ended.is_some().then(|| Fence::new(directory.to_owned()));
-    let end = attempt(directory, &order, &signals, &mut fence, &mut warnings);
+    let end = attempt(directory, &order, signals, &mut fence, &mut warnings);
     if fence.is_some_and(|fence| fence.is_revoked()) {
         return Ok(());
     }
@@ -186,6 +210,7 @@ fn attempt(
             settings.largest,
             settings.interval,
         )
+        .adapting(settings.mean_time_to_failure)
     });
     if let Some(source) = &order.source {
         match take_over(source, &order.checkpoints) {

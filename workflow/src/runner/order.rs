@@ -68,6 +68,9 @@ pub(crate) struct CheckpointOrder {
     pub(crate) paths: Vec<String>,
     pub(crate) load_as: Option<String>,
     pub(crate) interval: Duration,
+    /// Mean time between interruptions, where the interval is to follow from it.
+    #[serde(default)]
+    pub(crate) mean_time_to_failure: Option<Duration>,
     pub(crate) largest: u64,
 }
 

@@ -68,6 +68,10 @@ pub(super) fn interpret(directory: &Path, order: &Order, ended: Ended, warnings:
                 Exit::Code(127) => "exit code 127 (command not found)".to_owned(),
                 Exit::Code(126) => "exit code 126 (command cannot be executed)".to_owned(),
                 Exit::Code(code) => format!("exit code {code}"),
+                // We send it only to what was asked to end before.
+                Exit::Signal(9) => {
+                    "ended by signal 9 (SIGKILL), which the kernel sends where memory runs out".to_owned()
+                }
                 Exit::Signal(signal) => format!("ended by signal {signal}{}", name_of(signal)),
             };
             if let Some(said) = said {

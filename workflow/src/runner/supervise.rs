@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,9 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
+use super::group::Group;
 use super::log::{CappedLog, LOG_LIMIT};
+use super::plain;
 use crate::host::{Stat, all_processes};
 
 /// What to run.
@@ -35,7 +37,7 @@ pub(crate) struct Launch {
     pub(crate) timeout: Option<Duration>,
     /// Between the request to end and the end by force.
     pub(crate) grace: Duration,
-    /// For `sh -c` when the command is over: removes what no signal reaches, such as a container of a daemon.
+    /// For `sh -c` when the command has not ended well: removes what no signal reaches, such as a container of a daemon.
     #[serde(default)]
     pub(crate) afterwards: Option<String>,
 }
@@ -164,18 +166,7 @@ impl Periodic for Idle {
 /// # Errors
 /// When it could not be started.
 pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn Periodic) -> io::Result<Ended> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .arg("-c")
-        .arg(&launch.command)
-        .current_dir(&launch.work_directory)
-        .process_group(0);
-    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = start(launch)?;
     let pid = Pid::from_child(&child);
     let mut streams = [
         Stream::new(
@@ -234,7 +225,8 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         wait_for(signals, &mut streams, wait)?;
     }
     let survivors = kill_descendants();
-    if let Some(cleaning) = &launch.afterwards {
+    let ended_well = intervention == Intervention::None && status.and_then(WaitStatus::exit_status) == Some(0);
+    if let Some(cleaning) = launch.afterwards.as_ref().filter(|_| !ended_well) {
         run_afterwards(cleaning);
     }
     for stream in streams {
@@ -251,6 +243,27 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         intervention,
         survivors,
     })
+}
+
+fn start(launch: &Launch) -> io::Result<Child> {
+    let spawn = |mut command: Command| {
+        command.current_dir(&launch.work_directory).process_group(0);
+        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn()
+    };
+    if let Some(command) = plain::command(launch)
+        && let Ok(child) = spawn(command)
+    {
+        return Ok(child);
+    }
+    // Whatever is wrong with the command, a shell says it in the words that users know.
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(&launch.command);
+    spawn(shell)
 }
 
 /// Runs what a launch wants done when its command is over. Whether it succeeds tells nothing: mostly there is nothing left.
@@ -299,10 +312,14 @@ fn reap(pid: Pid, status: &mut Option<WaitStatus>) -> bool {
 /// How long to try to kill what is left. Only a process that the kernel itself holds takes that long.
 const KILL_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long to kill one by one before the rest is put into a group.
+const WALK: Duration = Duration::from_millis(100);
+
 /// Kills everything that descends from this process, until nothing is left; returns how many could not be killed.
 fn kill_descendants() -> usize {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
+    let mut group = None;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => continue,
@@ -312,6 +329,15 @@ fn kill_descendants() -> usize {
         let left = descendants(std::process::id() as i32);
         if begin.elapsed() > KILL_PATIENCE {
             return left.len().max(1);
+        }
+        if begin.elapsed() > WALK && group.is_none() {
+            group = Some(Group::create());
+        }
+        if let Some(Some(group)) = &group {
+            for pid in &left {
+                group.take(*pid);
+            }
+            group.kill();
         }
         for pid in left {
             if let Some(pid) = Pid::from_raw(pid) {

@@ -62,6 +62,8 @@ pub(crate) enum Event {
     },
     /// The task is over.
     Ended { end: TaskEnd, time: f64 },
+    /// From here on the search has so many points, in each segment if it has segments.
+    Extended { max_points: u32, time: f64 },
     /// The user wants failed points, or the failed task, to be tried again.
     Reopened { time: f64 },
 }

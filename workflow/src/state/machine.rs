@@ -81,6 +81,8 @@ pub(crate) struct State {
     best: Option<PointId>,
     /// Starts of a manager.
     pub(crate) starts: u32,
+    /// Points of the search, where the user has raised them since the task was made.
+    pub(crate) extended: Option<u32>,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             failed: 0,
             best: None,
             starts: 0,
+            extended: None,
         }
     }
 
@@ -209,6 +212,16 @@ impl State {
                     return Err(illegal(format!("the task ends while {key} is running")));
                 }
                 self.end = Some(end.clone());
+            }
+            Event::Extended { max_points, .. } => {
+                if self.extended.is_some_and(|before| *max_points <= before) {
+                    return Err(illegal(format!(
+                        "the search is extended to {max_points} points, fewer than before"
+                    )));
+                }
+                self.extended = Some(*max_points);
+                // Whoever had no more points for a shorter search may have some for a longer one.
+                self.exhausted = false;
             }
             Event::Reopened { .. } => self.reopen(),
         }

@@ -107,13 +107,19 @@ impl Runtime {
     }
 }
 
-fn installed(program: &str, path: &str) -> bool {
+pub(crate) fn installed(program: &str, path: &str) -> bool {
     std::env::split_paths(path).any(|directory| is_executable(&directory.join(program)))
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The runtimes in the directories of `path`, in the order in which they are looked for.
+pub(crate) fn container_runtimes(path: &str) -> Vec<&'static str> {
+    let programs = RUNTIMES.iter().map(|runtime| runtime.program());
+    programs.filter(|program| installed(program, path)).collect()
 }
 
 impl Containers {
@@ -179,6 +185,31 @@ impl Containers {
         } else {
             Err(problems)
         }
+    }
+}
+
+impl Containers {
+    /// Refuses directories that a runtime cannot bind because of a letter in their name.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub(crate) fn check_paths<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(), String> {
+        for container in [&self.steering, &self.evaluation].into_iter().flatten() {
+            let runtime = container.runtime;
+            let letters: &[char] = if runtime.unpacks_images() { &[':', ','] } else { &[':'] };
+            for path in paths.clone() {
+                let shown = path.display().to_string();
+                if let Some(letter) = shown.chars().find(|letter| letters.contains(letter)) {
+                    return Err(format!(
+                        "the directory `{}` must not have `{letter}` in its path: {} cannot show it to a container; rename it, or \
+                         choose another one",
+                        shown.escape_debug(),
+                        runtime.program()
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -291,8 +322,9 @@ impl Container {
         Wrapped {
             command: words.join(" "),
             afterwards: Some(format!(
-                "timeout 60 {program} rm -f {} >/dev/null 2>&1",
-                quoted(&surroundings.name)
+                // Twice: a daemon may be about to create what its client, which is dead, has asked for.
+                "timeout 60 {program} rm -f {name}; sleep 1; timeout 60 {program} rm -f {name}",
+                name = quoted(&surroundings.name)
             )),
         }
     }
@@ -375,7 +407,7 @@ mod tests {
     fn docker_gets_the_directory_the_variables_and_the_devices() {
         let Wrapped { command, afterwards } = wrapped(Runtime::Docker, "docker://me/train:1", "0,2");
         insta::assert_snapshot!(command, @r#"exec docker run --rm --read-only --tmpfs /tmp --init --name hpo-1-7-2 --user 1000:100 -v '/task/it'\''s:/task/it'\''s' -v /data:/data:ro -w '/task/it'\''s/workDir' -e HPO_POINT_ID=7 -e CUDA_VISIBLE_DEVICES=0,2 --gpus '"device=0,2"' --network none --entrypoint /bin/sh me/train:1 -c 'train --input '\''a b'\'' > log'"#);
-        insta::assert_snapshot!(afterwards.unwrap(), @r#"timeout 60 docker rm -f hpo-1-7-2 >/dev/null 2>&1"#);
+        insta::assert_snapshot!(afterwards.unwrap(), @r#"timeout 60 docker rm -f hpo-1-7-2; sleep 1; timeout 60 docker rm -f hpo-1-7-2"#);
     }
 
     #[test]
@@ -388,6 +420,26 @@ mod tests {
         let Wrapped { command, afterwards } = wrapped(Runtime::Apptainer, "me/train:1", "");
         insta::assert_snapshot!(command, @r#"exec apptainer exec --no-home --bind '/task/it'\''s' --bind /data:/data:ro --pwd '/task/it'\''s/workDir' --network none docker://me/train:1 /bin/sh -c 'train --input '\''a b'\'' > log'"#);
         assert_eq!(afterwards, None);
+    }
+
+    #[test]
+    fn paths_that_a_runtime_would_read_otherwise_are_refused() {
+        let told = |runtime: Runtime, path: &str| {
+            let containers = Containers {
+                evaluation: Some(container(runtime, "docker://me/train:1")),
+                ..Containers::default()
+            };
+            containers.check_paths([Path::new(path)].into_iter()).err()
+        };
+        let message = told(Runtime::Docker, "/data/run:1").unwrap();
+        insta::assert_snapshot!(message, @"the directory `/data/run:1` must not have `:` in its path: docker cannot show it to a container; rename it, or choose another one");
+        assert!(
+            told(Runtime::Apptainer, "/data/a,b")
+                .unwrap()
+                .contains("`,` in its path: apptainer")
+        );
+        assert_eq!(told(Runtime::Podman, "/data/a,b"), None);
+        assert_eq!(told(Runtime::Apptainer, "/data/a b"), None);
     }
 
     #[test]

@@ -1,9 +1,45 @@
 //! The layout of a task directory.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, Durability};
 use crate::state::{AttemptKey, PointId};
+
+/// Name of the log of a manager that runs on its own.
+pub(crate) const MANAGER_LOG: &str = "manager.log";
+
+/// What a user can ask of a task at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// End its evaluations and the task.
+    Kill,
+    /// End its evaluations; what there is, is the result.
+    Finish,
+    /// Start no more evaluations; the result is there when those that run are over.
+    FinishSoftly,
+    /// Let its evaluations save and end; the task can be resumed.
+    Pause,
+}
+
+impl Request {
+    const ALL: [Request; 4] = [Request::Kill, Request::Finish, Request::FinishSoftly, Request::Pause];
+
+    fn word(self) -> &'static str {
+        match self {
+            Request::Kill => "kill",
+            Request::Finish => "finish",
+            Request::FinishSoftly => "finish softly",
+            Request::Pause => "pause",
+        }
+    }
+
+    /// Whether running evaluations are to be ended.
+    pub(crate) fn ends_evaluations(self) -> bool {
+        self != Request::FinishSoftly
+    }
+}
 
 /// A task directory. `task.json` and `journal` are the truth, everything else follows from them.
 #[derive(Debug, Clone)]
@@ -59,12 +95,16 @@ impl TaskDirectory {
 
     /// Checkpoints of a point, which outlive its attempts.
     pub(crate) fn checkpoints(&self, point: PointId) -> PathBuf {
-        self.root.join("checkpoints").join(point.to_string())
+        self.all_checkpoints().join(point.to_string())
+    }
+
+    pub(crate) fn all_checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
     }
 
     /// Points of which there are checkpoints.
     pub(crate) fn stored_checkpoints(&self) -> BTreeSet<PointId> {
-        let entries = std::fs::read_dir(self.root.join("checkpoints"));
+        let entries = std::fs::read_dir(self.all_checkpoints());
         let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
         names.filter_map(|name| name.to_str()?.parse().ok()).collect()
     }
@@ -87,9 +127,33 @@ impl TaskDirectory {
         self.root.join("results.json")
     }
 
-    /// Present while the user wants the task to be ended.
-    pub(crate) fn kill_request(&self) -> PathBuf {
-        self.root.join("kill")
+    fn request_file(&self) -> PathBuf {
+        self.root.join("request")
+    }
+
+    /// What the user wants of the task beyond its being run.
+    pub(crate) fn request(&self) -> Option<Request> {
+        let word = std::fs::read_to_string(self.request_file()).ok()?;
+        Request::ALL.into_iter().find(|request| request.word() == word.trim())
+    }
+
+    /// Leaves a request for the manager at work, or the next one.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn ask(&self, request: Request) -> io::Result<()> {
+        let text = format!("{}\n", request.word());
+        files::write_whole(&self.request_file(), text.as_bytes(), Durability::PowerCut)
+    }
+
+    /// Takes the request back, or notes that it was carried out.
+    pub(crate) fn withdraw_request(&self) {
+        let _ = std::fs::remove_file(self.request_file());
+    }
+
+    /// What a manager that runs on its own has printed.
+    pub(crate) fn manager_log(&self) -> PathBuf {
+        self.root.join(MANAGER_LOG)
     }
 
     /// Whether there is a task here.

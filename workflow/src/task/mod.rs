@@ -11,12 +11,12 @@ mod settings;
 mod shares;
 mod training;
 
-pub(crate) use container::{Containers, Surroundings, Wrapped, container_name};
+pub(crate) use container::{Containers, Surroundings, Wrapped, container_name, container_runtimes, installed};
 pub(crate) use create::{Sources, Task, TaskError, prepare};
-pub(crate) use directory::TaskDirectory;
+pub(crate) use directory::{MANAGER_LOG, Request, TaskDirectory};
 pub(crate) use placeholders::Placeholders;
 pub(crate) use placement::{Jobs, Manner, Placement, time_limit};
 pub(crate) use sandbox::{SandboxFile, copy as sandbox_copy};
 pub(crate) use settings::{Settings, with_defaults};
-pub(crate) use shares::Shares;
+pub(crate) use shares::{Shares, gpus};
 pub(crate) use training::{name_of as link_name, share_of};

@@ -63,6 +63,8 @@ pub(crate) struct CheckpointSettings {
     /// The name under which a retry finds the archive; `None`: unpacked in place.
     pub(crate) load_as: Option<String>,
     pub(crate) interval: Duration,
+    /// Mean time between interruptions, where the interval is to follow from it.
+    pub(crate) mean_time_to_failure: Option<Duration>,
     pub(crate) largest: u64,
 }
 
@@ -212,6 +214,10 @@ impl Settings {
         };
         let evaluation_timeout = duration_of(&mut check, "evaluationTimeout", &full.evaluation_timeout);
         let steering_timeout = duration_of(&mut check, "steeringTimeout", &full.steering_timeout);
+        let mean_time_to_failure = duration_of(&mut check, "meanTimeToFailure", &full.mean_time_to_failure);
+        if mean_time_to_failure.is_some() && full.check_point_to_save.is_none() {
+            check.add("meanTimeToFailure", "is of no use without checkPointToSave".to_owned());
+        }
         let grace = duration_of(&mut check, "killGrace", &full.kill_grace).unwrap_or(Duration::from_secs(30));
         let schedule = schedule::schedule(&full).unwrap_or_else(|problems| {
             check.problems.extend(problems);
@@ -287,6 +293,7 @@ impl Settings {
                 paths,
                 load_as,
                 interval,
+                mean_time_to_failure,
                 largest,
             }
         });
@@ -336,6 +343,15 @@ impl Settings {
 }
 
 impl Settings {
+    /// Raises the points of the search, and the evaluation jobs with them.
+    pub(crate) fn extend(&mut self, max_points: Option<u32>) {
+        if let Some(more) = max_points.and_then(|points| points.checked_sub(self.max_points)) {
+            self.max_points += more;
+            let jobs = more.saturating_mul(self.retry.attempts.max(2));
+            self.max_jobs = self.max_jobs.saturating_add(jobs);
+        }
+    }
+
     /// The scheduler that decides about running evaluations, if it does.
     pub(crate) fn watching_scheduler(&self) -> Option<Box<dyn Scheduler>> {
         let scheduler = Registry::standard().build(self.schedule.as_ref()?).ok()?;

@@ -83,10 +83,7 @@ impl Shares {
     /// # Errors
     /// In words for the user, when there are too few GPUs for one evaluation.
     pub(crate) fn look(&mut self) -> Result<(), String> {
-        self.found = visible_gpus(
-            std::env::var(VISIBLE).ok().as_deref(),
-            Path::new("/proc/driver/nvidia/gpus"),
-        );
+        self.found = gpus();
         let needed = match self.gpus {
             None => return Ok(()),
             Some(GpuShare::PerGpu(_)) => 1,
@@ -142,6 +139,14 @@ impl Shares {
         }
         variables
     }
+}
+
+/// The GPUs of this machine that evaluations may see, as they are named to processes.
+pub(crate) fn gpus() -> Vec<String> {
+    visible_gpus(
+        std::env::var(VISIBLE).ok().as_deref(),
+        Path::new("/proc/driver/nvidia/gpus"),
+    )
 }
 
 /// The GPUs that `visible` names, else those that the driver lists.

@@ -5,6 +5,7 @@
 //! and what is in double precision is left to the interpreter.
 
 mod forms;
+mod memory;
 mod pool;
 mod program;
 mod values;
@@ -18,6 +19,7 @@ use program::Program;
 use values::Held;
 
 use super::{Engine, EngineError, Feed, Machine, NEXT, reference, types};
+use crate::dataset::available_memory;
 use crate::graph::{ElementType, Elements, Graph, Tensor, TensorType};
 
 /// Version of the crate, as metadata name it.
@@ -140,8 +142,17 @@ impl Machine for EmbeddedMachine {
     }
 
     fn load(&mut self, graph: &Graph, _: &[TensorType]) -> Result<usize, EngineError> {
+        let program = Program::new(graph, &self.threads)?;
+        let least = program.least_memory();
+        if available_memory().is_some_and(|available| least > available) {
+            return Err(EngineError::Memory {
+                engine: "the embedded engine",
+                doing: "to run a program".to_owned(),
+                bytes: Some(least),
+            });
+        }
         self.programs.push(Loaded {
-            program: Program::new(graph, &self.threads)?,
+            program,
             inputs: graph.inputs.clone(),
             outputs: graph.outputs.clone(),
             results: Vec::new(),

@@ -11,7 +11,7 @@ use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueOrView};
 use rten_tensor::Layout as _;
 
 use super::values::Held;
-use super::{failure, forms, pool};
+use super::{failure, forms, memory, pool};
 use crate::engine::{EngineError, reference, types};
 use crate::graph::proto::ValueInfoProto;
 use crate::graph::{ElementType, Graph, Node, TensorType, encode_model, value_info};
@@ -79,6 +79,11 @@ impl Program {
     /// The element type of a tensor, if it is known.
     pub(super) fn element(&self, name: &str) -> Option<ElementType> {
         self.types.get(name).map(|kind| kind.element)
+    }
+
+    /// Bytes that a run takes at least.
+    pub(super) fn least_memory(&self) -> u64 {
+        memory::least(&self.graph, &self.types)
     }
 
     /// Runs the graph on what `given` has by name and returns its outputs in order.

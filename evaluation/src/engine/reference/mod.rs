@@ -253,7 +253,9 @@ impl Machine for ReferenceMachine {
             let value = take(&values, name)?;
             match name.strip_suffix(NEXT) {
                 Some(state) if self.states.iter().any(|known| known == state) => {
-                    self.values.insert(state.to_owned(), value);
+                    // Rounded to what a checkpoint of it holds, so that training resumes to the same bits.
+                    self.values
+                        .insert(state.to_owned(), Value::from_tensor(&value.to_tensor()));
                 }
                 _ => results.push(value.data.iter().map(|value| *value as f32).collect()),
             }

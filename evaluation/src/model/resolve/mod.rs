@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, list, nearest, wrong};
 use super::fill::{Filled, fill};
 use super::{ModelError, Resolved};
-use crate::training::{EarlyStopping, Keep, Loss, Metric, Mode, Objective, Precision, TrainingPlan, WeightAverage};
+use crate::training::{
+    EarlyStopping, Keep, Loss, LossScale, Metric, Mode, Objective, Precision, TrainingPlan, WeightAverage,
+};
 
 type Origins = BTreeMap<String, String>;
 
@@ -82,7 +84,7 @@ fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>)
         Some(_) => Some(training.share("average", None)?).filter(|decay| *decay > 0.0),
     };
     let loss = descent::loss(&root, directory)?;
-    let loss_scale = training.positive("loss_scale", Some(1024.0))?;
+    let loss_scale = loss_scale(&training)?;
     let plan = TrainingPlan {
         architecture: architecture::architecture(&root, directory)?,
         optimizer: descent::optimizer(section("optimizer"), origins)?,
@@ -119,6 +121,32 @@ fn read(filled: &Filled, directory: &Path, hyperparameters: &Map<String, Value>)
         plan,
         data: root.get("data").cloned().unwrap_or(Value::Null),
         warnings,
+    })
+}
+
+/// A number, or how the factor adapts itself.
+fn loss_scale(training: &Fields<'_>) -> Result<LossScale, ModelError> {
+    let Some(value) = training.get("loss_scale") else {
+        return Ok(LossScale::default());
+    };
+    if value.is_number() {
+        return training.positive("loss_scale", None).map(LossScale::Constant);
+    }
+    if !value.is_object() {
+        let expected = "a number above 0, or an object with `initial` and `interval`";
+        return Err(training.wrong("loss_scale", expected, value));
+    }
+    let pointer = training.pointer("loss_scale");
+    let fields = Fields::new(value, &pointer, &["initial", "interval"], training.origins())?;
+    let [lowest, highest] = LossScale::LIMITS;
+    Ok(LossScale::Adaptive {
+        initial: fields.number(
+            "initial",
+            "a number from 2^-24 to 2^24",
+            |number| (lowest..=highest).contains(&number),
+            Some(65536.0),
+        )?,
+        interval: fields.integer("interval", 1, Some(2000))?,
     })
 }
 

@@ -19,6 +19,7 @@
 //! evaluation.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use protocol::Outcome;
 
@@ -43,7 +44,7 @@ pub(super) struct Replay<'a> {
     lambda: usize,
     fates: Vec<Fate>,
     /// Where in `fates` a point is.
-    known: HashMap<Vec<u64>, usize>,
+    known: HashMap<Arc<[u64]>, usize>,
     /// Points that are positions of the sequence.
     used: HashSet<usize>,
     distribution: Distribution,
@@ -155,7 +156,7 @@ impl<'a> Replay<'a> {
         self.append(proposal.latent, fate);
     }
 
-    fn know(&mut self, fingerprint: Vec<u64>, fate: Fate) -> usize {
+    fn know(&mut self, fingerprint: Arc<[u64]>, fate: Fate) -> usize {
         let next = self.fates.len();
         let at = *self.known.entry(fingerprint).or_insert(next);
         if at == next {

@@ -11,7 +11,7 @@ use super::acquisition::{Reading, log_improvement};
 use super::fit::{Fit, Prior};
 use super::layout::Layout;
 use super::outputs::{self, Scaled};
-use super::posterior::{Parameters, Posterior, Scratch, mix};
+use super::posterior::{Outlook, Parameters, Posterior, Prediction, Scratch, mix};
 use super::transfer::{self, Own};
 use crate::history::History;
 use crate::numerics::log_sum_exp;
@@ -39,7 +39,7 @@ const FITTED: usize = 300;
 /// Differences of features that a fit keeps, at most: of hundreds of dimensions it looks at fewer points.
 const DIFFERENCES: f64 = 2.5e6;
 /// Points from which on the data leave little doubt about the parameters.
-const MANY: usize = 150;
+pub(super) const MANY: usize = 150;
 /// Median of ln v for success and failure.
 const LABEL_NOISE: f64 = -1.0;
 /// Share of failures that is put up with.
@@ -102,7 +102,13 @@ pub(super) struct Workspace {
     scratch: Scratch,
     by_mean: Vec<f64>,
     by_variance: Vec<f64>,
-    terms: Vec<(f64, Vec<f64>)>,
+}
+
+/// The logarithm of how much a point is worth to know, and its derivatives where they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Worth {
+    pub(super) value: f64,
+    pub(super) slopes: Vec<f64>,
 }
 
 impl Model {
@@ -191,87 +197,81 @@ impl Model {
         model
     }
 
-    /// The logarithm of the worth of a point, and if wanted its derivatives by the features that are compared by distance.
-    pub(super) fn worth(
+    /// The worths of many points, and if wanted their derivatives by the features that are compared by distance.
+    pub(super) fn worths(
         &self,
-        row: &[f64],
+        rows: &[&[f64]],
         purpose: Purpose,
+        with_slopes: bool,
         workspace: &mut Workspace,
-        mut slopes: Option<&mut Vec<f64>>,
-    ) -> f64 {
-        let mut terms = std::mem::take(&mut workspace.terms);
-        terms.resize_with(self.members.len(), Default::default);
-        for (member, term) in self.members.iter().zip(&mut terms) {
-            let prediction = if slopes.is_some() {
-                member.posterior.predict_with_slopes(
-                    row,
-                    &mut workspace.scratch,
-                    &mut workspace.by_mean,
-                    &mut workspace.by_variance,
-                )
-            } else {
-                member.posterior.predict(row, &mut workspace.scratch)
-            };
-            let deviation = prediction.variance.sqrt();
-            let (value, by_mean, by_deviation) = purpose.worth(prediction.mean, deviation, member);
-            term.0 = member.shift + value;
-            if slopes.is_some() {
-                term.1.clear();
-                term.1.extend(
-                    workspace
-                        .by_mean
-                        .iter()
-                        .zip(&workspace.by_variance)
-                        .map(|(mean, variance)| by_mean * mean + by_deviation * 0.5 / deviation * variance),
-                );
-            }
-        }
-        let highest = terms.iter().map(|term| term.0).fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = terms.iter().map(|term| libm::exp(term.0 - highest)).sum();
-        let mut worth = highest + libm::log(sum);
-        if let Some(slopes) = slopes.as_deref_mut() {
-            slopes.clear();
-            slopes.resize(terms[0].1.len(), 0.0);
-            for term in &terms {
-                mix(slopes, libm::exp(term.0 - highest) / sum, &term.1);
-            }
-        }
-        workspace.terms = terms;
-        if let Some(cost) = &self.cost {
-            worth -= cost.weight(row, workspace, slopes.as_deref_mut());
-        }
-        if let Some(success) = &self.success {
-            worth += chance(success, row, workspace, slopes);
-        }
-        if worth.is_nan() { f64::NEG_INFINITY } else { worth }
+    ) -> Vec<Worth> {
+        let members = self.members.iter();
+        let outlooks: Vec<Vec<Outlook>> = members
+            .map(|member| (member.posterior).outlooks(rows, with_slopes, &mut workspace.scratch))
+            .collect();
+        let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
+        (rows.iter().enumerate())
+            .map(|(point, row)| self.worth(row, outlooks(point), purpose, with_slopes, workspace))
+            .collect()
     }
 
     /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all of
     /// them, lest the one with the highest hopes decide alone.
     pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
-        let mut terms: Vec<Vec<f64>> = Vec::with_capacity(self.members.len());
+        let mut outlooks = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
-            let predictions = member.posterior.predict_all(rows, &mut workspace.scratch);
-            let worths: Vec<f64> = (predictions.into_iter())
-                .map(|prediction| purpose.worth(prediction.mean, prediction.variance.sqrt(), member).0)
-                .collect();
-            let highest = worths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let own = member.posterior.outlooks(rows, false, &mut workspace.scratch);
+            let highest = own
+                .iter()
+                .map(|outlook| purpose.worth(outlook.prediction, member).0)
+                .fold(f64::NEG_INFINITY, f64::max);
             if highest.is_finite() {
                 member.shift -= highest;
             }
-            terms.push(worths.into_iter().map(|worth| worth + member.shift).collect());
+            outlooks.push(own);
         }
+        let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
         (rows.iter().enumerate())
-            .map(|(index, row)| {
-                let own: Vec<f64> = terms.iter().map(|terms| terms[index]).collect();
-                let cost = (self.cost.as_ref()).map_or(0.0, |cost| cost.weight(row, workspace, None));
-                log_sum_exp(&own) - cost
-                    + self
-                        .success
-                        .as_ref()
-                        .map_or(0.0, |success| chance(success, row, workspace, None))
-            })
+            .map(|(point, row)| self.worth(row, outlooks(point), purpose, false, workspace).value)
             .collect()
+    }
+
+    /// The worth of a point of which the members think so.
+    fn worth<'a>(
+        &self,
+        row: &[f64],
+        outlooks: impl Iterator<Item = &'a Outlook>,
+        purpose: Purpose,
+        with_slopes: bool,
+        workspace: &mut Workspace,
+    ) -> Worth {
+        let mut terms = Vec::with_capacity(self.members.len());
+        let mut parts = Vec::with_capacity(self.members.len());
+        for (member, outlook) in self.members.iter().zip(outlooks) {
+            let (value, by_mean, by_deviation) = purpose.worth(outlook.prediction, member);
+            let by_variance = by_deviation * 0.5 / outlook.prediction.variance.sqrt();
+            terms.push(member.shift + value);
+            parts.push((outlook, by_mean, by_variance));
+        }
+        let mut value = log_sum_exp(&terms);
+        let mut slopes = Vec::new();
+        if with_slopes {
+            slopes.resize(parts.first().map_or(0, |(outlook, ..)| outlook.by_mean.len()), 0.0);
+            for (term, (outlook, by_mean, by_variance)) in terms.iter().zip(parts) {
+                let share = libm::exp(term - value);
+                mix(&mut slopes, share * by_mean, &outlook.by_mean);
+                mix(&mut slopes, share * by_variance, &outlook.by_variance);
+            }
+        }
+        let mut wanted = with_slopes.then_some(&mut slopes);
+        if let Some(cost) = &self.cost {
+            value -= cost.weight(row, workspace, wanted.as_deref_mut());
+        }
+        if let Some(success) = &self.success {
+            value += chance(success, row, workspace, wanted);
+        }
+        let value = if value.is_nan() { f64::NEG_INFINITY } else { value };
+        Worth { value, slopes }
     }
 
     /// Multiplications that one prediction costs.
@@ -295,8 +295,8 @@ impl Model {
 
 impl Purpose {
     /// Worth with its derivatives by mean and deviation.
-    fn worth(self, mean: f64, deviation: f64, member: &Member) -> (f64, f64, f64) {
-        let incumbent = member.incumbent;
+    fn worth(self, prediction: Prediction, member: &Member) -> (f64, f64, f64) {
+        let (mean, deviation, incumbent) = (prediction.mean, prediction.variance.sqrt(), member.incumbent);
         match self {
             Self::Improve => {
                 let improvement = log_improvement(mean, deviation, &member.reading);
@@ -390,15 +390,17 @@ fn fit(
     let fit = Fit::new(&some_rows, layout.distances, layout.features, PRIOR);
     let mut candidates = outputs::all(losses);
     let first = pick(&candidates.first()?.values);
-    let starts = [fit.prior_median(), fit.data_driven(&first)];
-    let optima = starts.map(|start| fit.climb(&first, &start, CLIMB));
-    let [prior_driven, data_driven] = optima;
-    let shared = if data_driven.log_density > prior_driven.log_density {
-        data_driven
+    // The way to the optimum is found on few points.
+    let part = positions.len().div_ceil(MANY).max(1);
+    let shared = if part == 1 {
+        from_both_starts(&fit, &first)
     } else {
-        prior_driven
+        let few_rows: Vec<Vec<f64>> = some_rows.iter().step_by(part).cloned().collect();
+        let few: Vec<f64> = first.iter().step_by(part).copied().collect();
+        let rough = Fit::new(&few_rows, layout.distances, layout.features, PRIOR);
+        from_both_starts(&rough, &few)
     };
-    let inverse = fit.inverse(&shared.theta)?;
+    let inverse = fit.inverse(&shared)?;
     let scores: Vec<f64> = (candidates.iter())
         .map(|scaled| {
             let part = scaled.at(&positions);
@@ -408,7 +410,7 @@ fn fit(
     let best = (1..scores.len()).fold(0, |best, index| if scores[index] > scores[best] { index } else { best });
     let chosen: Scaled = candidates.swap_remove(best);
     let values = pick(&chosen.values);
-    let mut theta = fit.climb(&values, &shared.theta, REFINE).theta;
+    let mut theta = fit.climb(&values, &shared, REFINE).theta;
     let mut parameters = vec![fit.parameters(&theta)];
     let draws = if positions.len() > MANY { draws.min(1) } else { draws };
     for _ in 0..draws {
@@ -416,6 +418,17 @@ fn fit(
         parameters.push(fit.parameters(&theta));
     }
     Some((chosen, parameters))
+}
+
+/// The better of two optima.
+fn from_both_starts(fit: &Fit, values: &[f64]) -> Vec<f64> {
+    let starts = [fit.prior_median(), fit.data_driven(values)];
+    let [prior_driven, data_driven] = starts.map(|start| fit.climb(values, &start, CLIMB));
+    if data_driven.log_density > prior_driven.log_density {
+        data_driven.theta
+    } else {
+        prior_driven.theta
+    }
 }
 
 /// The losses on their scale and the most probable parameters, for samplers with a single process.

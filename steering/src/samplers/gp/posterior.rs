@@ -57,6 +57,17 @@ pub(in crate::samplers) struct Prediction {
     pub(in crate::samplers) variance: f64,
 }
 
+/// A prediction and its derivatives by the features that are compared by distance; none if they were not asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Outlook {
+    pub(super) prediction: Prediction,
+    pub(super) by_mean: Vec<f64>,
+    pub(super) by_variance: Vec<f64>,
+}
+
+/// From so many predictions on it pays to solve for them together.
+const TOGETHER: usize = 3;
+
 impl Posterior {
     /// Conditions on `values` at `rows`; nothing if the matrix cannot be factored even with some more noise.
     pub(in crate::samplers) fn new(
@@ -159,19 +170,40 @@ impl Posterior {
     }
 
     /// The predictions at many rows of features, which cost much less together.
-    pub(super) fn predict_all(&self, rows: &[&[f64]], scratch: &mut Scratch) -> Vec<Prediction> {
+    pub(super) fn outlooks(&self, rows: &[&[f64]], with_slopes: bool, scratch: &mut Scratch) -> Vec<Outlook> {
         let mut means = Vec::with_capacity(rows.len());
+        let mut slopes = Vec::with_capacity(rows.len());
         let mut solved = Vec::with_capacity(rows.len());
         for row in rows {
-            self.covary(row, self.weights.len(), false, scratch);
+            self.covary(row, self.weights.len(), with_slopes, scratch);
             means.push(dot(&scratch.covariances, &self.weights));
-            solved.push(scratch.covariances.clone());
+            slopes.push(std::mem::take(&mut scratch.slopes));
+            solved.push(std::mem::take(&mut scratch.covariances));
         }
-        self.factor.solve_lower_all(&mut solved);
+        if rows.len() < TOGETHER {
+            solved.iter_mut().for_each(|b| self.factor.solve_lower(b));
+        } else {
+            self.factor.solve_lower_all(&mut solved);
+        }
         let predictions = means.into_iter().zip(&solved);
-        predictions
-            .map(|(mean, solved)| self.prediction(mean, solved))
-            .collect()
+        let mut outlooks: Vec<Outlook> = predictions
+            .map(|(mean, solved)| Outlook {
+                prediction: self.prediction(mean, solved),
+                by_mean: Vec::new(),
+                by_variance: Vec::new(),
+            })
+            .collect();
+        if with_slopes {
+            if rows.len() < TOGETHER {
+                solved.iter_mut().for_each(|b| self.factor.solve_upper(b));
+            } else {
+                self.factor.solve_upper_all(&mut solved);
+            }
+            for (((outlook, row), slopes), solved) in outlooks.iter_mut().zip(rows).zip(&slopes).zip(&solved) {
+                (outlook.by_mean, outlook.by_variance) = self.descend(row, slopes, solved);
+            }
+        }
+        outlooks
     }
 
     /// The mean alone, which costs much less.
@@ -192,20 +224,25 @@ impl Posterior {
         self.covary(row, n, true, scratch);
         let prediction = self.solve(scratch);
         self.factor.solve_upper(&mut scratch.solved);
-        by_mean.clear();
-        by_variance.clear();
-        let columns = self.columns.iter().zip(&self.scales).zip(row);
-        for ((column, scale), x) in columns.take(self.distances) {
-            let (mut mean, mut variance) = (0.0, 0.0);
-            for (i, other) in column.iter().enumerate() {
-                let slope = scratch.slopes[i] * (x * scale - other);
-                mean += slope * self.weights[i];
-                variance += slope * scratch.solved[i];
-            }
-            by_mean.push(2.0 * scale * mean);
-            by_variance.push(-4.0 * scale * variance);
-        }
+        (*by_mean, *by_variance) = self.descend(row, &scratch.slopes, &scratch.solved);
         prediction
+    }
+
+    /// The derivatives of mean and variance at `row`, given those of the covariances by r² and K⁻¹ times the covariances.
+    fn descend(&self, row: &[f64], slopes: &[f64], solved: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let columns = self.columns.iter().zip(&self.scales).zip(row);
+        columns
+            .take(self.distances)
+            .map(|((column, scale), x)| {
+                let (mut mean, mut variance) = (0.0, 0.0);
+                for (i, other) in column.iter().enumerate() {
+                    let slope = slopes[i] * (x * scale - other);
+                    mean += slope * self.weights[i];
+                    variance += slope * solved[i];
+                }
+                (2.0 * scale * mean, -4.0 * scale * variance)
+            })
+            .unzip()
     }
 
     /// Means at some rows, and the covariances between them without noise, packed.
@@ -401,11 +438,21 @@ mod tests {
             .map(|i| vec![0.1 * f64::from(i), 0.9 - 0.07 * f64::from(i)])
             .collect();
         let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
-        let all = posterior.predict_all(&rows, &mut Scratch::default());
-        for (row, found) in rows.iter().zip(all) {
-            let wanted = posterior.predict(row, &mut Scratch::default());
-            close(found.mean, wanted.mean);
-            close(found.variance, wanted.variance);
+        for count in [2, 11] {
+            let all = posterior.outlooks(&rows[..count], true, &mut Scratch::default());
+            let without = posterior.outlooks(&rows[..count], false, &mut Scratch::default());
+            for ((row, found), plain) in rows.iter().zip(all).zip(without) {
+                let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
+                let wanted =
+                    posterior.predict_with_slopes(row, &mut Scratch::default(), &mut by_mean, &mut by_variance);
+                close(found.prediction.mean, wanted.mean);
+                close(found.prediction.variance, wanted.variance);
+                assert_eq!(plain.prediction, found.prediction);
+                for feature in 0..2 {
+                    close(found.by_mean[feature], by_mean[feature]);
+                    close(found.by_variance[feature], by_variance[feature]);
+                }
+            }
         }
     }
 

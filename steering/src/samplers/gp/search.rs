@@ -5,13 +5,16 @@
 //! nothing changes.
 
 use super::candidates::{Candidate, Source};
-use super::model::{Model, Purpose, Workspace};
+use super::model::{MANY, Model, Purpose, Workspace, Worth};
 use crate::space::Coordinate;
 
 /// Rounds of climbing and trying.
 const ROUNDS: usize = 4;
 /// Evaluations along the slope in one round.
 const STEPS: usize = 16;
+
+/// Beyond [`MANY`] points, where each step takes long, a step that adds less to the logarithm of the worth is the last.
+const GAIN: f64 = 0.005;
 
 /// What is maximised.
 #[derive(Debug)]
@@ -29,22 +32,28 @@ impl Goal<'_> {
         if self.is_trusted(row) { worth } else { worth - 50.0 }
     }
 
-    /// Improves a candidate until nothing helps.
-    pub(super) fn climb(&self, mut candidate: Candidate, workspace: &mut Workspace) -> Candidate {
+    /// Improves the candidates until nothing helps, all at the same time: the processes predict many points for little more than
+    /// one.
+    pub(super) fn climb(&self, candidates: &mut [Candidate], workspace: &mut Workspace) {
+        let mut climbing: Vec<usize> = (0..candidates.len()).collect();
         for _ in 0..ROUNDS {
-            let before = candidate.score;
-            candidate = self.ascend(candidate, workspace);
-            let (swept, changed) = self.sweep(candidate, workspace);
-            candidate = swept;
-            if !changed || candidate.score < before + 1e-6 {
-                break;
-            }
+            let before: Vec<f64> = climbing.iter().map(|which| candidates[*which].score).collect();
+            self.ascend(candidates, &climbing, workspace);
+            let changed = self.sweep(candidates, &climbing, workspace);
+            climbing = (climbing.iter().zip(before).zip(changed))
+                .filter(|((which, before), changed)| *changed && candidates[**which].score >= before + 1e-6)
+                .map(|((which, _), _)| *which)
+                .collect();
         }
-        candidate
     }
 
-    fn worth(&self, row: &[f64], workspace: &mut Workspace) -> f64 {
-        self.trusted(row, self.model.worth(row, self.purpose, workspace, None))
+    /// Scores candidates.
+    fn score(&self, candidates: &mut [Candidate], workspace: &mut Workspace) {
+        let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
+        let worths = self.model.worths(&rows, self.purpose, false, workspace);
+        for (candidate, worth) in candidates.iter_mut().zip(worths) {
+            candidate.score = self.trusted(&candidate.row, worth.value);
+        }
     }
 
     fn is_trusted(&self, row: &[f64]) -> bool {
@@ -52,81 +61,145 @@ impl Goal<'_> {
     }
 
     /// Along the slope, in the box of the numbers that have many values.
-    fn ascend(&self, candidate: Candidate, workspace: &mut Workspace) -> Candidate {
-        let axes: Vec<(usize, usize, (f64, f64))> = (self.source.layout.numbers())
-            .filter(|(position, _)| candidate.coordinates[*position].is_some())
-            .filter_map(|(position, feature)| Some((position, feature, Source::range(self.source.smooth(position)?))))
+    fn ascend(&self, candidates: &mut [Candidate], climbing: &[usize], workspace: &mut Workspace) {
+        let mut ascents: Vec<Ascent> = (climbing.iter())
+            .map(|which| Ascent::new(*which, &candidates[*which], self.source))
+            .filter(|ascent| !ascent.axes.is_empty())
             .collect();
-        if axes.is_empty() {
-            return candidate;
+        let rows: Vec<&[f64]> = ascents.iter().map(|ascent| ascent.row.as_slice()).collect();
+        let worths = self.model.worths(&rows, self.purpose, true, workspace);
+        for (ascent, worth) in ascents.iter_mut().zip(worths) {
+            ascent.worth = worth;
         }
-        let mut row = candidate.row.clone();
-        let mut slopes = Vec::new();
-        let mut worth = self.model.worth(&row, self.purpose, workspace, Some(&mut slopes));
-        let mut reach = 0.05;
-        let mut trial_slopes = Vec::new();
+        let enough = if self.model.rows.len() > MANY { GAIN } else { 0.0 };
         for _ in 0..STEPS {
-            // Coordinates at their bound that want to leave the box stay.
-            let wanted: Vec<f64> = (axes.iter())
-                .map(|(_, feature, (low, high))| {
-                    let slope = slopes[*feature];
-                    let stuck = (slope > 0.0 && row[*feature] >= *high) || (slope < 0.0 && row[*feature] <= *low);
-                    if stuck { 0.0 } else { slope }
-                })
-                .collect();
-            let length = wanted.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
-            if length < 1e-4 || reach < 1e-4 {
+            let (going, trials): (Vec<usize>, Vec<Vec<f64>>) = (ascents.iter().enumerate())
+                .filter_map(|(which, ascent)| Some((which, ascent.trial()?)))
+                .unzip();
+            if going.is_empty() {
                 break;
             }
-            let mut trial = row.clone();
-            for ((_, feature, (low, high)), slope) in axes.iter().zip(&wanted) {
-                trial[*feature] = (row[*feature] + reach * slope / length).clamp(*low, *high);
-            }
-            let found = self
-                .model
-                .worth(&trial, self.purpose, workspace, Some(&mut trial_slopes));
-            if found > worth && self.is_trusted(&trial) {
-                row = trial;
-                worth = found;
-                std::mem::swap(&mut slopes, &mut trial_slopes);
-                reach *= 1.6;
-            } else {
-                reach *= 0.3;
-            }
-        }
-        let mut genes = candidate.genes.clone();
-        for (position, feature, _) in &axes {
-            if let Some(numeric) = self.source.smooth(*position) {
-                genes[*position] = numeric.at(row[*feature]);
-            }
-        }
-        let mut climbed = self.source.express(genes);
-        climbed.score = self.worth(&climbed.row, workspace);
-        if climbed.score > candidate.score {
-            climbed
-        } else {
-            candidate
-        }
-    }
-
-    /// Every dimension with few values, one after the other, at its best value.
-    fn sweep(&self, mut candidate: Candidate, workspace: &mut Workspace) -> (Candidate, bool) {
-        let mut changed = false;
-        for position in 0..candidate.genes.len() {
-            if candidate.coordinates[position].is_none_or(|present| present == Coordinate::Fixed) {
-                continue;
-            }
-            for value in self.source.alternatives(position, candidate.genes[position]) {
-                let mut genes = candidate.genes.clone();
-                genes[position] = value;
-                let mut other = self.source.express(genes);
-                other.score = self.worth(&other.row, workspace);
-                if other.score > candidate.score {
-                    candidate = other;
-                    changed = true;
+            let rows: Vec<&[f64]> = trials.iter().map(Vec::as_slice).collect();
+            let found = self.model.worths(&rows, self.purpose, true, workspace);
+            for ((which, trial), found) in going.into_iter().zip(trials).zip(found) {
+                let ascent = &mut ascents[which];
+                if found.value > ascent.worth.value && self.is_trusted(&trial) {
+                    ascent.arrived = found.value < ascent.worth.value + enough;
+                    ascent.row = trial;
+                    ascent.worth = found;
+                    ascent.reach *= 1.6;
+                } else {
+                    ascent.reach *= 0.3;
                 }
             }
         }
-        (candidate, changed)
+        let mut climbed: Vec<Candidate> = (ascents.iter())
+            .map(|ascent| ascent.candidate(&candidates[ascent.which], self.source))
+            .collect();
+        self.score(&mut climbed, workspace);
+        for (ascent, climbed) in ascents.iter().zip(climbed) {
+            if climbed.score > candidates[ascent.which].score {
+                candidates[ascent.which] = climbed;
+            }
+        }
+    }
+
+    /// Every dimension with few values, one after the other, at its best value; says which candidates changed.
+    fn sweep(&self, candidates: &mut [Candidate], climbing: &[usize], workspace: &mut Workspace) -> Vec<bool> {
+        let mut changed = vec![false; climbing.len()];
+        for position in 0..self.source.space.dimensions().len() {
+            let (owners, mut others): (Vec<usize>, Vec<Candidate>) = (climbing.iter().enumerate())
+                .flat_map(|(rank, which)| {
+                    let others = self.alternatives(&candidates[*which], position);
+                    others.into_iter().map(move |other| (rank, other))
+                })
+                .unzip();
+            self.score(&mut others, workspace);
+            for (rank, other) in owners.into_iter().zip(others) {
+                let candidate = &mut candidates[climbing[rank]];
+                if other.score > candidate.score {
+                    *candidate = other;
+                    changed[rank] = true;
+                }
+            }
+        }
+        changed
+    }
+
+    /// The candidate with every other value of a dimension that has few.
+    fn alternatives(&self, candidate: &Candidate, position: usize) -> Vec<Candidate> {
+        if candidate.coordinates[position].is_none_or(|present| present == Coordinate::Fixed) {
+            return Vec::new();
+        }
+        let values = self.source.alternatives(position, candidate.genes[position]);
+        let with = |value| {
+            let mut genes = candidate.genes.clone();
+            genes[position] = value;
+            self.source.express(genes)
+        };
+        values.into_iter().map(with).collect()
+    }
+}
+
+/// A candidate on its way along the slope.
+struct Ascent {
+    /// Its place among the candidates.
+    which: usize,
+    /// Position, feature and range of each number that has many values.
+    axes: Vec<(usize, usize, (f64, f64))>,
+    row: Vec<f64>,
+    worth: Worth,
+    /// Length of the next step.
+    reach: f64,
+    /// Whether the last step changed next to nothing.
+    arrived: bool,
+}
+
+impl Ascent {
+    fn new(which: usize, candidate: &Candidate, source: &Source<'_>) -> Self {
+        let axes = (source.layout.numbers())
+            .filter(|(position, _)| candidate.coordinates[*position].is_some())
+            .filter_map(|(position, feature)| Some((position, feature, Source::range(source.smooth(position)?))))
+            .collect();
+        Self {
+            which,
+            axes,
+            row: candidate.row.clone(),
+            worth: Worth::default(),
+            reach: 0.05,
+            arrived: false,
+        }
+    }
+
+    /// The row one step along the slope; nothing at the end of the way, where there is no slope or steps have become too short.
+    fn trial(&self) -> Option<Vec<f64>> {
+        // Coordinates at their bound that want to leave the box stay.
+        let wanted: Vec<f64> = (self.axes.iter())
+            .map(|(_, feature, (low, high))| {
+                let (slope, x) = (self.worth.slopes[*feature], self.row[*feature]);
+                let stuck = (slope > 0.0 && x >= *high) || (slope < 0.0 && x <= *low);
+                if stuck { 0.0 } else { slope }
+            })
+            .collect();
+        let length = wanted.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
+        if self.arrived || length < 1e-4 || self.reach < 1e-4 {
+            return None;
+        }
+        let mut trial = self.row.clone();
+        for ((_, feature, (low, high)), slope) in self.axes.iter().zip(&wanted) {
+            trial[*feature] = (self.row[*feature] + self.reach * slope / length).clamp(*low, *high);
+        }
+        Some(trial)
+    }
+
+    /// `before`, with the numbers of where it has come to.
+    fn candidate(&self, before: &Candidate, source: &Source<'_>) -> Candidate {
+        let mut genes = before.genes.clone();
+        for (position, feature, _) in &self.axes {
+            if let Some(numeric) = source.smooth(*position) {
+                genes[*position] = numeric.at(self.row[*feature]);
+            }
+        }
+        source.express(genes)
     }
 }

@@ -18,7 +18,7 @@
 
 use super::Parallel;
 use super::plain::Input;
-use super::tile::machine;
+use super::tile::vectorized;
 
 /// `eˣ`, for `x` up to 0; below -87 the result is that of -87.
 #[inline(always)]
@@ -70,33 +70,36 @@ pub(super) fn lstm_cell(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], _: Par
         unreachable!("it has five outputs")
     };
     let hidden = *inputs[1].shape.last().unwrap_or(&1) as usize;
-    machine().dispatch(|| {
-        let sums = s.chunks_exact(4 * hidden);
-        for (row, (s, gates)) in sums.zip(gates.chunks_exact_mut(3 * hidden)).enumerate() {
-            for (gate, s) in gates.iter_mut().zip(s) {
-                *gate = logistic(*s);
+    vectorized(
+        #[inline(always)]
+        || {
+            let sums = s.chunks_exact(4 * hidden);
+            for (row, (s, gates)) in sums.zip(gates.chunks_exact_mut(3 * hidden)).enumerate() {
+                for (gate, s) in gates.iter_mut().zip(s) {
+                    *gate = logistic(*s);
+                }
+                let range = row * hidden..(row + 1) * hidden;
+                let (h, c, g, t) = (
+                    &mut h[range.clone()],
+                    &mut c[range.clone()],
+                    &mut g[range.clone()],
+                    &mut t[range.clone()],
+                );
+                for (g, s) in g.iter_mut().zip(&s[3 * hidden..]) {
+                    *g = tanh(*s);
+                }
+                let (i, rest) = gates.split_at(hidden);
+                let (o, f) = rest.split_at(hidden);
+                for ((((c, i), g), f), before) in c.iter_mut().zip(i).zip(&*g).zip(f).zip(&before[range]) {
+                    *c = i * g + f * before;
+                }
+                for (((h, t), c), o) in h.iter_mut().zip(t).zip(&*c).zip(o) {
+                    *t = tanh(*c);
+                    *h = o * *t;
+                }
             }
-            let range = row * hidden..(row + 1) * hidden;
-            let (h, c, g, t) = (
-                &mut h[range.clone()],
-                &mut c[range.clone()],
-                &mut g[range.clone()],
-                &mut t[range.clone()],
-            );
-            for (g, s) in g.iter_mut().zip(&s[3 * hidden..]) {
-                *g = tanh(*s);
-            }
-            let (i, rest) = gates.split_at(hidden);
-            let (o, f) = rest.split_at(hidden);
-            for ((((c, i), g), f), before) in c.iter_mut().zip(i).zip(&*g).zip(f).zip(&before[range]) {
-                *c = i * g + f * before;
-            }
-            for (((h, t), c), o) in h.iter_mut().zip(t).zip(&*c).zip(o) {
-                *t = tanh(*c);
-                *h = o * *t;
-            }
-        }
-    });
+        },
+    );
 }
 
 /// The gradients of `s` and of the cell before, from those of `h` and `c`, the gates, `g`, `t` and the cell before.
@@ -106,29 +109,32 @@ pub(super) fn lstm_cell_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]
         unreachable!("it has two outputs")
     };
     let hidden = *inputs[0].shape.last().unwrap_or(&1) as usize;
-    machine().dispatch(|| {
-        let rows = ds.chunks_exact_mut(4 * hidden).zip(d_before.chunks_exact_mut(hidden));
-        for (row, (ds, d_before)) in rows.enumerate() {
-            let range = row * hidden..(row + 1) * hidden;
-            let (i, rest) = gates[row * 3 * hidden..(row + 1) * 3 * hidden].split_at(hidden);
-            let (o, f) = rest.split_at(hidden);
-            let (di, rest) = ds.split_at_mut(hidden);
-            let (d_o, rest) = rest.split_at_mut(hidden);
-            let (df, dg) = rest.split_at_mut(hidden);
-            let [dh, dc, g, t, before] = [dh, dc, g, t, before].map(|values| &values[range.clone()]);
-            for at in 0..hidden {
-                let through = dh[at] * o[at];
-                let total = dc[at] + (through - through * t[at] * t[at]);
-                let parts = [total * g[at], dh[at] * t[at], total * before[at]];
-                di[at] = parts[0] * i[at] * (1.0 - i[at]);
-                d_o[at] = parts[1] * o[at] * (1.0 - o[at]);
-                df[at] = parts[2] * f[at] * (1.0 - f[at]);
-                let candidate = total * i[at];
-                dg[at] = candidate - candidate * g[at] * g[at];
-                d_before[at] = total * f[at];
+    vectorized(
+        #[inline(always)]
+        || {
+            let rows = ds.chunks_exact_mut(4 * hidden).zip(d_before.chunks_exact_mut(hidden));
+            for (row, (ds, d_before)) in rows.enumerate() {
+                let range = row * hidden..(row + 1) * hidden;
+                let (i, rest) = gates[row * 3 * hidden..(row + 1) * 3 * hidden].split_at(hidden);
+                let (o, f) = rest.split_at(hidden);
+                let (di, rest) = ds.split_at_mut(hidden);
+                let (d_o, rest) = rest.split_at_mut(hidden);
+                let (df, dg) = rest.split_at_mut(hidden);
+                let [dh, dc, g, t, before] = [dh, dc, g, t, before].map(|values| &values[range.clone()]);
+                for at in 0..hidden {
+                    let through = dh[at] * o[at];
+                    let total = dc[at] + (through - through * t[at] * t[at]);
+                    let parts = [total * g[at], dh[at] * t[at], total * before[at]];
+                    di[at] = parts[0] * i[at] * (1.0 - i[at]);
+                    d_o[at] = parts[1] * o[at] * (1.0 - o[at]);
+                    df[at] = parts[2] * f[at] * (1.0 - f[at]);
+                    let candidate = total * i[at];
+                    dg[at] = candidate - candidate * g[at] * g[at];
+                    d_before[at] = total * f[at];
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

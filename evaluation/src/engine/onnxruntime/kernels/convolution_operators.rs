@@ -330,6 +330,8 @@ mod tests {
     fn convolutions_of_copies_are_those_of_the_reference_interpreter() {
         check(&[3, 4, 4, 4], &[64, 4, 3, 3], vec![ints("pads", &[1, 1, 1, 1])]);
         check(&[2, 64, 3, 3], &[64, 64, 3, 3], vec![ints("pads", &[1, 1, 1, 1])]);
+        // Two groups of images, whose weights are packed once, and sums over the places in three parts.
+        check(&[33, 8, 4, 4], &[64, 8, 3, 3], vec![ints("pads", &[1, 1, 1, 1])]);
         check(
             &[3, 64, 5, 3],
             &[65, 64, 3, 2],

@@ -8,6 +8,7 @@ mod cell;
 mod convolution;
 mod convolution_operators;
 mod max_pool;
+mod packing;
 mod plain;
 mod planes;
 mod scratch;

@@ -14,7 +14,7 @@ use ort::value::TensorElementType;
 
 use super::Parallel;
 use super::cell::{lstm_cell, lstm_cell_gradient};
-use super::tile::machine;
+use super::tile::vectorized;
 
 /// An operator without attributes.
 #[derive(Clone, Copy)]
@@ -155,18 +155,19 @@ const PIECE: usize = 1 << 14;
 #[inline(always)]
 fn sums(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
     let mut lanes = [[0.0_f32; 16]; 2];
-    let mut add = |a: &[f32], b: &[f32]| {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
         for (lane, (a, b)) in a.iter().zip(b).enumerate() {
             let terms = term(*a, *b);
             lanes[0][lane] += terms[0];
             lanes[1][lane] += terms[1];
         }
-    };
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    for (a, b) in a.iter().zip(b) {
-        add(a, b);
     }
-    add(a_rest, b_rest);
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        let terms = term(*a, *b);
+        lanes[0][lane] += terms[0];
+        lanes[1][lane] += terms[1];
+    }
     lanes.map(|lanes| lanes.iter().map(|sum| f64::from(*sum)).sum())
 }
 
@@ -178,11 +179,14 @@ fn relu_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Par
         let mut dx = pieces[index].lock().unwrap_or_else(PoisonError::into_inner);
         let range = index * PIECE..index * PIECE + dx.len();
         let (dy, y) = (&dy[range.clone()], &y[range]);
-        machine().dispatch(|| {
-            for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                *dx = if *y > 0.0 { *dy } else { 0.0 };
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                    *dx = if *y > 0.0 { *dy } else { 0.0 };
+                }
+            },
+        );
     });
 }
 
@@ -194,18 +198,21 @@ fn softmax_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: 
     let pieces: Vec<_> = outputs[0].chunks_mut(piece).map(Mutex::new).collect();
     parallel(pieces.len(), &|index| {
         let mut dx = pieces[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = dx
+        let mut rows = dx
             .chunks_exact_mut(width)
             .zip(dy[index * piece..].chunks_exact(width))
             .zip(y[index * piece..].chunks_exact(width));
-        machine().dispatch(|| {
-            for ((dx, dy), y) in rows {
-                let sum = sums(dy, y, |dy, y| [dy * y, 0.0])[0] as f32;
-                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                    *dx = y * (dy - sum);
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((dx, dy), y) in rows.by_ref() {
+                    let sum = sums(dy, y, |dy, y| [dy * y, 0.0])[0] as f32;
+                    for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                        *dx = y * (dy - sum);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -228,27 +235,30 @@ fn layer_norm_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], paralle
         let mut piece = pieces[index].lock().unwrap_or_else(PoisonError::into_inner);
         let (dx, columns) = &mut *piece;
         let (d_scale, d_bias) = columns.split_at_mut(width);
-        machine().dispatch(|| {
-            for (row, dx) in (index * part..).zip(dx.chunks_exact_mut(width)) {
-                let (dy, x) = (&dy[row * width..][..width], &x[row * width..][..width]);
-                let (mean, inverse) = (means[row], inverses[row]);
-                for (((dx, dy), x), ((d_scale, d_bias), scale)) in dx
-                    .iter_mut()
-                    .zip(dy)
-                    .zip(x)
-                    .zip(d_scale.iter_mut().zip(d_bias.iter_mut()).zip(scale))
-                {
-                    *d_scale += dy * ((x - mean) * inverse);
-                    *d_bias += dy;
-                    *dx = dy * scale;
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, dx) in (index * part..).zip(dx.chunks_exact_mut(width)) {
+                    let (dy, x) = (&dy[row * width..][..width], &x[row * width..][..width]);
+                    let (mean, inverse) = (means[row], inverses[row]);
+                    for (((dx, dy), x), ((d_scale, d_bias), scale)) in dx
+                        .iter_mut()
+                        .zip(dy)
+                        .zip(x)
+                        .zip(d_scale.iter_mut().zip(d_bias.iter_mut()).zip(scale))
+                    {
+                        *d_scale += dy * ((x - mean) * inverse);
+                        *d_bias += dy;
+                        *dx = dy * scale;
+                    }
+                    let totals = sums(dx, x, |dh, x| [dh, dh * ((x - mean) * inverse)]);
+                    let [first, second] = totals.map(|total| (total / width as f64) as f32);
+                    for (dx, x) in dx.iter_mut().zip(x) {
+                        *dx = (*dx - first - (x - mean) * inverse * second) * inverse;
+                    }
                 }
-                let totals = sums(dx, x, |dh, x| [dh, dh * ((x - mean) * inverse)]);
-                let [first, second] = totals.map(|total| (total / width as f64) as f32);
-                for (dx, x) in dx.iter_mut().zip(x) {
-                    *dx = (*dx - first - (x - mean) * inverse * second) * inverse;
-                }
-            }
-        });
+            },
+        );
     });
     d_scale.fill(0.0);
     d_bias.fill(0.0);
@@ -290,25 +300,28 @@ fn batch_norm(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Parall
         let mut y = targets[channel].lock().unwrap_or_else(PoisonError::into_inner);
         let mut statistics = statistics[channel].lock().unwrap_or_else(PoisonError::into_inner);
         let part = |image: usize| &x[(image * count + channel) * size..][..size];
-        machine().dispatch(|| {
-            let mut total = 0.0;
-            for image in 0..images {
-                total += sums(part(image), part(image), |x, _| [x, 0.0])[0];
-            }
-            let mean = (total / numbers) as f32;
-            let mut total = 0.0;
-            for image in 0..images {
-                total += sums(part(image), part(image), |x, _| [(x - mean) * (x - mean), 0.0])[0];
-            }
-            let variance = (total / numbers) as f32;
-            let factor = scale[channel] / (variance + epsilon[0]).sqrt();
-            for (image, y) in y.iter_mut().enumerate() {
-                for (y, x) in y.iter_mut().zip(part(image)) {
-                    *y = (x - mean) * factor + bias[channel];
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut total = 0.0;
+                for image in 0..images {
+                    total += sums(part(image), part(image), |x, _| [x, 0.0])[0];
                 }
-            }
-            (*statistics.0, *statistics.1) = (mean, variance);
-        });
+                let mean = (total / numbers) as f32;
+                let mut total = 0.0;
+                for image in 0..images {
+                    total += sums(part(image), part(image), |x, _| [(x - mean) * (x - mean), 0.0])[0];
+                }
+                let variance = (total / numbers) as f32;
+                let factor = scale[channel] / (variance + epsilon[0]).sqrt();
+                for (image, y) in y.iter_mut().enumerate() {
+                    for (y, x) in y.iter_mut().zip(part(image)) {
+                        *y = (x - mean) * factor + bias[channel];
+                    }
+                }
+                (*statistics.0, *statistics.1) = (mean, variance);
+            },
+        );
     });
 }
 
@@ -329,23 +342,26 @@ fn batch_norm_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], paralle
         let mut gradients = gradients[channel].lock().unwrap_or_else(PoisonError::into_inner);
         let start = |image: usize| (image * count + channel) * size;
         let (mean, inverse) = (means[channel], 1.0 / deviations[channel]);
-        machine().dispatch(|| {
-            let mut totals = [0.0; 2];
-            for image in 0..images {
-                let (dy, x) = (&dy[start(image)..][..size], &x[start(image)..][..size]);
-                let part = sums(dy, x, |dy, x| [dy, dy * ((x - mean) * inverse)]);
-                totals = [totals[0] + part[0], totals[1] + part[1]];
-            }
-            let [first, second] = totals.map(|total| (total / numbers) as f32);
-            let factor = scale[channel] * inverse;
-            for (image, dx) in dx.iter_mut().enumerate() {
-                let (dy, x) = (&dy[start(image)..][..size], &x[start(image)..][..size]);
-                for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                    *dx = (dy - first - (x - mean) * inverse * second) * factor;
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut totals = [0.0; 2];
+                for image in 0..images {
+                    let (dy, x) = (&dy[start(image)..][..size], &x[start(image)..][..size]);
+                    let part = sums(dy, x, |dy, x| [dy, dy * ((x - mean) * inverse)]);
+                    totals = [totals[0] + part[0], totals[1] + part[1]];
                 }
-            }
-            (*gradients.0, *gradients.1) = (totals[1] as f32, totals[0] as f32);
-        });
+                let [first, second] = totals.map(|total| (total / numbers) as f32);
+                let factor = scale[channel] * inverse;
+                for (image, dx) in dx.iter_mut().enumerate() {
+                    let (dy, x) = (&dy[start(image)..][..size], &x[start(image)..][..size]);
+                    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+                        *dx = (dy - first - (x - mean) * inverse * second) * factor;
+                    }
+                }
+                (*gradients.0, *gradients.1) = (totals[1] as f32, totals[0] as f32);
+            },
+        );
     });
 }
 
@@ -367,12 +383,15 @@ fn momentum_update(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: P
         let (next, next_m) = &mut *piece;
         let range = index * PIECE..index * PIECE + next.len();
         let (w, g, m) = (&w[range.clone()], &g[range.clone()], &m[range]);
-        machine().dispatch(|| {
-            for ((((next, next_m), w), g), m) in next.iter_mut().zip(next_m.iter_mut()).zip(w).zip(g).zip(m) {
-                *next_m = m * momentum + g;
-                *next = w - *next_m * rate;
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((((next, next_m), w), g), m) in next.iter_mut().zip(next_m.iter_mut()).zip(w).zip(g).zip(m) {
+                    *next_m = m * momentum + g;
+                    *next = w - *next_m * rate;
+                }
+            },
+        );
     });
 }
 
@@ -394,13 +413,16 @@ fn adam_update(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Paral
         let ((next, next_m), next_v) = &mut *piece;
         let range = index * PIECE..index * PIECE + next.len();
         let (w, g, m, v) = (&w[range.clone()], &g[range.clone()], &m[range.clone()], &v[range]);
-        machine().dispatch(|| {
-            let targets = next.iter_mut().zip(next_m.iter_mut()).zip(next_v.iter_mut());
-            for (((next, next_m), next_v), (((w, g), m), v)) in targets.zip(w.iter().zip(g).zip(m).zip(v)) {
-                *next_m = m * beta1 + g;
-                *next_v = v * beta2 + g * g;
-                *next = w - *next_m / (next_v.sqrt() + epsilon) * step;
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let targets = next.iter_mut().zip(next_m.iter_mut()).zip(next_v.iter_mut());
+                for (((next, next_m), next_v), (((w, g), m), v)) in targets.zip(w.iter().zip(g).zip(m).zip(v)) {
+                    *next_m = m * beta1 + g;
+                    *next_v = v * beta2 + g * g;
+                    *next = w - *next_m / (next_v.sqrt() + epsilon) * step;
+                }
+            },
+        );
     });
 }

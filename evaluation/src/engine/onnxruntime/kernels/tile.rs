@@ -17,12 +17,28 @@
     reason = "bounds known to the compiler keep the sums in registers; iterators over arrays do not"
 )]
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 
 /// The vectors of this machine.
 pub(super) fn machine() -> Arch {
     static MACHINE: std::sync::LazyLock<Arch> = std::sync::LazyLock::new(Arch::new);
     *MACHINE
+}
+
+/// Does work that is compiled for the vectors of this machine. The closure and all functions that it calls must be
+/// `#[inline(always)]`: what is not inlined here stays what every processor can do.
+#[inline(always)]
+pub(super) fn vectorized<F: FnMut()>(work: F) {
+    struct Work<F>(F);
+    impl<F: FnMut()> NullaryFnOnce for Work<F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(mut self) {
+            (self.0)();
+        }
+    }
+    machine().dispatch(Work(work));
 }
 
 /// `L`
@@ -47,55 +63,63 @@ fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
 ///
 /// With `offset(k)` the beginning of a shifted image, this is a convolution of images as they lie in memory.
 pub(super) struct Correlation<'a> {
-    /// From [`pack`], for the products from `first` on.
+    pub(super) form: Form,
+    /// From [`Weights::pack`](super::packing::Weights::pack) in tiles of the form's rows.
     pub(super) weights: &'a [f32],
     pub(super) outputs: usize,
-    pub(super) first: usize,
     pub(super) offsets: &'a [u32],
     pub(super) source: &'a [f32],
     pub(super) vectors: &'a [u32],
     pub(super) target: &'a mut [f32],
     pub(super) target_row: usize,
     pub(super) places: &'a [u32],
-    /// What the sums begin with where `first` is 0; later parts add to what is there.
+    /// Whether the sums begin with the bias, or go on with what is in the target.
+    pub(super) begins: bool,
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// `R` of [`Correlation`].
-fn rows() -> usize {
-    if lanes() >= 16 { 8 } else { 4 }
+/// Rows and vectors of the tiles of a [`Correlation`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Form {
+    pub(super) rows: usize,
+    pub(super) vectors: usize,
 }
 
-/// Numbers that [`pack`] writes for so many outputs and products.
-pub(super) fn packed(outputs: usize, products: usize) -> usize {
-    outputs.next_multiple_of(rows()) * products
-}
+impl Form {
+    /// Those with the fewest loads for a product, the best where vectors abound.
+    pub(super) fn wide() -> Self {
+        let rows = if lanes() >= 16 { 8 } else { 4 };
+        Self { rows, vectors: 3 }
+    }
 
-/// Takes weights, a row of products for each output, to `[parts of depth products, tiles, products of a part, R]`.
-pub(super) fn pack(weights: &[f32], outputs: usize, depth: usize, target: &mut [f32]) {
-    let (rows, products) = (rows(), weights.len() / outputs);
-    let tiles = outputs.div_ceil(rows);
-    for first in (0..products).step_by(depth) {
-        let length = depth.min(products - first);
-        let part = &mut target[first * tiles * rows..][..length * tiles * rows];
-        for (tile, part) in part.chunks_exact_mut(length * rows).enumerate() {
-            for r in 0..rows {
-                let output = (tile * rows + r).min(outputs - 1);
-                let source = &weights[output * products + first..][..length];
-                for (to, from) in part[r..].iter_mut().step_by(rows).zip(source) {
-                    *to = *from;
-                }
-            }
+    /// Those that leave the fewest columns of their last tile unused.
+    pub(super) fn for_columns(columns: usize) -> Self {
+        let narrow = Self {
+            rows: if lanes() >= 16 { 12 } else { 6 },
+            vectors: 2,
+        };
+        let taken = |form: Self| columns.next_multiple_of(form.vectors * lanes());
+        if taken(narrow) < taken(Self::wide()) {
+            narrow
+        } else {
+            Self::wide()
         }
+    }
+
+    /// Columns of a tile.
+    pub(super) fn width(self) -> usize {
+        self.vectors * lanes()
     }
 }
 
 impl Correlation<'_> {
     pub(super) fn run(mut self) {
-        if lanes() >= 16 {
-            self.tiles::<8, 3>();
-        } else {
-            self.tiles::<4, 3>();
+        match (self.form.rows, self.form.vectors) {
+            (8, 3) => self.tiles::<8, 3>(),
+            (12, 2) => self.tiles::<12, 2>(),
+            (4, 3) => self.tiles::<4, 3>(),
+            (6, 2) => self.tiles::<6, 2>(),
+            _ => unreachable!("there are four forms"),
         }
     }
 
@@ -120,7 +144,7 @@ impl Correlation<'_> {
                     places,
                     rows: self.outputs - top,
                     bias: self.bias.map(|bias| &bias[top..]),
-                    begins: self.first == 0,
+                    begins: self.begins,
                 });
             }
         }
