@@ -144,7 +144,8 @@ for task in many_arrays many_pilots; do
   [ "$(outcome $task | grep -c ' done ')" = 28 ] || fail "28 points of $task, found $(outcome $task)"
   steering verify $task >verify.log 2>&1 || fail "the proposals of $task"
 done
-[ "$(awk '{print $6}' arrays.ledger | sort -u | tr '\n' ' ')" = "0 1 " ] || fail "GPUs of arrays: $(cat arrays.ledger)"
+# A job that this Slurm starts once more may find no GPU in its environment.
+[ "$(awk '$6 != "-" {print $6}' arrays.ledger | sort -u | tr '\n' ' ')" = "0 1 " ] || fail "GPUs of arrays: $(cat arrays.ledger)"
 left=$(awk '$3 {print $3}' ./*.ledger | xargs -I{} sh -c 'kill -0 {} 2>/dev/null && echo {}' || true)
 [ -z "$left" ] || fail "evaluations are left: $left"
 until_true 30 sh -c '[ -z "$(squeue -h)" ]'
