@@ -122,9 +122,10 @@ for point in 2 3 5 6; do until_true 60 runs arrays $point; done
 scontrol requeue "$(job_of arrays 2)"
 scancel "$(job_of arrays 5)"
 for point in 3 6; do until_true 60 runs pilots $point; done
-scancel "$(job_of pilots 6)"
 # A runner alone is killed; its pilot speaks for it.
 kill -9 "$(grep -o '"pid":[0-9]*' pilots/points/3/attempt-1/claim | cut -d: -f2)"
+until_true 30 test -e pilots/points/3/attempt-1/result.json
+scancel "$(job_of pilots 6)"
 for task in arrays pilots; do kill_manager $task; done
 for manager in $managers; do wait "$manager" || true; done
 arrays &
