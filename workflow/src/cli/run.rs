@@ -385,6 +385,11 @@ fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {
     if options.alrb_args.is_some() && no_container {
         remark("option `alrbArgs` has no effect: nothing runs in a container");
     }
+    for key in Placement::unused(options) {
+        remark(&format!(
+            "option `{key}` concerns jobs that are submitted to Slurm and has no effect here"
+        ));
+    }
     let grid = [
         ("architecture", options.architecture.is_some()),
         ("site", options.site.is_some()),

@@ -57,31 +57,10 @@ impl Placement {
     /// All that is wrong about them, with pointers to the keys.
     pub(crate) fn read(options: &TaskOptions, grace: Duration) -> Result<Placement, Vec<Problem>> {
         let backend = options.backend.unwrap_or_default();
-        let mut problems = Vec::new();
-        let asked = [
-            ("slurmPilots", options.slurm_pilots.is_some()),
-            ("evaluationsPerJob", options.evaluations_per_job.is_some()),
-            ("slurmTime", options.slurm_time.is_some()),
-            ("slurmPartition", options.slurm_partition.is_some()),
-            ("slurmAccount", options.slurm_account.is_some()),
-            ("slurmQos", options.slurm_qos.is_some()),
-            ("slurmMemory", options.slurm_memory.is_some()),
-            ("slurmGres", options.slurm_gres.is_some()),
-            ("slurmConstraint", options.slurm_constraint.is_some()),
-            ("sbatchOption", options.sbatch_option.is_some()),
-            ("slurmPoll", options.slurm_poll.is_some()),
-        ];
-        for (key, _) in asked.iter().filter(|(_, given)| *given) {
-            let message = match backend {
-                Backend::Slurm => continue,
-                Backend::Local => "is of no use without `\"backend\": \"slurm\"`",
-                Backend::Allocation if *key == "evaluationsPerJob" => continue,
-                Backend::Allocation => {
-                    "is of no use on an allocation that exists already; ask for it where hpo itself is submitted"
-                }
-            };
-            problems.push(Problem::new(format!("/{key}"), message));
+        if backend == Backend::Local {
+            return Ok(Placement::Local);
         }
+        let mut problems = Vec::new();
         for (key, count) in [
             ("slurmPilots", options.slurm_pilots),
             ("evaluationsPerJob", options.evaluations_per_job),
@@ -89,13 +68,6 @@ impl Placement {
             if count == Some(0) {
                 problems.push(Problem::new(format!("/{key}"), "must be at least 1, found 0"));
             }
-        }
-        if backend == Backend::Local {
-            return if problems.is_empty() {
-                Ok(Placement::Local)
-            } else {
-                Err(problems)
-            };
         }
         let mut fault = |key: &str, message: String| problems.push(Problem::new(format!("/{key}"), message));
         let limit = options
@@ -141,12 +113,35 @@ impl Placement {
             side_by_side,
             shares,
             arguments: Vec::new(),
-            limit,
+            // The limit of an allocation is another one, which its tasks ask for.
+            limit: limit.filter(|_| backend == Backend::Slurm),
             warning,
             poll,
         };
         jobs.arguments = jobs.arguments_of(options);
         Ok(Placement::Slurm(jobs))
+    }
+
+    /// Options that are given and concern jobs that nobody submits.
+    pub(crate) fn unused(options: &TaskOptions) -> Vec<&'static str> {
+        let backend = options.backend.unwrap_or_default();
+        let asked = [
+            ("slurmPilots", options.slurm_pilots.is_some()),
+            (
+                "evaluationsPerJob",
+                options.evaluations_per_job.is_some() && backend == Backend::Local,
+            ),
+            ("slurmTime", options.slurm_time.is_some()),
+            ("slurmPartition", options.slurm_partition.is_some()),
+            ("slurmAccount", options.slurm_account.is_some()),
+            ("slurmQos", options.slurm_qos.is_some()),
+            ("slurmMemory", options.slurm_memory.is_some()),
+            ("slurmGres", options.slurm_gres.is_some()),
+            ("slurmConstraint", options.slurm_constraint.is_some()),
+            ("sbatchOption", options.sbatch_option.is_some()),
+        ];
+        let unused = asked.iter().filter(|(_, given)| *given && backend != Backend::Slurm);
+        unused.map(|(key, _)| *key).collect()
     }
 
     /// Evaluations at a time where nobody says.
@@ -315,14 +310,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_for_is_told_at_once() {
-        let problems = read(&json!({"slurmTime": "1h", "slurmPilots": 2})).unwrap_err();
-        assert_eq!(
-            problems,
-            [
-                "at `/slurmPilots`: is of no use without `\"backend\": \"slurm\"`",
-                "at `/slurmTime`: is of no use without `\"backend\": \"slurm\"`",
-            ]
-        );
         let problems = read(
             &json!({"backend": "slurm", "slurmTime": "1m", "slurmMemory": "much", "slurmPoll": "often", "evaluationsPerJob": 0}),
         );
@@ -335,11 +322,22 @@ mod tests {
                 "at `/slurmTime`: must be above 90 s, which evaluations are given to save and end, found 60 s",
             ]
         );
+    }
+
+    #[test]
+    fn options_of_jobs_that_nobody_submits_are_named() {
+        let unused = |options: serde_json::Value| {
+            let options = TaskOptions::from_map(options.as_object().unwrap()).unwrap().0;
+            Placement::unused(&options)
+        };
         assert_eq!(
-            read(&json!({"backend": "allocation", "slurmAccount": "a"})).unwrap_err(),
-            [
-                "at `/slurmAccount`: is of no use on an allocation that exists already; ask for it where hpo itself is submitted"
-            ]
+            unused(json!({"slurmTime": "1h", "evaluationsPerJob": 2})),
+            ["evaluationsPerJob", "slurmTime"]
         );
+        assert_eq!(
+            unused(json!({"backend": "allocation", "slurmAccount": "a", "evaluationsPerJob": 2})),
+            ["slurmAccount"]
+        );
+        assert_eq!(unused(json!({"backend": "slurm", "slurmTime": "1h"})), [""; 0]);
     }
 }
