@@ -58,6 +58,13 @@ impl Placement {
     pub(crate) fn read(options: &TaskOptions, grace: Duration) -> Result<Placement, Vec<Problem>> {
         let backend = options.backend.unwrap_or_default();
         let mut problems = Vec::new();
+        if backend == Backend::Panda {
+            problems.push(Problem::new(
+                "/backend",
+                "`panda` is for `hpo submit --noSubmit`, which makes the parameters of a task; a run needs `local`, `slurm` or `allocation`",
+            ));
+            return Err(problems);
+        }
         let asked = [
             ("slurmPilots", options.slurm_pilots.is_some()),
             ("evaluationsPerJob", options.evaluations_per_job.is_some()),
@@ -74,7 +81,7 @@ impl Placement {
         for (key, _) in asked.iter().filter(|(_, given)| *given) {
             let message = match backend {
                 Backend::Slurm => continue,
-                Backend::Local => "is of no use without `\"backend\": \"slurm\"`",
+                Backend::Local | Backend::Panda => "is of no use without `\"backend\": \"slurm\"`",
                 Backend::Allocation if *key == "evaluationsPerJob" => continue,
                 Backend::Allocation => {
                     "is of no use on an allocation that exists already; ask for it where hpo itself is submitted"
