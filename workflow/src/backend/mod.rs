@@ -9,7 +9,7 @@ mod slurm;
 pub(crate) use local::{Local, MARK};
 #[cfg(test)]
 pub(crate) use slurm::simulated;
-pub(crate) use slurm::{Slurm, SlurmError, job_is_over};
+pub(crate) use slurm::{Slurm, SlurmError, job_is_over, time_left};
 
 use std::io;
 use std::os::fd::BorrowedFd;

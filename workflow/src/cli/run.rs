@@ -360,8 +360,8 @@ fn check_bound_paths(directory: &TaskDirectory, task: &Task, settings: &Settings
     let folders = training
         .map(|file| crate::files::parent_of(Path::new(file)))
         .filter(|folder| folder.is_absolute());
-    let bound = folders.chain([directory.root()]);
-    settings.containers.check_paths(bound).map_err(CliError::Usage)
+    let bound: Vec<&Path> = folders.chain([directory.root()]).collect();
+    settings.containers.check_paths(&bound).map_err(CliError::Usage)
 }
 
 fn tell_warnings(task: &Task, settings: &Settings, options: &TaskOptions) {

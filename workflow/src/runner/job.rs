@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal};
 use super::batch::{Assignment, BATCH, Batch, ELEMENT, Element, Work};
 use super::order::{Order, RunnerResult, read_claim, read_result};
 use super::supervise::Signals;
-use crate::backend::MARK;
+use crate::backend::{MARK, time_left};
 use crate::host::{host_name, kill_marked};
 use crate::state::{AttemptEnd, PointId};
 use crate::task::Shares;
@@ -84,7 +84,12 @@ fn end_of_job(begin: Instant, batch: &Batch) -> Option<Instant> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         end.checked_sub(now).map(Duration::from_secs)
     });
-    left.or(batch.limit).map(|left| begin + left)
+    let left = left.or(batch.limit).or_else(|| match batch.work {
+        // Who takes one attempt after another has to know when to stop.
+        Work::Pilots { .. } => time_left(&std::env::var("SLURM_JOB_ID").ok()?),
+        Work::Attempts(_) => None,
+    });
+    left.map(|left| begin + left)
 }
 
 #[derive(Debug)]

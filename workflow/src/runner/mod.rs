@@ -109,6 +109,9 @@ fn begin() -> std::io::Result<Signals> {
 /// Claims an attempt, carries it out and leaves its result.
 fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
     let order = Order::read(directory)?;
+    if order.ended.is_some() {
+        signals.take_as_one_within(ONE_REQUEST);
+    }
     if !order::claim(directory, &ProcessIdentity::current(), Element::from_environment())? {
         return Ok(());
     }
@@ -154,6 +157,30 @@ fn leave(directory: &Path, order: &Order, result: &RunnerResult) -> std::io::Res
     }
     Ok(())
 }
+
+/// A batch system sends its request to end to all processes of a job, and the job hands on its own.
+const ONE_REQUEST: Duration = Duration::from_secs(5);
+
+/// Whether the end of a payload is that of its job: who asks a job to end may ask the payload first.
+fn ends_with_its_job(exit: Exit, signals: &Signals) -> bool {
+    let looks_like_it = match exit {
+        Exit::Code(0) => return false,
+        // As shells tell it of their children.
+        Exit::Code(code) => code > 128,
+        Exit::Signal(_) => true,
+    };
+    let begin = Instant::now();
+    while !signals.take_stop() {
+        let left = ONE_MOMENT.saturating_sub(begin.elapsed());
+        if !looks_like_it || left.is_zero() || signals.wait(left).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Between the signals that a batch system sends to the processes of a job.
+const ONE_MOMENT: Duration = Duration::from_secs(1);
 
 /// Between two attempts to write to a full disk.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
@@ -226,10 +253,13 @@ fn attempt(
         saver: saver.as_mut(),
         fence: fence.as_mut(),
     };
-    let ended = match supervise(&order.launch, signals, &mut periodic) {
+    let mut ended = match supervise(&order.launch, signals, &mut periodic) {
         Ok(ended) => ended,
         Err(error) => return lost(&format!("`/bin/sh` cannot be started: {error}")),
     };
+    if order.ended.is_some() && ended.intervention == Intervention::None && ends_with_its_job(ended.exit, signals) {
+        ended.intervention = Intervention::Stopped;
+    }
     let is_revoked = fence.as_ref().is_some_and(Fence::is_revoked);
     if let Some(saver) = saver.as_mut().filter(|_| !is_revoked) {
         // A point that is done needs no checkpoint any more, unless others may go on from it; every other end may be followed by

@@ -3,6 +3,7 @@
 //! The caller's process becomes a child subreaper: whatever a payload starts, however it detaches, ends up as a child of this
 //! process when its parent dies. So "no child is left" means that nothing is left.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -71,6 +72,9 @@ pub(crate) struct Signals {
     pipe: UnixStream,
     stop: Arc<AtomicBool>,
     checkpoint: Arc<AtomicBool>,
+    /// Requests to stop that come closer together are one.
+    same: Cell<Duration>,
+    stopped: Cell<Option<Instant>>,
 }
 
 impl Signals {
@@ -82,6 +86,8 @@ impl Signals {
             pipe: read,
             stop: Arc::new(AtomicBool::new(false)),
             checkpoint: Arc::new(AtomicBool::new(false)),
+            same: Cell::new(Duration::ZERO),
+            stopped: Cell::new(None),
         };
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
@@ -93,9 +99,21 @@ impl Signals {
         Ok(signals)
     }
 
+    /// From now on, requests to stop that come within this time of each other are one.
+    pub(super) fn take_as_one_within(&self, time: Duration) {
+        self.same.set(time);
+    }
+
     /// Whether this process was asked to stop since the last call.
     pub(crate) fn take_stop(&self) -> bool {
-        self.stop.swap(false, Ordering::Relaxed)
+        if !self.stop.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        if self.stopped.get().is_some_and(|at| at.elapsed() < self.same.get()) {
+            return false;
+        }
+        self.stopped.set(Some(Instant::now()));
+        true
     }
 
     /// Whether a checkpoint was asked for since the last call.

@@ -193,11 +193,11 @@ impl Containers {
     ///
     /// # Errors
     /// In words for the user.
-    pub(crate) fn check_paths<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(), String> {
+    pub(crate) fn check_paths(&self, paths: &[&Path]) -> Result<(), String> {
         for container in [&self.steering, &self.evaluation].into_iter().flatten() {
             let runtime = container.runtime;
             let letters: &[char] = if runtime.unpacks_images() { &[':', ','] } else { &[':'] };
-            for path in paths.clone() {
+            for path in paths {
                 let shown = path.display().to_string();
                 if let Some(letter) = shown.chars().find(|letter| letters.contains(letter)) {
                     return Err(format!(
@@ -429,7 +429,7 @@ mod tests {
                 evaluation: Some(container(runtime, "docker://me/train:1")),
                 ..Containers::default()
             };
-            containers.check_paths([Path::new(path)].into_iter()).err()
+            containers.check_paths(&[Path::new(path)]).err()
         };
         let message = told(Runtime::Docker, "/data/run:1").unwrap();
         insta::assert_snapshot!(message, @"the directory `/data/run:1` must not have `:` in its path: docker cannot show it to a container; rename it, or choose another one");

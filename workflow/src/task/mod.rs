@@ -15,7 +15,7 @@ pub(crate) use container::{Containers, Surroundings, Wrapped, container_name, co
 pub(crate) use create::{Sources, Task, TaskError, prepare};
 pub(crate) use directory::{MANAGER_LOG, Request, TaskDirectory};
 pub(crate) use placeholders::Placeholders;
-pub(crate) use placement::{Jobs, Manner, Placement};
+pub(crate) use placement::{Jobs, Manner, Placement, time_limit};
 pub(crate) use sandbox::{SandboxFile, copy as sandbox_copy};
 pub(crate) use settings::{Settings, with_defaults};
 pub(crate) use shares::{Shares, gpus};

@@ -217,7 +217,10 @@ fn tasks_of_allocation() -> u32 {
 }
 
 /// A time limit as we or as Slurm spell it.
-fn time_limit(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What was expected and found.
+pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a time such as `90m`, `12h`, `12:00:00` or `1-12:00:00`, found `{text}`");
     if !text.contains([':', '-']) {
         return duration(text).map_err(|_| wrong());

@@ -1,11 +1,12 @@
 //! Whether there is a Slurm, and whether it takes what a task would submit.
 
 use std::process::Command;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::command::run;
-use crate::task::{Jobs, Manner};
+use crate::task::{Jobs, Manner, time_limit};
 
 /// Why a task cannot be run with Slurm.
 #[derive(Debug, Error)]
@@ -66,6 +67,15 @@ impl Jobs {
             Ok(Some(format!("Slurm does not answer yet ({})", said.words())))
         }
     }
+}
+
+/// How long this job may still run; `None` where that has no limit, or Slurm does not say.
+pub(crate) fn time_left(id: &str) -> Option<Duration> {
+    let mut command = Command::new("squeue");
+    command.args(["-h", "-o", "%L", "-j", id]);
+    let said = run(command).ok().filter(|said| said.is_good)?;
+    // Where it is none, a word like `UNLIMITED` stands here.
+    time_limit(said.output.trim()).ok()
 }
 
 /// Whether Slurm says that this job is over. False where it does not say.

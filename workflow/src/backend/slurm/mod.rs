@@ -16,7 +16,9 @@ mod command;
 mod desk;
 mod files;
 mod ledger;
+mod pilots;
 mod shelf;
+mod standing;
 
 /// What stands for Slurm and for files in tests.
 #[cfg(test)]
@@ -25,7 +27,7 @@ pub(crate) mod simulated {
     pub(crate) use super::shelf::{Found, Shelf};
 }
 
-pub(crate) use check::{SlurmError, job_is_over};
+pub(crate) use check::{SlurmError, job_is_over, time_left};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -33,12 +35,12 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Backend, Cause, Gone, Job, JobState};
+use super::{Backend, Job, JobState};
 use crate::runner::{Assignment, Claimant, Element, EndRequest, Work};
 use crate::state::AttemptKey;
 use crate::task::{Jobs, Manner, TaskDirectory};
-use cluster::{Answer, Cluster, EndState, Phase, Request};
-use ledger::{Ledger, Place};
+use cluster::{Answer, Cluster, Phase, Request};
+use ledger::Ledger;
 use shelf::Shelf;
 
 /// Longest sleep while attempts are under way: their marks wake nobody.
@@ -298,169 +300,6 @@ impl Slurm {
         }
     }
 
-    /// Finds attempts that nobody will take: a pilot took them and did not come to claim them, or an earlier manager did not come to
-    /// put them into the queue.
-    fn look_for_forgotten(&mut self, jobs: &[Job]) {
-        if !self.is_piloted() {
-            return;
-        }
-        let queued: HashSet<AttemptKey> = self.shelf.queued().into_iter().collect();
-        let mut missing = HashSet::new();
-        for job in jobs {
-            if queued.contains(&job.key) || self.ended.contains(&job.key) || self.look_for_claim(job).is_some() {
-                continue;
-            }
-            if self.missing.contains(&job.key) {
-                self.forgotten.insert(job.key);
-            }
-            missing.insert(job.key);
-        }
-        self.missing = missing;
-    }
-
-    fn enqueue(&mut self, job: &Job) -> io::Result<()> {
-        self.entries += 1;
-        self.shelf.enqueue(self.entries, &assignment_of(job))
-    }
-
-    /// Sees to it that there are enough pilots for what is to be done.
-    fn keep_pilots(&mut self, jobs: &[Job]) {
-        let (most, all_at_once) = match self.jobs.manner {
-            Manner::Arrays => return,
-            Manner::Pilots(most) => (most, false),
-            Manner::Allocation(tasks) => (tasks, true),
-        };
-        let alive: u32 = self.pilots.iter().map(|batch| self.ledger.alive(*batch)).sum();
-        let needed = (jobs.len() as u32).div_ceil(self.jobs.side_by_side).min(most);
-        let now = self.cluster.now();
-        if alive >= needed || (all_at_once && alive > 0) || now < self.pause_until {
-            return;
-        }
-        if self.fruitless >= 2 {
-            let said = self.last_words_of_pilots();
-            self.remarks.push(format!(
-                "jobs end before they have evaluated anything{said}; trying again"
-            ));
-        }
-        let work = Work::Pilots {
-            count: if all_at_once { most } else { needed - alive },
-            queue: self.shelf.queue(),
-            side_by_side: self.jobs.side_by_side,
-        };
-        self.pause_until = now + pause(self.fruitless);
-        self.fruitless += 1;
-        if let Err(error) = self.send(&work) {
-            self.remarks.push(format!("a batch of jobs cannot be written: {error}"));
-        }
-    }
-
-    fn last_words_of_pilots(&self) -> String {
-        let words = self.pilots.iter().rev().find_map(|batch| {
-            let first = Element {
-                batch: *batch,
-                index: 0,
-            };
-            match self.ledger.place(first) {
-                Place::Refused(message) => Some(message),
-                _ => self.shelf.last_words(first),
-            }
-        });
-        words.map(|words| format!(" (`{words}`)")).unwrap_or_default()
-    }
-
-    fn state_of(&mut self, job: &Job) -> JobState {
-        if self.ended.contains(&job.key) {
-            return JobState::Ended;
-        }
-        match self.claims.get(&job.key) {
-            Some(Claimed {
-                by: Claimant::Job(element),
-                before,
-            }) => self.state_of_claimed(job, *element, *before),
-            Some(Claimed {
-                by: Claimant::Manager, ..
-            }) => gone(Cause::Infrastructure, "it was given up before it began"),
-            None if self.forgotten.remove(&job.key) => JobState::NotStarted,
-            None if self.is_piloted() => JobState::Running,
-            None => self.state_of_unclaimed(job),
-        }
-    }
-
-    fn state_of_claimed(&self, job: &Job, element: Element, before: u64) -> JobState {
-        let place = self.ledger.place(element);
-        // It was taken, and after that its job was in the queue: again.
-        let is_repeated = place == Place::Queued && before <= self.questions.answered;
-        if !is_repeated && !place.is_over() {
-            return JobState::Running;
-        }
-        // The sooner somebody looks, the sooner a slow file system shows what is there.
-        if self.shelf.has_result(job) {
-            return JobState::Ended;
-        }
-        match place {
-            Place::Queued => gone(Cause::Infrastructure, "its job was started once more"),
-            Place::Ended(how) => self.ended_as(element, how),
-            Place::Vanished | Place::Refused(_) => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
-            Place::Unsure | Place::Active | Place::Ending => JobState::Running,
-        }
-    }
-
-    fn ended_as(&self, element: Element, how: EndState) -> JobState {
-        let words = || {
-            let words = self.shelf.last_words(element);
-            words.map(|words| format!("; it said: {words}")).unwrap_or_default()
-        };
-        match how {
-            EndState::TimeLimit => gone(Cause::TimeLimit, "its job reached its time limit"),
-            EndState::Memory => gone(
-                Cause::Memory,
-                "its job ran out of memory; give it more with `slurmMemory`",
-            ),
-            EndState::Node => gone(Cause::Infrastructure, "the node of its job failed"),
-            EndState::Preempted => gone(Cause::Infrastructure, "its job was preempted"),
-            EndState::Cancelled => gone(Cause::Infrastructure, "its job was cancelled"),
-            EndState::Completed | EndState::Failed => gone(
-                Cause::Infrastructure,
-                &format!("its job ended without a result{}", words()),
-            ),
-        }
-    }
-
-    fn state_of_unclaimed(&mut self, job: &Job) -> JobState {
-        let Some(element) = self.assigned.get(&job.key).copied() else {
-            return if self.cluster.now() < self.pause_until {
-                JobState::Running
-            } else {
-                JobState::NotStarted
-            };
-        };
-        let place = self.ledger.place(element);
-        if !place.is_over() || place == Place::Ending || self.look_for_claim(job).is_some() {
-            return JobState::Running;
-        }
-        match place {
-            Place::Refused(message) => {
-                self.assigned.remove(&job.key);
-                self.refused(element.batch, &message);
-                JobState::Running
-            }
-            Place::Ended(how) => self.ended_as(element, how),
-            _ => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
-        }
-    }
-
-    /// A batch was not accepted: its attempts wait, and are submitted again.
-    fn refused(&mut self, batch: u32, message: &str) {
-        if self.ledger.batches().contains(&batch) && self.pause_until <= self.cluster.now() {
-            self.pause_until = self.cluster.now() + pause(self.refusals + 1);
-            self.refusals += 1;
-            self.remarks.push(format!(
-                "Slurm did not accept jobs (`{message}`); they are submitted again in {} s",
-                pause(self.refusals).as_secs()
-            ));
-        }
-    }
-
     /// Removes what belongs to attempts that are over.
     fn forget(&mut self, jobs: &[Job]) {
         let keys: HashSet<AttemptKey> = jobs.iter().map(|job| job.key).collect();
@@ -491,13 +330,6 @@ fn pause(failures: u32) -> Duration {
         0 => Duration::ZERO,
         _ => Duration::from_secs(1 << failures.min(9)).min(LONGEST_PAUSE),
     }
-}
-
-fn gone(cause: Cause, reason: &str) -> JobState {
-    JobState::Gone(Gone {
-        cause,
-        reason: reason.to_owned(),
-    })
 }
 
 fn key_of(assignment: &Assignment) -> AttemptKey {
