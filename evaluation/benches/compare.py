@@ -1,18 +1,20 @@
 """What a training step costs, ours against PyTorch, in turn in one run.
 
-    python compare.py BENCH_BINARY [--rounds 5] [--threads 1] [--device cpu] [--compile] [--only NAME ...] > result.json
+    python compare.py BENCH_BINARY [--rounds 5] [--threads 1] [--device cpu] [--compile] [--embedded] [--only NAME ...] > result.json
 
 BENCH_BINARY is the program that `cargo bench -p evaluation --bench step --no-run` names. Needs torch. Each round runs
 every case in a process of its own: ours, eager PyTorch with its default and with its fused optimiser, and, if asked
-for, `torch.compile`. The table has the medians over the rounds of the medians over the steps: CPU time of the process
-with one thread, so that other load on the machine matters little, wall time with more threads or a GPU. A model starts
-with the same number of trained weights on both sides, and both gather their batch from the whole data set and read the
-loss of every step.
+for, `torch.compile` and ours with the engine that needs no library. On stderr comes a table in Markdown: the medians
+over the rounds of the medians over the steps, CPU time of the process with one thread, so that other load on the machine
+matters little, wall time with more threads or a GPU; the largest memory; the time from the start to the end of the first
+step. A model starts with the same number of trained weights on both sides, and both gather their batch from the whole
+data set and read the loss of every step.
 """
 
 import argparse
 import json
 import math
+import os
 import platform
 import statistics
 import subprocess
@@ -191,10 +193,11 @@ def run_torch(name, kind, threads, device):
 
 
 def run(name, kind, options):
-    if kind == "ours":
+    if kind in ("ours", "embedded"):
         blocks, optimizer, row, classes, batch, steps, epochs = CASES[name]
         case = {"model": {"blocks": blocks}, "optimizer": optimizer, "row": row, "classes": classes, "batch": batch}
         case |= {"steps": steps, "epochs": epochs, "threads": options.threads, "device": options.device}
+        case["embedded"] = kind == "embedded"
         command = [options.binary, json.dumps(case)]
     else:
         command = [sys.executable, __file__, "--torch", name, kind, str(options.threads), options.device]
@@ -210,6 +213,30 @@ def processor():
     return f"{names[0] if names else platform.processor()}, {len(names)} logical processors"
 
 
+TITLES = {
+    "ours": "ours",
+    "embedded": "ours without a library",
+    "eager": "PyTorch eager",
+    "fused": "PyTorch fused",
+    "compiled": "`torch.compile`",
+}
+
+
+def table_row(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(row, kind, measure):
+    """A time, and its ratio to ours."""
+    if "failed" in row[kind]:
+        return f"failed: {row[kind]['failed']}"
+    time_us = row[kind][measure]
+    text = f"{time_us:.0f} µs" if time_us < 1e4 else f"{time_us / 1e3:.1f} ms"
+    if kind == "ours" or "failed" in row["ours"]:
+        return text
+    return f"{text} ({time_us / row['ours'][measure]:.2f} ×)"
+
+
 def main():
     if len(sys.argv) > 1 and sys.argv[1] == "--torch":
         name, kind, threads, device = sys.argv[2:]
@@ -221,39 +248,46 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes a while to start")
+    parser.add_argument("--embedded", action="store_true", help="ours with the engine that needs no library, too")
     parser.add_argument("--ours", action="store_true", help="leave PyTorch out")
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     if options.device == "cpu":
         print("on the CPU; for a GPU: --device cuda, where PyTorch and ONNX Runtime see one", file=sys.stderr)
-    kinds = ["ours"] if options.ours else ["ours", "eager", "fused"] + ["compiled"] * options.compile
+    kinds = ["ours"] + ["embedded"] * options.embedded
+    if not options.ours:
+        kinds += ["eager", "fused"] + ["compiled"] * options.compile
     measure = "cpu_us" if options.device == "cpu" and options.threads == 1 else "wall_us"
     rows, factors = [], {kind: [] for kind in kinds}
-    print(f"{measure}, peak MB, ms from start to first step", file=sys.stderr)
+    what = "CPU time" if measure == "cpu_us" else "wall time"
+    print(f"{what} of a step, {options.threads} threads, {options.rounds} rounds, load {os.getloadavg()[0]:.1f}\n", file=sys.stderr)
+    headings = ["model", "batch", *(TITLES[kind] for kind in kinds), "peak memory", "start to first step"]
+    print(table_row(headings), table_row(["---"] * len(headings)), sep="\n", file=sys.stderr)
     for name in options.only:
         found = {kind: [] for kind in kinds}
         for _ in range(options.rounds):
             for kind in kinds:
                 found[kind].append(run(name, kind, options))
         row = {"case": name}
-        line = f"{name:12}"
         for kind, runs in found.items():
             failed = [one["failed"] for one in runs if "failed" in one]
             if failed:
                 row[kind] = {"failed": failed[0]}
-                line += f" | {kind} failed: {failed[0]}"
                 continue
             numbers = [key for key, value in runs[0].items() if isinstance(value, (int, float))]
             row[kind] = runs[0] | {key: statistics.median(one[key] for one in runs) for key in numbers}
             row[kind]["rounds"] = [one[measure] for one in runs]
-            time_us = row[kind][measure]
-            factor = time_us / row["ours"][measure] if "failed" not in row["ours"] else math.nan
-            factors[kind].append(factor)
-            line += f" | {kind} {time_us:9.1f} {factor:5.2f}x {row[kind]['peak_mb']:5.0f} {row[kind]['start_ms']:6.0f}"
+            if "failed" not in row["ours"]:
+                factors[kind].append(row[kind][measure] / row["ours"][measure])
         rows.append(row)
-        print(line, file=sys.stderr, flush=True)
+        cells = [cell(row, kind, measure) for kind in kinds]
+        shown = [row[kind] for kind in ("ours", "eager") if kind in row and "failed" not in row[kind]]
+        cells.append(" / ".join(f"{one['peak_mb']:.0f}" for one in shown) + " MB")
+        cells.append(" / ".join(f"{one['start_ms'] / 1e3:.2f}" for one in shown) + " s")
+        print(table_row([f"`{name}`", str(CASES[name][4]), *cells]), file=sys.stderr, flush=True)
     means = {kind: math.exp(statistics.fmean(map(math.log, values))) for kind, values in factors.items() if values}
-    print("geometric mean of the speed-ups:", {k: round(v, 2) for k, v in means.items()}, file=sys.stderr)
+    shown = {TITLES[kind]: f"{mean:.2f}" for kind, mean in means.items() if kind != "ours"}
+    print("\ngeometric means of the times, in ours:", shown, file=sys.stderr)
     document = {"processor": processor(), "date": time.strftime("%Y-%m-%d"), "measure": measure}
     document |= {"threads": options.threads, "geometric_means": means, "cases": rows}
     json.dump(document, sys.stdout, indent=1)

@@ -110,6 +110,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         write(folder, options.rows)
+        print("| format | ours, rows/s | library | its rows/s | ours to its |", file=sys.stderr)
+        print("| --- | --- | --- | --- | --- |", file=sys.stderr)
         for name, library, read in THEIRS:
             path = folder / name
             times = [(ours(options.binary, path), theirs(read, path)) for _ in range(options.rounds)]
@@ -124,7 +126,9 @@ def main():
                 "ratio": round(other / mine, 2),
             }
             cases.append(case)
-            print(case, file=sys.stderr)
+            cells = [case["format"], f"{case['ours_rows_per_second']:,}", library]
+            cells += [f"{case['theirs_rows_per_second']:,}", f"{case['ratio']} ×"]
+            print(f"| {' | '.join(cells)} |", file=sys.stderr)
     versions = {
         module.__name__: module.__version__ for module in (np, pd, pa, h5py, netCDF4, uproot)
     }

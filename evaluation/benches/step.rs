@@ -29,6 +29,9 @@ struct Case {
     epochs: usize,
     threads: usize,
     device: String,
+    /// Whether the engine without a library trains.
+    #[serde(default)]
+    embedded: bool,
 }
 
 /// A moment: wall time and CPU time of the process, in seconds.
@@ -94,12 +97,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let argument = std::env::args().skip(1).find(|argument| argument != "--bench");
     let case: Case = serde_json::from_str(&argument.ok_or("expected a case as JSON; run `compare.py`")?)?;
 
-    let library = engine::library::locate(&LibraryRequest::default())?;
     let options = EngineOptions {
         device: case.device.parse::<DeviceRequest>()?,
         threads: Some(case.threads),
     };
-    let engine = engine::start(&library, &options)?;
+    let engine = if case.embedded {
+        engine::embedded(options.threads).ok_or("this program was built without the feature `rten`")?
+    } else {
+        engine::start(&engine::library::locate(&LibraryRequest::default())?, &options)?
+    };
     let document = json!({
         "model": case.model, "loss": "cross_entropy", "optimizer": case.optimizer,
         "training": {"epochs": case.epochs, "batch_size": case.batch, "keep": "last"},

@@ -65,6 +65,8 @@ pub enum Backend {
     Slurm,
     /// On all nodes of the Slurm job in which hpo itself runs.
     Allocation,
+    /// As a task of PanDA: `hpo submit` makes its parameters.
+    Panda,
 }
 
 /// All options of a task. Counts are per segment where a task has segments.

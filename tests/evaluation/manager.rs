@@ -95,11 +95,9 @@ fn a_paused_evaluation_goes_on_to_the_same_result() {
     assert_eq!(work.succeed(&arguments), undisturbed);
 }
 
-#[test]
-fn granted_epochs_end_a_training_that_a_larger_grant_continues() {
-    let work = Work::new(&model(&blobs()));
-    let data = fixture("blobs.csv");
-    let arguments = [
+/// Arguments of a training with metadata and the checkpoint directory `c`.
+fn kept(data: &str) -> [&str; 9] {
+    [
         "--quiet",
         "--device",
         "cpu",
@@ -108,8 +106,15 @@ fn granted_epochs_end_a_training_that_a_larger_grant_continues() {
         "--meta",
         "m.json",
         "--data",
-        &data,
-    ];
+        data,
+    ]
+}
+
+#[test]
+fn granted_epochs_end_a_training_that_a_larger_grant_continues() {
+    let work = Work::new(&model(&blobs()));
+    let data = fixture("blobs.csv");
+    let arguments = kept(&data);
     let undisturbed = Work::new(&model(&blobs())).succeed(&arguments);
     for (granted, resumed) in [(3, json!(null)), (3, json!(3)), (7, json!(3))] {
         work.write(
@@ -153,17 +158,7 @@ fn a_granted_fraction_thins_out_the_training_rows_only() {
 fn granted(work: &Work, point: &serde_json::Value, keep: &str) -> (serde_json::Value, serde_json::Value) {
     work.write("input.json", point.to_string());
     let data = fixture("blobs.csv");
-    let arguments = [
-        "--quiet",
-        "--device",
-        "cpu",
-        "--checkpoint",
-        "c",
-        "--meta",
-        "m.json",
-        "--data",
-        &data,
-    ];
+    let arguments = kept(&data);
     let output = work
         .command(&arguments)
         .env("HPO_KEEP_CHECKPOINT", keep)

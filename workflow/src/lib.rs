@@ -10,6 +10,7 @@
 //! | `runner` | the process that carries out one attempt and outlives the manager |
 //! | `checkpoint` | what a retry finds of the attempt before |
 //! | `task` | the task directory, options, placeholders, sandbox, containers, training files |
+//! | `panda` | the parameters of a task of PanDA |
 //! | `report` | tables, JSON and progress |
 //! | `host` | who is who among processes |
 //! | `files` | files that must be whole or absent, and files written by strangers |
@@ -25,6 +26,7 @@ mod coordinator;
 mod files;
 mod host;
 mod journal;
+mod panda;
 mod report;
 mod runner;
 mod state;

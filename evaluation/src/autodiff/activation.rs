@@ -201,7 +201,7 @@ fn dropout(c: &mut Context<'_>) -> Result<Gradients, String> {
             .and_then(|name| c.builder.constant_value(name))
             .cloned()
     };
-    let training = constant(c, 2).is_some_and(|value| value.elements == crate::graph::Elements::Bool(vec![true]));
+    let training = constant(c, 2).is_some_and(|value| *value.elements == crate::graph::Elements::Bool(vec![true]));
     if !training {
         return Ok(vec![Some(dy), None, None]);
     }

@@ -1,5 +1,7 @@
 //! Tensors on the host, and their form in ONNX files.
 
+use std::sync::Arc;
+
 use super::GraphError;
 use super::proto::TensorProto;
 
@@ -94,8 +96,8 @@ impl Elements {
 pub struct Tensor {
     /// Shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The numbers, as many as the product of the shape.
-    pub elements: Elements,
+    /// The numbers, as many as the product of the shape; a copy of the tensor shares them.
+    pub elements: Arc<Elements>,
 }
 
 impl Tensor {
@@ -111,7 +113,10 @@ impl Tensor {
             elements.len(),
             "a tensor has as many elements as its shape says"
         );
-        Self { shape, elements }
+        Self {
+            shape,
+            elements: Arc::new(elements),
+        }
     }
 
     /// 32-bit numbers.
@@ -132,7 +137,7 @@ impl Tensor {
     /// Floating-point numbers as `f64`, whatever their width; none for other types.
     #[must_use]
     pub fn to_f64(&self) -> Option<Vec<f64>> {
-        match &self.elements {
+        match &*self.elements {
             Elements::F32(values) => Some(values.iter().map(|value| f64::from(*value)).collect()),
             Elements::F64(values) => Some(values.clone()),
             _ => None,
@@ -142,7 +147,7 @@ impl Tensor {
     /// 32-bit numbers, if they are that.
     #[must_use]
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match &self.elements {
+        match &*self.elements {
             Elements::F32(values) => Some(values),
             _ => None,
         }
@@ -151,7 +156,7 @@ impl Tensor {
     /// Integers of either width; none for other types.
     #[must_use]
     pub fn to_i64(&self) -> Option<Vec<i64>> {
-        match &self.elements {
+        match &*self.elements {
             Elements::I64(values) => Some(values.clone()),
             Elements::I32(values) => Some(values.iter().map(|value| i64::from(*value)).collect()),
             _ => None,
@@ -161,7 +166,7 @@ impl Tensor {
     /// The same numbers in the other floating-point width; other types stay.
     #[must_use]
     pub fn cast_float(self, element: ElementType) -> Self {
-        let elements = match (self.elements, element) {
+        let elements = match (Arc::unwrap_or_clone(self.elements), element) {
             (Elements::F32(values), ElementType::F64) => Elements::F64(values.into_iter().map(f64::from).collect()),
             (Elements::F64(values), ElementType::F32) => {
                 Elements::F32(values.into_iter().map(|value| value as f32).collect())
@@ -170,18 +175,18 @@ impl Tensor {
         };
         Self {
             shape: self.shape,
-            elements,
+            elements: Arc::new(elements),
         }
     }
 
     /// The form in ONNX files, as raw bytes.
     #[must_use]
     pub fn to_proto(&self, name: &str) -> TensorProto {
-        let raw = match &self.elements {
-            Elements::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Elements::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Elements::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Elements::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        let raw = match &*self.elements {
+            Elements::F32(values) => bytes(values, f32::to_le_bytes),
+            Elements::F64(values) => bytes(values, f64::to_le_bytes),
+            Elements::I64(values) => bytes(values, i64::to_le_bytes),
+            Elements::I32(values) => bytes(values, i32::to_le_bytes),
             Elements::Bool(values) => values.iter().map(|value| u8::from(*value)).collect(),
         };
         TensorProto {
@@ -235,8 +240,13 @@ impl Tensor {
                 elements.len()
             )));
         }
-        Ok(Self { shape, elements })
+        Ok(Self::new(shape, elements))
     }
+}
+
+fn bytes<const N: usize, T: Copy>(values: &[T], convert: fn(T) -> [u8; N]) -> Vec<u8> {
+    let parts: Vec<[u8; N]> = values.iter().map(|value| convert(*value)).collect();
+    parts.into_flattened()
 }
 
 fn decode(element: ElementType, raw: &[u8]) -> Option<Elements> {

@@ -10,9 +10,11 @@ use super::testing::{Losses, golden, numbers, plan};
 use super::*;
 use crate::engine::{Engine, testing};
 
-/// Largest relative difference of a loss in the course of the steps, in single precision. The rate of learning is small: with a
-/// large one a number near zero sooner or later has another sign by rounding, its rectifier lets another gradient pass, and
-/// from there on the curves part.
+/// Largest relative difference of a loss in the course of the steps, in single precision. The rate of learning is small for its
+/// sake: at 0.02 the convolutional network, computed in double precision by the reference interpreter, follows its framework
+/// within 3e-7 in all hundred steps, and in single precision within 3e-7 up to one step, from which on it is 1e-4 and more
+/// away. Nothing smooth does that: a number near zero has another sign by rounding there, its rectifier or its place in a
+/// pool lets another gradient pass.
 const LARGEST: f64 = 1e-4;
 
 /// Names a folder with networks and curves in the place of the committed ones; `tests/ecosystem/live_exports` makes one.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Decision, EpochReport, Observer, TrainingPlan};
+use super::{Decision, EpochReport, Observer, Samples, TrainingPlan, train};
+use crate::engine::testing;
 use crate::model::ModelFile;
 
 /// Largest difference, relative to the largest number of a tensor, after 20 steps in single precision.
@@ -49,6 +50,12 @@ impl Observer for Losses {
     fn warning(&mut self, message: &str) {
         panic!("unexpected warning: {message}");
     }
+}
+
+/// Why ONNX Runtime does not train a plan on `samples`, which validate it too.
+pub(crate) fn refusal(plan: &TrainingPlan, samples: &Samples) -> String {
+    let error = train(testing::engine(), plan, samples, samples, None, &mut Losses::default());
+    error.unwrap_err().to_string()
 }
 
 /// The path of a committed file.

@@ -6,12 +6,18 @@ directory: `python make_torch_steps.py`. Random numbers are seeded; PyTorch 2.15
 """
 
 import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "evaluation" / "export"))
 
 import numpy
 import onnx
 import onnx.numpy_helper
 import torch
 from torch import nn
+
+from pytorch import forget_origins
 
 STEPS = 20
 BATCH = 16
@@ -106,16 +112,6 @@ def make_schedule(optimizer, options, epochs, steps):
         return schedule.CosineAnnealingLR(optimizer, T_max=epochs), False
     peak = optimizer.param_groups[0]["lr"]
     return schedule.OneCycleLR(optimizer, max_lr=peak, total_steps=epochs * steps, cycle_momentum=False), True
-
-
-def forget_origins(file):
-    """Removes what the exporter noted about its own source files: it differs from machine to machine."""
-    graph = file.graph
-    items = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *file.functions]
-    items += [node for function in file.functions for node in function.node]
-    for item in [file, *items]:
-        item.doc_string = ""
-        del item.metadata_props[:]
 
 
 def set_weights(path, values):

@@ -30,7 +30,7 @@ pub(super) enum Command {
     /// Run a task, or resume it
     #[command(infer_long_args = true)]
     Run(Box<RunArguments>),
-    /// Run a task in the background; the same as `run --detach`
+    /// Run a task in the background, as `run --detach` does; or make the parameters of a task of PanDA, with `--backend panda`
     #[command(infer_long_args = true)]
     Submit(Box<RunArguments>),
     /// Go on with a paused or interrupted task
@@ -132,6 +132,9 @@ pub(super) struct RunArguments {
     /// Write all options, defaults included, to this file
     #[arg(long = "dumpJson", value_name = "FILE")]
     pub(super) dump_json: Option<PathBuf>,
+    /// Write the parameters of a task of PanDA to this file (`submit` with `--backend panda --noSubmit`)
+    #[arg(long = "dumpTaskParams", value_name = "FILE")]
+    pub(super) dump_task_params: Option<PathBuf>,
     #[command(flatten)]
     pub(super) manager: ManagerArguments,
     #[command(flatten)]

@@ -11,6 +11,7 @@ mod logs;
 mod manage;
 mod open;
 mod output;
+mod panda;
 mod plan;
 mod run;
 mod stop;

@@ -13,6 +13,7 @@ use super::error::CliError;
 use super::manage::{Manner, Purpose, check, manage};
 use super::open::{Opened, absolute};
 use super::output::{print, remark};
+use super::panda;
 use super::plan::Plan;
 use crate::coordinator;
 use crate::report::escape;
@@ -171,6 +172,9 @@ fn attend(
 }
 
 pub(super) fn submit(mut arguments: RunArguments) -> Result<u8, CliError> {
+    if panda::is_wanted(&arguments)? {
+        return panda::submit(&arguments);
+    }
     arguments.manager.manner.detach = true;
     run(arguments)
 }

@@ -61,6 +61,13 @@ impl Placement {
             return Ok(Placement::Local);
         }
         let mut problems = Vec::new();
+        if backend == Backend::Panda {
+            problems.push(Problem::new(
+                "/backend",
+                "`panda` is for `hpo submit --noSubmit`, which makes the parameters of a task; a run needs `local`, `slurm` or `allocation`",
+            ));
+            return Err(problems);
+        }
         for (key, count) in [
             ("slurmPilots", options.slurm_pilots),
             ("evaluationsPerJob", options.evaluations_per_job),

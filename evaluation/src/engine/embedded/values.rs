@@ -1,5 +1,7 @@
 //! Tensors while a program runs.
 
+use std::sync::Arc;
+
 use ndarray::{ArrayD, IxDyn};
 use rten::{DataType, ValueOrView, ValueType};
 use rten_tensor::{AsView as _, Layout as _};
@@ -24,12 +26,15 @@ where
 impl Held {
     pub(super) fn new(tensor: Tensor) -> Self {
         let narrow = |value: i64| value.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        match tensor.elements {
+        if tensor.elements.element_type() == ElementType::F64 {
+            return Self::Exact(reference::Value::from_tensor(&tensor));
+        }
+        match Arc::unwrap_or_clone(tensor.elements) {
             Elements::F32(values) => fast(&tensor.shape, values),
             Elements::I64(values) => fast(&tensor.shape, values.into_iter().map(narrow).collect()),
             Elements::I32(values) => fast(&tensor.shape, values),
             Elements::Bool(values) => fast(&tensor.shape, values.into_iter().map(i32::from).collect()),
-            Elements::F64(_) => Self::Exact(reference::Value::from_tensor(&tensor)),
+            Elements::F64(_) => unreachable!("double precision is left to the interpreter"),
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn host_tensor(value: &Tensor) -> ort::Result<DynTensor> {
 }
 
 pub(super) fn fill_host(target: &mut DynTensor, value: &Tensor) -> ort::Result<()> {
-    match &value.elements {
+    match &*value.elements {
         Elements::F32(values) => target.try_extract_tensor_mut::<f32>()?.1.copy_from_slice(values),
         Elements::F64(values) => target.try_extract_tensor_mut::<f64>()?.1.copy_from_slice(values),
         Elements::I64(values) => target.try_extract_tensor_mut::<i64>()?.1.copy_from_slice(values),

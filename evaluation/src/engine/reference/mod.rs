@@ -61,7 +61,7 @@ impl Value {
     }
 
     pub(super) fn from_tensor(tensor: &Tensor) -> Self {
-        let numbers: Vec<f64> = match &tensor.elements {
+        let numbers: Vec<f64> = match &*tensor.elements {
             Elements::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Elements::F64(values) => values.clone(),
             Elements::I64(values) => values.iter().map(|value| *value as f64).collect(),

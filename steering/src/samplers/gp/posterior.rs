@@ -180,10 +180,13 @@ impl Posterior {
             slopes.push(std::mem::take(&mut scratch.slopes));
             solved.push(std::mem::take(&mut scratch.covariances));
         }
-        if rows.len() < TOGETHER {
-            solved.iter_mut().for_each(|b| self.factor.solve_lower(b));
-        } else {
-            self.factor.solve_lower_all(&mut solved);
+        match solved.as_mut_slice() {
+            few if few.len() < TOGETHER => {
+                for b in few {
+                    self.factor.solve_lower(b);
+                }
+            }
+            many => self.factor.solve_lower_all(many),
         }
         let predictions = means.into_iter().zip(&solved);
         let mut outlooks: Vec<Outlook> = predictions
@@ -194,10 +197,13 @@ impl Posterior {
             })
             .collect();
         if with_slopes {
-            if rows.len() < TOGETHER {
-                solved.iter_mut().for_each(|b| self.factor.solve_upper(b));
-            } else {
-                self.factor.solve_upper_all(&mut solved);
+            match solved.as_mut_slice() {
+                few if few.len() < TOGETHER => {
+                    for b in few {
+                        self.factor.solve_upper(b);
+                    }
+                }
+                many => self.factor.solve_upper_all(many),
             }
             for (((outlook, row), slopes), solved) in outlooks.iter_mut().zip(rows).zip(&slopes).zip(&solved) {
                 (outlook.by_mean, outlook.by_variance) = self.descend(row, slopes, solved);

@@ -200,7 +200,7 @@ impl Column<'_> {
                 kernels.add(logs, terms);
             }
             (Self::Numeric { kernels, .. }, Coordinate::Real { t, .. }) => {
-                kernels.add(&kernels.log_densities(t), terms)
+                kernels.add(&kernels.log_densities(t), terms);
             }
             _ => {}
         }

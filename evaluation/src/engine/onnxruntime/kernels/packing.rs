@@ -40,14 +40,18 @@ impl Weights<'_> {
                 Self::Rows { numbers, products } => {
                     let rows = output.map(|output| &numbers[output * products..][range.clone()]);
                     for (k, target) in target.iter_mut().enumerate() {
-                        *target = rows.map(|row| row[k]);
+                        for (number, row) in target.iter_mut().zip(&rows) {
+                            *number = row[k];
+                        }
                     }
                 }
                 Self::Blocks { numbers, size, chosen } => {
                     let (mut block, mut next) = (range.start / chosen.len(), range.start % chosen.len());
                     for target in target {
                         let numbers = &numbers[block * outputs * size..][..outputs * size];
-                        *target = output.map(|output| numbers[output * size + chosen[next]]);
+                        for (number, output) in target.iter_mut().zip(&output) {
+                            *number = numbers[output * size + chosen[next]];
+                        }
                         next += 1;
                         if next == chosen.len() {
                             (block, next) = (block + 1, 0);

@@ -55,22 +55,27 @@ impl Planes {
 
     /// Writes one image, `[channels, rows, columns]`.
     pub(super) fn write(&self, image: &[f32], planes: &mut [f32]) {
-        planes.fill(0.0);
-        let [_, pitch] = self.plane;
+        let [rows, pitch] = self.plane;
         let [stride_rows, stride] = self.strides;
-        for channel in 0..self.channels {
+        let phases: Vec<_> = self
+            .phases
+            .iter()
+            .map(|phase| (self.covered(0, phase[0]), self.covered(1, phase[1])))
+            .collect();
+        let all = planes.chunks_exact_mut((rows * pitch).max(1));
+        for (index, plane) in all.take(self.channels * phases.len()).enumerate() {
+            let (channel, phase) = (index / phases.len(), index % phases.len());
             let pixels = &image[channel * self.size[0] * self.size[1]..][..self.size[0] * self.size[1]];
-            for (index, phase) in self.phases.iter().enumerate() {
-                let (first, last, row) = self.covered(0, phase[0]);
-                let (left, right, column) = self.covered(1, phase[1]);
-                if left >= right {
-                    continue;
-                }
+            let ((first, last, row), (left, right, column)) = phases[phase];
+            // Zeros up to here, or pixels.
+            let mut done = 0;
+            if left < right {
                 for (at, source) in (first..last).zip((row..).step_by(stride_rows)) {
                     let source = &pixels[source * self.size[1] + column..(source + 1) * self.size[1]];
-                    let start = self.place(channel, index, at, left);
-                    debug_assert!(right - left <= pitch, "a row of the image fits");
-                    let target = &mut planes[start..start + right - left];
+                    let start = at * pitch + left;
+                    plane[done..start].fill(0.0);
+                    done = start + right - left;
+                    let target = &mut plane[start..done];
                     if stride == 1 {
                         target.copy_from_slice(&source[..right - left]);
                     } else {
@@ -80,6 +85,7 @@ impl Planes {
                     }
                 }
             }
+            plane[done..].fill(0.0);
         }
     }
 }
