@@ -79,6 +79,22 @@ fn a_detached_manager_works_on_and_is_watched_to_the_end() {
 }
 
 #[test]
+fn watching_a_task_that_is_over_tells_how_it_ended() {
+    let task = Task::new().with(&json!({"maxPoints": 1}));
+    task.succeed();
+    let watched = task.call(&["watch", "task"]);
+    assert_eq!(watched.code, Some(0));
+    let expected = "user.me.test: finished, 1 points: 1 done, 0 failed, 0 running, 0 pending\n\
+                    best so far: loss 4 (point 1)\nthe search is over: maxPoints (1) are evaluated\n";
+    assert_eq!(watched.stdout, expected);
+    let events = lines(&task.call(&["watch", "task", "--json"]).stdout);
+    assert_eq!(
+        (&events[0]["event"], &events[1]["event"]),
+        (&json!("watching"), &json!("ended"))
+    );
+}
+
+#[test]
 fn a_paused_task_says_so_and_goes_on_when_it_is_resumed() {
     let task = waiting(&json!({}));
     let mut manager = task.start();

@@ -23,6 +23,15 @@ pub(crate) enum Durability {
 
 /// Writes `bytes` so that a reader sees the old file or the new one, never a part.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    write_whole_with(path, durability, &mut |file| file.write_all(bytes))
+}
+
+/// The same for what `write` writes.
+pub(crate) fn write_whole_with(
+    path: &Path,
+    durability: Durability,
+    write: &mut dyn FnMut(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = temporary_beside(path);
     let result = (|| {
         let mut file = OpenOptions::new()
@@ -30,7 +39,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> 
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.write_all(bytes)?;
+        write(&mut file)?;
         if durability == Durability::PowerCut {
             file.sync_all()?;
         }

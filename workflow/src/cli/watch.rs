@@ -14,7 +14,7 @@ use super::open::{Opened, apply};
 use super::output::{print_line, remark};
 use crate::coordinator::Observer;
 use crate::report::{self, Live, last_report, number, sentence};
-use crate::state::{AttemptKey, State, TaskEnd};
+use crate::state::{AttemptKey, Event, State, TaskEnd};
 
 /// Between two looks at the journal.
 const LOOK: Duration = Duration::from_millis(500);
@@ -34,6 +34,14 @@ pub(super) fn watch(arguments: &WatchArguments) -> Result<u8, CliError> {
         print_line(&line.to_string())?;
     } else {
         print_line(headline(&opened).trim_end())?;
+    }
+    if let Some(end) = opened.state.end.clone() {
+        // It was over before anybody looked.
+        if arguments.json {
+            print_line(&json!({"event": "ended", "end": end}).to_string())?;
+        } else if let Some(text) = sentence(&Event::Ended { end, time: 0.0 }, &opened.state, points) {
+            print_line(&report::escape(&text))?;
+        }
     }
     loop {
         // Looked at before the journal: what the manager wrote until its end is then seen.

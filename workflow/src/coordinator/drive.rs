@@ -34,6 +34,8 @@ const LONGEST_REASON: usize = 4000;
 const TICK: Duration = Duration::from_secs(1);
 /// Longest sleep while evaluations wait to hear what becomes of them.
 const LISTENING: Duration = Duration::from_millis(100);
+/// Between two writings of `results.json`, at least.
+const RESULTS_PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts to write to a full disk.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
 
@@ -106,7 +108,8 @@ pub(crate) struct Flow {
     lost_in_a_row: u32,
     /// Attempts on other hosts at the last look.
     elsewhere: usize,
-    results_written: Option<Instant>,
+    /// When `results.json` is to be written next.
+    results_due: Option<Instant>,
     told_full: bool,
     pub(super) heard: BTreeMap<AttemptKey, Heard>,
     pub(super) replies: Vec<Reply>,
@@ -514,26 +517,26 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Writes `results.json`, not more often than every five seconds unless it is the last time.
+    /// Writes `results.json`, now and then and a last time.
     pub(crate) fn write_results(&mut self, last: bool) {
-        let due = self
-            .flow
-            .results_written
-            .is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
+        let due = self.flow.results_due.is_none_or(|at| Instant::now() >= at);
         if !last && (!due || self.state.points.is_empty()) {
             return;
         }
-        self.flow.results_written = Some(Instant::now());
-        let text = crate::report::results(self.task, &self.state).to_string() + "\n";
-        let written = crate::files::write_whole(
-            &self.directory.results(),
-            text.as_bytes(),
-            if last {
-                crate::files::Durability::PowerCut
-            } else {
-                crate::files::Durability::Crash
-            },
-        );
+        let begin = Instant::now();
+        let durability = if last {
+            crate::files::Durability::PowerCut
+        } else {
+            crate::files::Durability::Crash
+        };
+        let (task, state) = (self.task, &self.state);
+        let written = crate::files::write_whole_with(&self.directory.results(), durability, &mut |file| {
+            let mut buffered = io::BufWriter::new(file);
+            crate::report::write_results(task, state, &mut buffered)?;
+            io::Write::flush(&mut buffered)
+        });
+        // Of a long search it takes a while; then it is done less often.
+        self.flow.results_due = Some(Instant::now() + RESULTS_PAUSE.max(begin.elapsed() * 50));
         if let Err(error) = written
             && last
         {

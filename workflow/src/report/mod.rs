@@ -12,6 +12,6 @@ pub(crate) use escape::{escape, escape_lines};
 pub(crate) use front::{fronts, objectives};
 pub(crate) use lineage::Lineage;
 pub(crate) use progress::{Lines, Live, last_report, sentence};
-pub(crate) use results::{point_json, results, show};
+pub(crate) use results::{point_json, show, write_results};
 pub(crate) use table::{number, seconds, table, width};
 pub(crate) use two_step::{two_step_json, two_step_text};

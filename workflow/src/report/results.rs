@@ -1,5 +1,7 @@
 //! The state of a task as JSON: `results.json`, `hpo show --json`.
 
+use std::io::{self, Write};
+
 use protocol::{SegmentId, limits};
 use serde_json::{Map, Value, json};
 
@@ -7,10 +9,23 @@ use super::front::{fronts, fronts_json, objectives};
 use crate::state::{PointOutcome, PointState, State, TaskEnd};
 use crate::task::Task;
 
-/// `results.json`: points that failed carry the very large loss, as they do for steering.
-pub(crate) fn results(task: &Task, state: &State) -> Value {
+/// Writes `results.json`: points that failed carry the very large loss, as they do for steering.
+///
+/// Point by point, so that a long search takes no memory for it.
+///
+/// # Errors
+/// Those of `to`.
+pub(crate) fn write_results(task: &Task, state: &State, to: &mut dyn Write) -> io::Result<()> {
     let status = if state.end.is_some() { "" } else { "unfinished" };
-    document(task, state, status, Some(limits::FAILED_LOSS))
+    let failed = Some(limits::FAILED_LOSS);
+    let head = summary(task, state, status, failed).to_string();
+    let open = head.strip_suffix('}').unwrap_or(&head);
+    write!(to, "{open},\"points\":[")?;
+    for (index, point) in state.points.iter().enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        write!(to, "{comma}{}", point_json(task, point, failed))?;
+    }
+    to.write_all(b"]}\n")
 }
 
 /// `hpo show --json`: points that failed have no loss. `status` is that of a task without an end.
@@ -19,6 +34,17 @@ pub(crate) fn show(task: &Task, state: &State, status: &str) -> Value {
 }
 
 fn document(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Value {
+    let mut document = summary(task, state, status, failed);
+    document["points"] = state
+        .points
+        .iter()
+        .map(|point| point_json(task, point, failed))
+        .collect();
+    document
+}
+
+/// Everything but the points.
+fn summary(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Value {
     let (status, reason) = match &state.end {
         None => (status, None),
         Some(TaskEnd::Finished { reason }) => ("finished", Some(reason.as_str())),
@@ -62,11 +88,6 @@ fn document(task: &Task, state: &State, status: &str, failed: Option<f64>) -> Va
     if let Some(objectives) = objectives(task) {
         document["front"] = fronts_json(&fronts(task, state, &objectives));
     }
-    document["points"] = state
-        .points
-        .iter()
-        .map(|point| point_json(task, point, failed))
-        .collect();
     document
 }
 

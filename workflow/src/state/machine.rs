@@ -342,7 +342,10 @@ impl State {
         let status = AttemptStatus::Running {
             boot_id: boot_id.to_owned(),
         };
-        self.points[key.point.0 as usize - 1].attempts.push(Attempt {
+        let attempts = &mut self.points[key.point.0 as usize - 1].attempts;
+        // Most points have one attempt, and there may be a hundred thousand points.
+        attempts.reserve_exact(1);
+        attempts.push(Attempt {
             job,
             index_in_job,
             slot,
