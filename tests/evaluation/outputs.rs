@@ -174,3 +174,37 @@ fn a_loss_of_an_earlier_run_does_not_outlive_a_failure() {
     work.write("output.json", r#"{"status":0,"loss":0.0}"#);
     work.fail(2, &["--data", "absent.csv"]);
 }
+
+#[test]
+fn any_number_of_threads_trains_to_the_same_bits() {
+    let conv = json!({"conv": {"filters": 64, "batch_norm": true, "activation": "relu"}});
+    let work = Work::new(&json!({
+        "data": {"targets": "y", "shape": [2, 4, 4], "split": {"validation": 4, "kind": "last"}},
+        "model": {"blocks": [conv, conv, {"global_pool": {}}]}, "loss": "mse",
+        "optimizer": {"name": "adam", "learning_rate": 0.01}, "training": {"epochs": 1, "batch_size": 20},
+    }));
+    let names: Vec<String> = (0..32).map(|column| format!("x{column}")).collect();
+    let mut lines = vec![format!("{},y", names.join(","))];
+    for row in 0..24 {
+        let numbers: Vec<String> = (0..33)
+            .map(|column| format!("{}", (row * 33 + column) * 37 % 101))
+            .collect();
+        lines.push(numbers.join(","));
+    }
+    work.write("data.csv", lines.join("\n"));
+    let saved = |threads: &str| {
+        work.succeed(&[
+            "--quiet",
+            "--device",
+            "cpu",
+            "--threads",
+            threads,
+            "--data",
+            "data.csv",
+            "--save-model",
+            "m.onnx",
+        ]);
+        std::fs::read(work.path("m.onnx")).unwrap()
+    };
+    assert!(saved("3") == saved("1"), "three threads left another model");
+}
