@@ -69,10 +69,6 @@ impl Task {
 
     /// Runs until the journal has grown by so many bytes, then kills; false if the search ended before.
     fn kill_after(&self, growth: u64) -> bool {
-        self.end_after(growth, Signal::KILL)
-    }
-
-    fn end_after(&self, growth: u64, signal: Signal) -> bool {
         let bytes = || fs::metadata(self.directory().join("journal")).map_or(0, |metadata| metadata.len());
         let goal = bytes() + growth;
         let mut child = self.start();
@@ -81,7 +77,7 @@ impl Task {
                 return false;
             }
             if bytes() >= goal {
-                let _ = kill_process(Pid::from_child(&child), signal);
+                let _ = kill_process(Pid::from_child(&child), Signal::KILL);
                 child.wait().unwrap();
                 return true;
             }
@@ -261,10 +257,6 @@ fn reporting(scheduler: &str, kills: &[u64]) -> Vec<(Value, Value, Value)> {
         task.kill_after(*growth);
     }
     task.finish();
-    early_ends(&task)
-}
-
-fn early_ends(task: &Task) -> Vec<(Value, Value, Value)> {
     let points = points(&task.directory()).into_iter();
     points
         .map(|point| {
@@ -301,41 +293,6 @@ fn running_evaluations_are_ended_early_and_a_kill_changes_nothing() {
     }
     assert!(third.len() < 12 && third.len() > 2, "{found:?}");
     assert_eq!(reporting("stopping", &[2500, 1800, 3000]), found);
-}
-
-/// The same, deaf to signals: when it is told to pause it saves how far it is, writes the loss so far, and ends.
-const PAUSING: &str = r#"
-trap '' TERM INT
-x=$(tr -dc '0-9.e-' < input.json)
-epoch=$(cat "$HPO_CHECKPOINT_DIR/epoch" 2>/dev/null || echo 0)
-echo "$HPO_POINT_ID $epoch $HPO_EPOCHS" >> "$1"
-while [ $epoch -lt $HPO_EPOCHS ]; do
-  epoch=$((epoch + 1))
-  loss=$(awk "BEGIN {printf \"%.17g\", $x + 1 / $epoch}")
-  echo "{\"epoch\": $epoch, \"loss\": $loss}" >> "$HPO_REPORT_FILE"
-  echo $epoch > "$HPO_CHECKPOINT_DIR/epoch"
-  until grep -q -e " $epoch" -e pause "$HPO_DECISION_FILE" 2>/dev/null; do :; done
-  grep -q -e stop -e pause "$HPO_DECISION_FILE" && break
-done
-echo "{\"loss\": $loss}" > output.json
-"#;
-
-#[test]
-fn an_evaluation_that_is_told_to_pause_goes_on_where_it_was() {
-    let undisturbed = reporting("stopping", &[]);
-    let task = Task::new(&json!({
-        "scheduler": "stopping", "maxEpochs": 9, "sampler": "random", "maxPoints": 12, "killGrace": "60s"
-    }));
-    fs::write(task.scratch.path().join("files/train.sh"), PAUSING).unwrap();
-    let mut pauses = 0;
-    for growth in [1500, 2100, 1300, 1700] {
-        pauses += usize::from(task.end_after(growth, Signal::TERM));
-    }
-    assert!(pauses > 1, "only {pauses} pauses");
-    task.finish();
-    assert_eq!(early_ends(&task), undisturbed);
-    let resumed = task.trainings().into_iter().filter(|[_, begun, _]| *begun > 0).count();
-    assert!(resumed > 0, "{:?}", task.trainings());
 }
 
 #[test]
