@@ -4,6 +4,7 @@
 //! it. When every point carries its ordinal (`hpo.n`), the ordinals are the order. Otherwise the order is that of the values
 //! of the points: a permuted history is the same history.
 
+mod glimpses;
 mod related;
 
 use std::cmp::Ordering;
@@ -17,6 +18,7 @@ use protocol::{Loss, Outcome, Point};
 use crate::objectives::Objectives;
 use crate::space::{Coordinate, Space};
 
+pub(crate) use glimpses::{Glimpse, Glimpses};
 pub use related::Related;
 
 /// Which end of the losses is wanted.
@@ -74,6 +76,7 @@ pub struct History {
     thrift: f64,
     related: Vec<Related>,
     objectives: usize,
+    glimpses: Glimpses,
 }
 
 impl History {
@@ -138,7 +141,19 @@ impl History {
             objectives: 1,
             thrift: 0.0,
             planned: None,
+            glimpses: Glimpses::default(),
         }
+    }
+
+    /// Says how far the points were trained, and what they lost on the way; positions are those of the observations.
+    pub(crate) fn with_glimpses(mut self, glimpses: Glimpses) -> Self {
+        self.glimpses = glimpses;
+        self
+    }
+
+    /// How far the points were trained, and what they lost on the way; nothing if all were trained alike.
+    pub(crate) fn glimpses(&self) -> &Glimpses {
+        &self.glimpses
     }
 
     /// Says how many points the search will have in all.

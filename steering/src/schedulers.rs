@@ -168,3 +168,13 @@ impl Registry {
         (entry.build)(&settings, schedule.fidelity)
     }
 }
+
+/// The hyperparameters of a point alone.
+fn bare(point: &Point) -> Point {
+    Point(
+        point
+            .hyperparameters()
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect(),
+    )
+}

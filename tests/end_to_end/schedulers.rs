@@ -163,6 +163,33 @@ fn a_search_that_is_killed_in_mid_rung_comes_to_the_same_end() {
 }
 
 #[test]
+fn files_that_the_task_names_are_handed_on_from_rung_to_rung() {
+    let mut options = asha();
+    options["checkPointToSave"] = "weights/epochs".into();
+    let task = Task::new(&options);
+    let named = PAYLOAD.replace("\"$HPO_CHECKPOINT_DIR/epochs\"", "weights/epochs");
+    let script = format!("mkdir -p weights\n{named}");
+    fs::write(task.scratch.path().join("files/train.sh"), script).unwrap();
+    let found = task.finish();
+    assert_eq!(found, Task::new(&asha()).finish());
+    let epochs: Vec<u64> = found
+        .iter()
+        .map(|(point, _)| point["hpo.epochs"].as_u64().unwrap())
+        .collect();
+    let mut handed = 0;
+    for [point, begun, _] in task.trainings() {
+        let (point, _) = &found[point as usize - 1];
+        assert_eq!(
+            begun,
+            point["hpo.from"].as_u64().map_or(0, |from| epochs[from as usize]),
+            "{point}"
+        );
+        handed += usize::from(begun > 0);
+    }
+    assert!(handed > 0, "{found:?}");
+}
+
+#[test]
 fn a_population_goes_on_from_the_checkpoints_of_its_best() {
     let task = Task::new(&json!({
         "scheduler": "pbt", "maxEpochs": 4, "schedule": {"population": 6}, "maxPoints": 24, "nParallelEvaluation": 2

@@ -7,7 +7,10 @@
 //! PYTHON is an interpreter with the kit's requirements: it serves the learning curves (`problems.py`, beside this file). A method is
 //! a sampler, or `SCHEDULER+SAMPLER`, settings of the scheduler behind its name: `asha:eta=4+gp`. Evaluations are made one by one;
 //! a configuration that goes on is charged the epochs beyond those it had. A run ends when it has reached the target, or used the
-//! epochs of the whole random search. Runs that are in OUT.jsonl already are not repeated; `table.py` makes a table of them.
+//! epochs of the whole random search. Runs that are in OUT.jsonl already are not repeated; `table.py` makes a table of them, and
+//! `peers.py` has the same for other libraries. With `two-step` for METHODS, see [`replay`].
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod curves;
 mod replay;

@@ -16,6 +16,9 @@
 //!    to have the loss that the model predicts. Every other point is chosen for what it teaches instead, but not towards the end.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
 //!
+//! Under a scheduler, how far a point was trained is one more feature, and points are chosen for what they promise after training
+//! as far as any.
+//!
 //! Up to about a thousand points the processes are exact, with parameters fitted on three hundred of them; beyond, they are
 //! conditioned on the best, the nearest to the best and a share of all others.
 
@@ -118,7 +121,7 @@ struct Gp {
 
 impl Sampler for Gp {
     fn suggest(&self, space: &Space, history: &History, count: usize, key: Key) -> Result<Vec<Point>, SuggestError> {
-        let layout = Layout::new(space).shared(!history.related().is_empty());
+        let layout = Self::layout(space, history);
         let mut model = None;
         Ok(one_by_one(space, history, count, |grown| {
             if !self.is_starting(space, &layout, grown) {
@@ -146,6 +149,13 @@ impl Sampler for Gp {
 }
 
 impl Gp {
+    /// How points become rows in this search.
+    fn layout(space: &Space, history: &History) -> Layout {
+        Layout::new(space)
+            .graded(!history.glimpses().is_empty())
+            .shared(!history.related().is_empty())
+    }
+
     /// Whether there is too little to learn from.
     fn is_starting(&self, space: &Space, layout: &Layout, history: &History) -> bool {
         let elsewhere: usize = history.related().iter().map(Related::len).sum();
@@ -182,7 +192,7 @@ impl Gp {
         let source = Source::new(space, layout);
         let purpose = purpose(history);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
-        let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.distances as f64 + 1.0));
+        let radius = 0.2 + 0.3 * model.rows.len() as f64 / (5.0 * (layout.places() as f64 + 1.0));
         let few = space.size().is_some_and(|size| size <= ENUMERATED);
         let mut candidates = if few {
             Self::unused(space, history, &source)

@@ -17,6 +17,9 @@
 //! Dimensions under a condition form a group of their own, whose densities are made from the points in which the group is active;
 //! parents are chosen before their children.
 //!
+//! Where some points were trained further than others, those speak that have come to the highest rung with two more points than
+//! there are dimensions (BOHB, section 3.3), by their losses there.
+//!
 //! Deviations from the usual form: the first points are a Sobol sequence; a failed point is never counted as good, even when
 //! nothing else is known; a point lost with its node tells nothing; and the widths of the kernels follow Scott's rule instead of
 //! the distance between neighbours, which on the benchmark problems of this project was the largest single gain.
@@ -82,6 +85,7 @@ fn build(settings: &Settings) -> Result<Box<dyn Sampler>, SetupError> {
         rule: Rule {
             good: settings.get("good", "above 0 and below 1", |share| *share > 0.0 && *share < 1.0)?,
             weights: settings.get("weights", "`equal`, `gain` or `age`", |_| true)?,
+            trained: split::Trained::Far,
         },
         shape: Shape {
             prior: settings.get("prior", "a finite number above 0", |weight: &f64| {
@@ -175,6 +179,8 @@ pub(super) fn good_points(
         Rule {
             good: 0.1,
             weights: split::Weights::Equal,
+            // The model of `gp` has an opinion of its own about the others, and this is for its candidates.
+            trained: split::Trained::All,
         },
         Shape {
             prior: 1.0,

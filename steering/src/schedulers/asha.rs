@@ -23,8 +23,10 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
+    let eta = eta(settings)?;
     Ok(Box::new(Asha {
-        eta: eta(settings)?,
+        eta,
+        rungs: fidelity.rungs(eta),
         fidelity,
     }))
 }
@@ -39,6 +41,7 @@ pub(super) fn eta(settings: &Settings) -> Result<u64, SetupError> {
 #[derive(Debug)]
 struct Asha {
     eta: u64,
+    rungs: Vec<u64>,
     fidelity: Fidelity,
 }
 
@@ -49,6 +52,10 @@ impl Rule for Asha {
 
     fn eta(&self) -> u64 {
         self.eta
+    }
+
+    fn rungs(&self, _bracket: u64) -> &[u64] {
+        &self.rungs
     }
 
     fn promotable(&self, _bracket: u64, rung: usize, rungs: &[Rung]) -> usize {

@@ -162,7 +162,12 @@ impl Fidelity {
     /// The grant of a point; full training where it says nothing, and `None` where it says what cannot be.
     #[must_use]
     pub fn of(&self, point: &Point) -> Option<u64> {
-        let Some(value) = point.0.get(&self.key()) else {
+        self.granted(point.0.get(&self.key()))
+    }
+
+    /// The grant that stands under [`key`](Self::key), if anything does.
+    pub(super) fn granted(&self, value: Option<&Value>) -> Option<u64> {
+        let Some(value) = value else {
             return Some(self.full);
         };
         match self.unit {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use protocol::Outcome;
 
 use super::ledger::Configuration;
-use super::{Assignment, Budget, Fidelity, Plan, PlannedBracket, Situation, Subject};
+use super::{Assignment, Budget, Fidelity, Plan, PlannedBracket, Situation, Subject, bare};
 use crate::explain::Explanation;
 
 /// What tells one member of the family from another.
@@ -24,9 +24,7 @@ pub(super) trait Rule {
     fn eta(&self) -> u64;
 
     /// The rungs of a bracket, rising, the last one full training. There is always one. Without brackets all rungs that there are.
-    fn rungs(&self, _bracket: u64) -> Vec<u64> {
-        self.fidelity().rungs(self.eta())
-    }
+    fn rungs(&self, bracket: u64) -> &[u64];
 
     /// The bracket of a new configuration, whose number among all that were begun is `rank`.
     fn bracket(&self, _rank: u64) -> u64 {
@@ -88,7 +86,7 @@ pub(super) fn plan(rule: &impl Rule, configurations: u64) -> Plan {
     let brackets = begun.into_iter().map(|(bracket, mut count)| {
         let mut rungs = Vec::new();
         for resource in rule.rungs(bracket) {
-            rungs.push((resource, count));
+            rungs.push((*resource, count));
             count /= rule.eta();
         }
         PlannedBracket { bracket, rungs }
@@ -211,9 +209,9 @@ impl<'a, R: Rule> Ladder<'a, R> {
         self.brackets.entry(bracket).or_insert_with(|| {
             let rungs = self.rule.rungs(bracket);
             rungs
-                .into_iter()
+                .iter()
                 .map(|resource| Rung {
-                    resource,
+                    resource: *resource,
                     ..Rung::default()
                 })
                 .collect()
@@ -367,19 +365,13 @@ impl<'a, R: Rule> Ladder<'a, R> {
         self.reached[position] = self.brackets[&bracket][rung].resource;
         self.pending += 1;
         let configuration = &self.configurations[position];
-        let hyperparameters = configuration.first.point.hyperparameters();
-        let point = protocol::Point(
-            hyperparameters
-                .map(|(key, value)| (key.to_owned(), value.clone()))
-                .collect(),
-        );
         let evaluated = configuration
             .stages
             .iter()
             .rev()
             .find(|stage| stage.outcome.loss().is_some());
         let from = evaluated.and_then(|stage| stage.ordinal);
-        let subject = Subject::Known(point, configuration.first.configuration);
+        let subject = Subject::Known(bare(configuration.first.point), configuration.first.configuration);
         self.assignment(subject, bracket, rung, from, explanation)
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Brackets {
     pub(super) fidelity: Fidelity,
     /// Configurations on the lowest rung of each bracket.
     pub(super) sizes: Vec<u64>,
+    /// All rungs.
+    rungs: Vec<u64>,
 }
 
 impl Brackets {
@@ -44,7 +46,8 @@ impl Brackets {
         let eta = eta(settings)?;
         let limit = settings.get("brackets", "an integer from 0", |_: &usize| true)?;
         // Rounding can make two rungs one; brackets are counted by the rungs that there are.
-        let last = fidelity.rungs(eta).len() as u64 - 1;
+        let rungs = fidelity.rungs(eta);
+        let last = rungs.len() as u64 - 1;
         let size = |bracket: u64| {
             let all = u128::from(last + 1) * u128::from(eta).pow((last - bracket) as u32);
             all.div_ceil(u128::from(last - bracket + 1)) as u64
@@ -54,12 +57,13 @@ impl Brackets {
             eta,
             fidelity,
             sizes: (0..=last).take(count).map(size).collect(),
+            rungs,
         })
     }
 
     /// The rungs of the bracket that leaves out the `skipped` lowest.
-    pub(super) fn rungs(&self, skipped: usize) -> Vec<u64> {
-        self.fidelity.rungs(self.eta).split_off(skipped)
+    pub(super) fn rungs(&self, skipped: usize) -> &[u64] {
+        &self.rungs[skipped..]
     }
 }
 
@@ -75,7 +79,7 @@ impl Rule for Hyperband {
         self.0.eta
     }
 
-    fn rungs(&self, bracket: u64) -> Vec<u64> {
+    fn rungs(&self, bracket: u64) -> &[u64] {
         self.0.rungs((bracket as usize).min(self.0.sizes.len() - 1))
     }
 

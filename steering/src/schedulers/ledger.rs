@@ -162,13 +162,16 @@ impl<'a> Ledger<'a> {
     ) -> Result<Self, Vec<Problem>> {
         let mut records = Vec::with_capacity(entries.len());
         let mut problems = Vec::new();
+        let keys = Keys::new(fidelity);
         for (place, entry) in entries {
-            let read = record(*place, entry, fidelity, mode).and_then(|record| match check(&record) {
-                Err(message) if record.configuration.is_some() || record.member.is_some() => {
-                    Err(Problem::new("", message))
-                }
-                _ => Ok(record),
-            });
+            let read = keys
+                .record(*place, entry, mode)
+                .and_then(|record| match check(&record) {
+                    Err(message) if record.configuration.is_some() || record.member.is_some() => {
+                        Err(Problem::new("", message))
+                    }
+                    _ => Ok(record),
+                });
             match read {
                 Ok(record) => records.push(record),
                 Err(problem) => problems.push(problem.below(&pointer(&pointer("/points", place), 0))),
@@ -270,46 +273,75 @@ fn add_stage(stages: &mut Vec<Stage>, record: &Record<'_>) {
     }
 }
 
-fn record<'a>(place: usize, entry: &'a HistoryEntry, fidelity: &Fidelity, mode: Mode) -> Result<Record<'a>, Problem> {
-    let point = entry.input.point();
-    let number = |name: &str| match point.reserved(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_u64().filter(|number| *number < MOST).map(Some).ok_or_else(|| {
+/// The reserved keys, spelt once for all points of a history.
+struct Keys<'f> {
+    fidelity: &'f Fidelity,
+    grant: String,
+    ordinal: String,
+    configuration: String,
+    bracket: String,
+    member: String,
+    generation: String,
+    from: String,
+}
+
+impl<'f> Keys<'f> {
+    fn new(fidelity: &'f Fidelity) -> Self {
+        let key = |name: &str| format!("{RESERVED_PREFIX}{name}");
+        Self {
+            fidelity,
+            grant: fidelity.key(),
+            ordinal: key("n"),
+            configuration: key("c"),
+            bracket: key("b"),
+            member: key("m"),
+            generation: key("g"),
+            from: key("from"),
+        }
+    }
+
+    fn record<'a>(&self, place: usize, entry: &'a HistoryEntry, mode: Mode) -> Result<Record<'a>, Problem> {
+        let point = entry.input.point();
+        let number = |key: &String| match point.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().filter(|number| *number < MOST).map(Some).ok_or_else(|| {
+                Problem::new(
+                    pointer("", key),
+                    format!("expected a whole number below 2⁵³, found {value}"),
+                )
+            }),
+        };
+        let granted = point.0.get(&self.grant);
+        let resource = self.fidelity.granted(granted).ok_or_else(|| {
+            let found = granted.unwrap_or(&Value::Null);
             Problem::new(
-                pointer("", format!("{RESERVED_PREFIX}{name}")),
-                format!("expected a whole number below 2⁵³, found {value}"),
+                pointer("", &self.grant),
+                format!("expected what a point can be granted, found {found}"),
             )
-        }),
-    };
-    let resource = fidelity.of(point).ok_or_else(|| {
-        let found = point.0.get(&fidelity.key()).unwrap_or(&Value::Null);
-        Problem::new(
-            pointer("", fidelity.key()),
-            format!("expected what a point can be granted, found {found}"),
-        )
-    })?;
-    let meta = entry.meta.as_ref();
-    let stopped = meta.is_some_and(|meta| meta.status.as_deref() == Some(STOPPED));
-    let outcome = history::outcome(entry, mode);
-    let curve = meta.and_then(|meta| meta.curve.as_deref()).map(|reports| {
-        let is_finished = outcome.loss().is_some() && !stopped;
-        Curve::new(reports, is_finished, mode)
-    });
-    Ok(Record {
-        point,
-        ordinal: number("n")?,
-        configuration: number("c")?,
-        resource,
-        bracket: number("b")?,
-        member: number("m")?,
-        generation: number("g")?,
-        from: number("from")?,
-        outcome,
-        blamed: history::blamed(entry),
-        curve,
-        stopped,
-        place,
-    })
+        })?;
+        let meta = entry.meta.as_ref();
+        let stopped = meta.is_some_and(|meta| meta.status.as_deref() == Some(STOPPED));
+        let outcome = history::outcome(entry, mode);
+        let curve = meta.and_then(|meta| meta.curve.as_deref()).map(|reports| {
+            let is_finished = outcome.loss().is_some() && !stopped;
+            Curve::new(reports, is_finished, mode)
+        });
+        Ok(Record {
+            point,
+            ordinal: number(&self.ordinal)?,
+            configuration: number(&self.configuration)?,
+            resource,
+            bracket: number(&self.bracket)?,
+            member: number(&self.member)?,
+            generation: number(&self.generation)?,
+            from: number(&self.from)?,
+            outcome,
+            blamed: history::blamed(entry),
+            curve,
+            stopped,
+            place,
+        })
+    }
 }
 
 /// By ordinal, then by what is known, so that copies stand together with the most telling one first.

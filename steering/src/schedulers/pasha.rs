@@ -26,8 +26,10 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
+    let eta = eta(settings)?;
     Ok(Box::new(Pasha {
-        eta: eta(settings)?,
+        eta,
+        rungs: fidelity.rungs(eta),
         fidelity,
     }))
 }
@@ -35,6 +37,7 @@ fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, 
 #[derive(Debug)]
 struct Pasha {
     eta: u64,
+    rungs: Vec<u64>,
     fidelity: Fidelity,
 }
 
@@ -45,6 +48,10 @@ impl Rule for Pasha {
 
     fn eta(&self) -> u64 {
         self.eta
+    }
+
+    fn rungs(&self, _bracket: u64) -> &[u64] {
+        &self.rungs
     }
 
     fn promotable(&self, _bracket: u64, rung: usize, rungs: &[Rung]) -> usize {

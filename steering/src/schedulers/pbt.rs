@@ -10,16 +10,18 @@
 //! another as soon as there is one. When a slot is free and all members are at work, the population grows by one.
 //!
 //! Without the checkpoint of `hpo.from` an evaluation would have to repeat the whole schedule, so it stands in the point, under
-//! `hpo.sched`: `2:rate=0.1;5:rate=0.08` means a rate of 0.1 up to epoch 2 and of 0.08 up to epoch 5. Values are JSON; keys that
-//! never changed are left out, and a schedule beyond 2,000 bytes is left out altogether.
+//! `hpo.sched`: `2:rate=0.1;5:rate=0.08` means a rate of 0.1 up to epoch 2 and of 0.08 up to epoch 5. Values are JSON; a stage
+//! leaves out the keys that are in it what they are in the point itself. That a point has room for many stages, values that change
+//! are rounded to four digits. When there is no room left, copies keep the values of whom they are copied from: that adds no stage,
+//! so a schedule is always whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use protocol::{Outcome, Point};
+use protocol::{Outcome, Point, limits};
 use serde_json::Value;
 
-use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, bare};
 use crate::explain::Explanation;
 use crate::registry::{Setting, Settings, SetupError};
 use crate::rng::{Generator, Stream};
@@ -27,8 +29,10 @@ use crate::space::{Coordinate, Dimension, Domain, Space};
 
 /// Members with the same generation from which on the worst copy from the best.
 const QUORUM: usize = 4;
-/// Longest schedule, in bytes.
-const LONGEST: usize = 2_000;
+/// Bytes of a point that are kept for the reserved keys other than the schedule.
+const RESERVED_BYTES: usize = 240;
+/// Digits behind the first one of values that were changed.
+const DIGITS: usize = 3;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "pbt",
@@ -208,10 +212,14 @@ impl Pbt {
         let up = up < 0.5;
         match (&dimension.domain, old) {
             (Domain::Fixed(value), _) => value.clone(),
+            (Domain::Numeric(numeric), _) if which < self.resample => {
+                let drawn = dimension.at_quantile(anew).as_f64().unwrap_or_default();
+                numeric.json(numeric.nearest(rounded(drawn)))
+            }
             _ if which < self.resample => dimension.at_quantile(anew),
             (Domain::Numeric(numeric), _) => {
                 let value = numeric.json(old).as_f64().unwrap_or_default();
-                let new = numeric.nearest(value * if up { 1.2 } else { 0.8 });
+                let new = numeric.nearest(rounded(value * if up { 1.2 } else { 0.8 }));
                 match (old, new) {
                     // A fifth of a small integer rounds to nothing; it moves by one step instead.
                     (Coordinate::Step { index, .. }, Coordinate::Step { index: same, .. }) if index == same => {
@@ -350,11 +358,19 @@ impl<'a> Population<'a> {
         let generation = generation.unwrap_or(standing.generation + 1);
         let granted = self.pbt.fidelity.words(self.pbt.granted(generation));
         let (subject, from, explanation) = if let Some((donor, record)) = donor {
-            let point = self.pbt.explore(self.situation.space, record.point, &mut generator);
+            let mut point = self.pbt.explore(self.situation.space, record.point, &mut generator);
+            let fits = |point: &Point| {
+                self.schedule(record.ordinal, point)
+                    .is_none_or(|text| fits(point, &text))
+            };
+            let changed = fits(&point);
+            if !changed {
+                point = bare(record.point);
+            }
             let text = format!(
-                "member {member} is among the worst of generation {} and goes on from member {donor} with changed values, up to \
-                 {granted}",
-                standing.generation
+                "member {member} is among the worst of generation {} and goes on from member {donor} with {} values, up to {granted}",
+                standing.generation,
+                if changed { "changed" } else { "the same" }
             );
             let explanation = Explanation::new("exploit", text).with("donor", donor);
             (Subject::Variant(point), record.ordinal, explanation)
@@ -369,7 +385,8 @@ impl<'a> Population<'a> {
         };
         let mut assignment = self.assignment(subject, member, generation, explanation);
         assignment.from = from;
-        if let Some(schedule) = self.schedule(from, &point) {
+        // Points of other programs may have histories that no point has room for.
+        if let Some(schedule) = self.schedule(from, &point).filter(|schedule| fits(&point, schedule)) {
             assignment.tags.push(("sched", schedule.into()));
         }
         if let Some(standing) = self.members.get_mut(&member) {
@@ -391,7 +408,8 @@ impl<'a> Population<'a> {
         (copies && chosen.1 != member).then_some((chosen.1, chosen.2))
     }
 
-    /// What came before on the way to a point: the values of the keys that change, stage by stage.
+    /// What came before on the way to a point: the values that are others than those of the point itself, stage by stage; nothing
+    /// if there are none.
     fn schedule(&self, from: Option<u64>, point: &Point) -> Option<String> {
         let mut stages = Vec::new();
         let mut seen = BTreeSet::new();
@@ -409,20 +427,23 @@ impl<'a> Population<'a> {
             .filter(|(key, value)| stages.iter().any(|stage| stage.point.0.get(*key) != Some(*value)))
             .map(|(key, _)| key)
             .collect();
+        if changed.is_empty() {
+            return None;
+        }
         let mut text = String::new();
         for (place, stage) in stages.iter().enumerate() {
-            let values = |record: &Record<'_>| {
-                changed
-                    .iter()
-                    .map(|key| record.point.0.get(*key).cloned())
-                    .collect::<Vec<_>>()
-            };
-            if stages.get(place + 1).is_some_and(|next| values(next) == values(stage)) {
+            // What is the same in the next stage, or in the point itself, goes on there.
+            let next = stages.get(place + 1).map_or(point, |next| next.point);
+            if changed.iter().all(|key| stage.point.0.get(*key) == next.0.get(*key)) {
                 continue;
             }
             let separator = if text.is_empty() { "" } else { ";" };
             let _ = write!(text, "{separator}{}:", self.pbt.fidelity.value(stage.resource));
-            for (place, key) in changed.iter().enumerate() {
+            let differs = |key: &&&str| stage.point.0.get(**key) != point.0.get(**key);
+            let other: Vec<&str> = changed.iter().filter(differs).copied().collect();
+            // A stage in which all values were what they are now names one of them.
+            let named = if other.is_empty() { &changed[..1] } else { &other };
+            for (place, key) in named.iter().enumerate() {
                 let separator = if place == 0 { "" } else { "," };
                 let _ = write!(
                     text,
@@ -431,7 +452,7 @@ impl<'a> Population<'a> {
                 );
             }
         }
-        (!changed.is_empty() && text.len() <= LONGEST).then_some(text)
+        Some(text)
     }
 
     /// A new member, trained for one stage or, if `generation` says so, up to a later one.
@@ -483,17 +504,19 @@ impl<'a> Population<'a> {
     }
 }
 
+/// Whether a point has room for this schedule.
+fn fits(point: &Point, schedule: &str) -> bool {
+    let length = |text: Result<String, serde_json::Error>| text.map_or(usize::MAX / 4, |text| text.len());
+    let (point, schedule) = (serde_json::to_string(&point.0), serde_json::to_string(schedule));
+    length(point) + length(schedule) + RESERVED_BYTES <= limits::POINT_BYTES
+}
+
+/// A number with few digits.
+fn rounded(number: f64) -> f64 {
+    format!("{number:.DIGITS$e}").parse().unwrap_or(number)
+}
+
 /// How many of `count` are a share of them, at least one.
 fn share(part: f64, count: usize) -> usize {
     (libm::ceil(part * count as f64) as usize).clamp(1, (count / 2).max(1))
-}
-
-/// The hyperparameters of a point alone.
-fn bare(point: &Point) -> Point {
-    Point(
-        point
-            .hyperparameters()
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .collect(),
-    )
 }

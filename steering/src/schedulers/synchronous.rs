@@ -40,7 +40,7 @@ impl Rule for Synchronous {
         self.0.eta
     }
 
-    fn rungs(&self, bracket: u64) -> Vec<u64> {
+    fn rungs(&self, bracket: u64) -> &[u64] {
         self.0.rungs(self.skipped(bracket))
     }
 

@@ -11,20 +11,21 @@
 //!
 //! Points carry `hpo.step`, 1 or 2. While the last of the first step are still being evaluated, the best so far go on early.
 
-use std::collections::VecDeque;
+mod first_step;
+mod settings;
 
-use protocol::{Outcome, Point};
+use protocol::Outcome;
 
-use super::ledger::{Configuration, Stage};
-use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, Unit};
+use super::ledger::Configuration;
+use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, bare};
 use crate::explain::Explanation;
 use crate::registry::{Setting, Settings, SetupError};
 use crate::two_step::{Chances, agreement, spread};
+use first_step::{FirstStep, loss_at};
+use settings::{Top, epochs, rungs};
 
 /// Configurations of the first step when neither setting nor budget says how many.
 const CONFIGURATIONS: usize = 500;
-/// Fewest that go on when `top` is a share.
-const FEWEST: usize = 10;
 /// How many more than `top` may go on for the sake of the chance, as a factor.
 const MOST: usize = 5;
 
@@ -93,68 +94,6 @@ fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, 
         chance: settings.get("chance", "at least 0 and below 1", |chance| (0.0..1.0).contains(chance))?,
         fidelity,
     }))
-}
-
-/// Epochs of a step; they are the scheduler's own business where it schedules epochs.
-fn epochs(settings: &Settings, name: &'static str, fidelity: Fidelity) -> Result<u64, SetupError> {
-    match fidelity.unit() {
-        Unit::Fraction => settings.get(name, "an integer from 0 to 2³²", |epochs| *epochs <= 1 << 32),
-        Unit::Epochs => settings.get(name, "0 where epochs are scheduled, not shares of the data", |epochs| {
-            *epochs == 0
-        }),
-    }
-}
-
-/// What configurations are compared with before any goes on: the least training, and what a ladder adds to it.
-fn rungs(ladder: &str, fidelity: Fidelity) -> Option<Vec<u64>> {
-    let (least, full) = (fidelity.least(), fidelity.full());
-    match ladder {
-        "off" => Some(vec![least]),
-        "on" => {
-            let doubled = (0..u64::BITS).map_while(|times| least.checked_mul(1 << times)?.checked_mul(1));
-            let mut rungs: Vec<u64> = doubled.take_while(|rung| *rung < full).collect();
-            if rungs.is_empty() {
-                rungs.push(least);
-            }
-            Some(rungs)
-        }
-        _ => {
-            let mut rungs = vec![least];
-            for share in ladder.split('/') {
-                let rung = fidelity.read(share)?;
-                if rung <= *rungs.last()? || rung >= full {
-                    return None;
-                }
-                rungs.push(rung);
-            }
-            Some(rungs)
-        }
-    }
-}
-
-/// How many go on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Top {
-    Count(usize),
-    Share(f64),
-}
-
-impl Top {
-    fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix('%') {
-            Some(share) => (share.parse().ok().filter(|share| *share > 0.0 && *share <= 100.0))
-                .map(|share: f64| Self::Share(share / 100.0)),
-            None => text.parse().ok().filter(|count| *count >= 1).map(Self::Count),
-        }
-    }
-
-    fn of(self, count: usize) -> usize {
-        match self {
-            Self::Count(top) => top,
-            Self::Share(share) => (libm::ceil(share * count as f64) as usize).max(FEWEST),
-        }
-        .min(count)
-    }
 }
 
 #[derive(Debug)]
@@ -254,73 +193,6 @@ struct Certainty {
     /// Whether the true best is among them with the wanted chance.
     is_enough: bool,
     text: String,
-}
-
-/// The state of the first step, on the rung of the ladder that it has come to.
-struct FirstStep {
-    rung: usize,
-    /// Loss and position of the configurations that have a loss there, best first.
-    ranking: Vec<(f64, usize)>,
-    /// Whether something is still being evaluated there or below.
-    waiting: bool,
-    /// Positions of those that are to be compared there and have not been granted it.
-    outstanding: VecDeque<usize>,
-}
-
-impl FirstStep {
-    /// The first step as the history has it.
-    fn of(two_step: &TwoStep, configurations: &[Configuration<'_>]) -> Self {
-        let rungs = &two_step.rungs;
-        let all = configurations.iter().flat_map(|configuration| &configuration.stages);
-        let highest = all.filter_map(|stage| rungs.binary_search(&stage.resource).ok()).max();
-        let rung = highest.unwrap_or(0);
-        let mut step = Self::at(two_step, configurations, rung);
-        if rung > 0 {
-            let below = Self::at(two_step, configurations, rung - 1);
-            step.outstanding = below.survivors(two_step, configurations, rungs[rung]);
-        }
-        step
-    }
-
-    fn at(two_step: &TwoStep, configurations: &[Configuration<'_>], rung: usize) -> Self {
-        let resource = two_step.rungs[rung];
-        let mut ranking: Vec<(f64, usize)> = configurations
-            .iter()
-            .enumerate()
-            .filter_map(|(place, configuration)| Some((loss_at(configuration, resource)?, place)))
-            .collect();
-        ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let is_pending = |stage: &Stage| stage.resource <= resource && stage.outcome == Outcome::Pending;
-        Self {
-            rung,
-            ranking,
-            waiting: configurations
-                .iter()
-                .any(|configuration| configuration.stages.iter().any(is_pending)),
-            outstanding: VecDeque::new(),
-        }
-    }
-
-    /// Those of this rung who are compared on the next, and have not been granted it.
-    fn survivors(&self, two_step: &TwoStep, configurations: &[Configuration<'_>], next: u64) -> VecDeque<usize> {
-        let better = 0..self.ranking.len().div_ceil(2);
-        let mut places: Vec<usize> = better.chain(spread(self.ranking.len(), two_step.calibration)).collect();
-        places.sort_unstable();
-        places.dedup();
-        let positions = places.into_iter().map(|place| self.ranking[place].1);
-        let is_new = |position: &usize| {
-            configurations[*position]
-                .stages
-                .iter()
-                .all(|stage| stage.resource != next)
-        };
-        positions.filter(is_new).collect()
-    }
-}
-
-fn loss_at(configuration: &Configuration<'_>, resource: u64) -> Option<f64> {
-    let stage = configuration.stages.iter().find(|stage| stage.resource == resource)?;
-    stage.outcome.loss()
 }
 
 impl Scheduler for TwoStep {
@@ -491,12 +363,6 @@ impl TwoStep {
     }
 
     fn go_on(&self, configuration: &Configuration<'_>, place: usize, of: usize, certainty: Option<&str>) -> Assignment {
-        let hyperparameters = configuration.first.point.hyperparameters();
-        let point = Point(
-            hyperparameters
-                .map(|(key, value)| (key.to_owned(), value.clone()))
-                .collect(),
-        );
         let from = configuration
             .stages
             .iter()
@@ -505,7 +371,7 @@ impl TwoStep {
         let certainty = certainty.map(|text| format!("; {text}")).unwrap_or_default();
         let text = format!("place {} of {of} in the first step{certainty}", place + 1);
         Assignment {
-            subject: Subject::Known(point, configuration.first.configuration),
+            subject: Subject::Known(bare(configuration.first.point), configuration.first.configuration),
             resource: self.fidelity.full(),
             from: from.and_then(|stage| stage.ordinal),
             tags: self.tags(2),
@@ -529,17 +395,6 @@ mod tests {
             rungs: rungs("off", Fidelity::fraction(0.05).unwrap()).unwrap(),
             epochs: [3, 0],
             fidelity: Fidelity::fraction(0.05).unwrap(),
-        }
-    }
-
-    #[test]
-    fn a_share_has_a_least_number() {
-        assert_eq!(two_step("2%").top.of(1_000), 20);
-        assert_eq!(two_step("2%").top.of(100), 10);
-        assert_eq!(two_step("2%").top.of(7), 7);
-        assert_eq!(two_step("3").top.of(100), 3);
-        for text in ["0", "0%", "101%", "-1", "few", "nan%"] {
-            assert_eq!(Top::parse(text), None, "{text}");
         }
     }
 
@@ -582,17 +437,5 @@ mod tests {
         assert_eq!(found(&agreeing), Some((10, true)));
         assert_eq!(found(&shuffled), Some((50, false)));
         assert_eq!(found(&vec![None; 200]), None);
-    }
-
-    #[test]
-    fn a_ladder_doubles_or_is_given() {
-        let fidelity = Fidelity::fraction(0.05).unwrap();
-        let shares = |text: &str| rungs(text, fidelity);
-        assert_eq!(shares("on"), Some(vec![50_000, 100_000, 200_000, 400_000, 800_000]));
-        assert_eq!(shares("0.2/0.5"), Some(vec![50_000, 200_000, 500_000]));
-        for text in ["", "yes", "0.05", "0.5/0.2", "0.5/1"] {
-            assert_eq!(shares(text), None, "{text}");
-        }
-        assert_eq!(rungs("on", Fidelity::epochs(1, 1).unwrap()), Some(vec![1]));
     }
 }

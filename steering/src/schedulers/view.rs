@@ -11,15 +11,18 @@
 //! Whoever climbed was chosen by a; that biases the mean of b, but not its regression on a. Every sampler can work with the
 //! result, and sees both: who is ahead on a rung, and how much rungs differ.
 //!
-//! This is not the rule of BOHB (S. Falkner, A. Klein, F. Hutter, ICML 2018, section 3.3), which fits its model to the highest rung
-//! that has enough evaluations and forgets all others.
+//! The losses that were found on each rung go along as [`Glimpses`], for samplers that make more of them. `gp` takes the rung for
+//! one more dimension (A. Klein, L. Tiao, T. Lienart, C. Archambeau, M. Seeger, *Model-based asynchronous hyperparameter and neural
+//! architecture search*, arXiv:2003.10865 (2020), section 4), of the carried losses, so that its kernel has to explain only what the
+//! lines do not. `tpe` looks at the highest rung that has enough losses and forgets all others (S. Falkner, A. Klein, F. Hutter,
+//! *BOHB*, ICML (2018), section 3.3). Each has what measured best for it: `benches/multifidelity`.
 
 use std::collections::BTreeSet;
 
 use protocol::{Loss, Outcome};
 
 use super::ledger::Configuration;
-use crate::history::History;
+use crate::history::{Glimpse, Glimpses, History};
 use crate::space::Space;
 
 /// Pairs that weigh as much as the belief that losses differ from rung to rung by a constant.
@@ -29,17 +32,15 @@ const STEEPEST: f64 = 3.0;
 
 /// The configurations as a history, numbered from 0 in their order.
 pub(super) fn history(space: &Space, configurations: &[Configuration<'_>]) -> History {
-    let entries = configurations
-        .iter()
-        .zip(losses(configurations))
-        .map(|(configuration, loss)| {
-            let (outcome, blamed) = match loss.and_then(Loss::new) {
-                Some(loss) => (Outcome::Done { loss }, true),
-                None => unjudged(configuration),
-            };
-            (configuration.first.point, outcome, blamed)
-        });
-    History::numbered(space, entries)
+    let (losses, glimpses) = losses(configurations);
+    let entries = configurations.iter().zip(losses).map(|(configuration, loss)| {
+        let (outcome, blamed) = match loss.and_then(Loss::new) {
+            Some(loss) => (Outcome::Done { loss }, true),
+            None => unjudged(configuration),
+        };
+        (configuration.first.point, outcome, blamed)
+    });
+    History::numbered(space, entries).with_glimpses(glimpses)
 }
 
 /// The outcome of a configuration without a loss.
@@ -62,8 +63,8 @@ fn has_failed(configuration: &Configuration<'_>) -> bool {
     configuration.stages.iter().any(failed)
 }
 
-/// The loss of each configuration on the highest rung, found or expected.
-fn losses(configurations: &[Configuration<'_>]) -> Vec<Option<f64>> {
+/// The loss of each configuration on the highest rung, found or expected; and the same from every rung that it has stood on.
+fn losses(configurations: &[Configuration<'_>]) -> (Vec<Option<f64>>, Glimpses) {
     let curves: Vec<Vec<(u64, f64)>> = configurations
         .iter()
         .map(|configuration| {
@@ -82,14 +83,27 @@ fn losses(configurations: &[Configuration<'_>]) -> Vec<Option<f64>> {
         .windows(2)
         .map(|pair| Line::through(&pairs(&curves, pair[0], pair[1])))
         .collect();
-    curves
-        .iter()
-        .map(|curve| {
-            let (reached, loss) = curve.last()?;
+    if lines.is_empty() {
+        let last = |curve: &Vec<(u64, f64)>| curve.last().map(|(_, loss)| *loss);
+        return (curves.iter().map(last).collect(), Glimpses::default());
+    }
+    let mut glimpses = Vec::new();
+    let losses = curves.iter().enumerate().map(|(position, curve)| {
+        let mut last = None;
+        for (reached, found) in curve {
             let stands = rungs.binary_search(reached).ok()?;
-            Some(lines[stands..].iter().fold(*loss, |loss, line| line.at(loss)))
-        })
-        .collect()
+            let expected = lines[stands..].iter().fold(*found, |loss, line| line.at(loss));
+            glimpses.push(Glimpse {
+                position,
+                height: stands as f64 / lines.len() as f64,
+                found: *found,
+                expected,
+            });
+            last = Some(expected);
+        }
+        last
+    });
+    (losses.collect(), Glimpses::new(glimpses))
 }
 
 /// The losses of all that were evaluated at both of two rungs.

@@ -304,10 +304,7 @@ fn a_schedule_tells_what_was_used_up_to_which_epoch() {
     let request = scheduled(schedule("pbt", 9, &settings), 4, None);
     let new = next(&plane(), &points, &request);
     let on = new.iter().find(|point| point["hpo.m"] == 0).unwrap();
-    assert_eq!(
-        (&on["hpo.epochs"], &on["hpo.sched"]),
-        (&json!(4), &json!("2:rate=0.1;3:rate=0.12"))
-    );
+    assert_eq!((&on["hpo.epochs"], &on["hpo.sched"]), (&json!(4), &json!("2:rate=0.1")));
 }
 
 #[test]
@@ -419,4 +416,62 @@ fn a_ladder_climbs_where_ranks_agree_too_little_and_only_there() {
         .map(|point| (point["hpo.c"].as_u64().unwrap(), point["hpo.epochs"].as_u64().unwrap()))
         .collect();
     assert_eq!(again, [(0, 2), (1, 2), (2, 2), (3, 2)]);
+}
+
+#[test]
+fn a_schedule_that_has_no_room_to_grow_stays_whole() {
+    let keys: Vec<String> = (0..8)
+        .map(|key| format!("a_hyperparameter_with_a_long_name_{key}"))
+        .collect();
+    let space: serde_json::Map<String, Value> = (keys.iter())
+        .map(|key| {
+            (
+                key.clone(),
+                json!({"method": "uniform", "dimension": {"low": 0, "high": 1}}),
+            )
+        })
+        .collect();
+    let space = Value::Object(space);
+    let settings = [("population", "4"), ("exploit", "0.5"), ("resample", "0.5")];
+    let request = scheduled(schedule("pbt", 60, &settings), 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    let (mut longest, mut same) = (0, 0);
+    for round in 0..120 {
+        let point = next(&space, &points, &request).remove(0);
+        longest = longest.max(point.to_string().len());
+        let mut stages = vec![point.clone()];
+        while let Some(from) = stages[0]["hpo.from"].as_u64() {
+            stages.insert(0, points[from as usize][0].clone());
+        }
+        // What each epoch was trained with, by the points themselves and by the schedule of the last.
+        let own = |key: &str, epoch: u64| {
+            stages
+                .iter()
+                .find(|stage| stage["hpo.epochs"].as_u64() >= Some(epoch))
+                .unwrap()[key]
+                .clone()
+        };
+        let schedule = point["hpo.sched"].as_str().unwrap_or_default();
+        let told = |key: &str, epoch: u64| {
+            let until = |stage: &&str| stage.split(':').next().unwrap().parse::<u64>().unwrap() >= epoch;
+            let stage = schedule.split(';').filter(|stage| !stage.is_empty()).find(until);
+            let pairs = stage.map_or("", |stage| stage.split_once(':').unwrap().1).split(',');
+            let mut values = pairs.filter_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key));
+            values
+                .next()
+                .map_or_else(|| point[key].clone(), |(_, value)| value.parse().unwrap())
+        };
+        for epoch in 1..=point["hpo.epochs"].as_u64().unwrap() {
+            for key in &keys {
+                assert_eq!(told(key, epoch), own(key, epoch), "{key} in epoch {epoch} of {point}");
+            }
+        }
+        let before = stages.iter().rev().nth(1);
+        same += usize::from(before.is_some_and(|before| {
+            before["hpo.c"] != point["hpo.c"] && keys.iter().all(|key| before[key] == point[key])
+        }));
+        points.push(json!([point, f64::from(round * 37 % 101)]));
+    }
+    assert!(longest <= protocol::limits::POINT_BYTES && longest > 2_500, "{longest}");
+    assert!(same > 0, "no copy kept its values for want of room");
 }

@@ -2,7 +2,6 @@
 
 use protocol::Point;
 
-use super::layout::Layout;
 use super::model::{Model, Purpose};
 use super::{Gp, purpose};
 use crate::explain::Explanation;
@@ -13,7 +12,7 @@ use crate::space::Space;
 impl Gp {
     /// The reason for `point`, which was chosen right after `history`.
     pub(super) fn reason(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
-        let layout = Layout::new(space).shared(!history.related().is_empty());
+        let layout = Self::layout(space, history);
         let model = if self.is_starting(space, &layout, history) {
             None
         } else {

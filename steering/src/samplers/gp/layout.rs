@@ -27,6 +27,8 @@ pub(in crate::samplers) struct Layout {
     pub(in crate::samplers) features: usize,
     /// Rows end with the code of the search that a point belongs to, 0 for this one.
     shared: bool,
+    /// The last feature compared by distance is how far a point was trained, 1 for the furthest.
+    graded: bool,
 }
 
 /// The features of one dimension or condition.
@@ -95,7 +97,40 @@ impl Layout {
             distances,
             features: distances + codes,
             shared: false,
+            graded: false,
         }
+    }
+
+    /// The same with one more feature, compared by distance: how far a point was trained. Rows say as far as any, unless
+    /// [`lower`](Self::lower) changes that.
+    pub(super) fn graded(mut self, graded: bool) -> Self {
+        if graded && !self.graded {
+            for source in &mut self.sources {
+                match source {
+                    Source::Category { code: feature, .. } | Source::Activity { feature, .. } => *feature += 1,
+                    Source::Number { .. } => {}
+                }
+            }
+            self.distances += 1;
+            self.features += 1;
+            self.graded = true;
+        }
+        self
+    }
+
+    /// Whether rows say how far a point was trained.
+    pub(super) fn is_graded(&self) -> bool {
+        self.graded
+    }
+
+    /// Features by which points are near to each other, however far they were trained: the first so many.
+    pub(super) fn places(&self) -> usize {
+        self.distances - usize::from(self.graded)
+    }
+
+    /// Makes a row that of a point which was trained as far as `height` says.
+    pub(super) fn lower(&self, row: &mut [f64], height: f64) {
+        row[self.places()] = height;
     }
 
     /// The same with one more code, not counted in `features`, at the end of each row: which search the point belongs to.
@@ -135,6 +170,9 @@ impl Layout {
     /// The row of a point.
     pub(in crate::samplers) fn row(&self, coordinates: &[Option<Coordinate>]) -> Vec<f64> {
         let mut row = vec![0.0; self.features + usize::from(self.shared)];
+        if self.graded {
+            self.lower(&mut row, 1.0);
+        }
         for source in &self.sources {
             Self::fill(source, coordinates, &mut row);
         }

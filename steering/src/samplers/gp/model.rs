@@ -1,11 +1,13 @@
 //! What is learnt from a history: a small ensemble of Gaussian processes for the loss, and one for success.
 
 mod cost;
+mod data;
 mod forecast;
 
 use protocol::Outcome;
 
 use self::cost::Cost;
+use self::data::{Trained, evaluated, subset};
 use super::Options;
 use super::acquisition::{Reading, log_improvement};
 use super::fit::{Fit, Prior};
@@ -117,20 +119,25 @@ impl Model {
     pub(super) fn new(layout: &Layout, history: &History, options: &Options, key: Key) -> Option<Self> {
         let evaluated = evaluated(history);
         let chosen = subset(&evaluated, layout, options.exact);
-        let rows: Vec<Vec<f64>> = chosen.iter().map(|(coordinates, _)| layout.row(coordinates)).collect();
-        let losses: Vec<f64> = chosen.iter().map(|(_, loss)| *loss).collect();
+        let rows: Vec<Vec<f64>> = chosen.iter().map(|point| layout.row(point.coordinates)).collect();
+        let losses: Vec<f64> = chosen.iter().map(|point| point.loss).collect();
         if losses.len() < 2 {
             return None;
         }
+        let Trained {
+            rows: measured,
+            losses,
+            best: lowest,
+        } = Trained::new(layout, history, &chosen, rows.clone(), losses);
         let mut generator = key.generator(evaluated.len() as u64, Stream::Parameters);
-        let (scaled, mut parameters) = fit(&rows, &losses, layout, options.draws, &mut generator)?;
+        let (scaled, mut parameters) = fit(&measured, &losses, layout, options.draws, &mut generator)?;
         let own = Own {
-            rows: &rows,
+            rows: &measured,
             scaled: &scaled,
             parameters: &parameters[0],
         };
         let joint = transfer::join(layout, history.related(), &own, options.draws, &mut generator);
-        let (mut data, mut values, mut elsewhere) = (rows.clone(), scaled.values, Vec::new());
+        let (mut data, mut values, mut elsewhere) = (measured.clone(), scaled.values, Vec::new());
         if let Some(joint) = joint {
             (data, values, parameters, elsewhere) = (joint.rows, joint.values, joint.parameters, joint.elsewhere);
         }
@@ -140,10 +147,9 @@ impl Model {
                 let mut scratch = Scratch::default();
                 let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
                 let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
-                // Rows are in the order of their losses, the lowest first.
                 let reading = Reading {
-                    lowest: values[0],
-                    predicted: means[0],
+                    lowest: values[lowest],
+                    predicted: means[lowest],
                     noise: posterior.noise(),
                 };
                 members.push((
@@ -163,7 +169,7 @@ impl Model {
         let best = order
             .into_iter()
             .take(10)
-            .map(|position| chosen[position].0.to_vec())
+            .map(|position| chosen[position].coordinates.to_vec())
             .collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
         Some(Self {
@@ -315,51 +321,6 @@ impl Purpose {
             }
         }
     }
-}
-
-type Evaluated<'a> = (&'a [Option<Coordinate>], f64);
-
-/// The points of the space with their losses, best first.
-fn evaluated(history: &History) -> Vec<Evaluated<'_>> {
-    let mut evaluated: Vec<Evaluated<'_>> = (history.observations().iter())
-        .filter(|observation| observation.key().is_some())
-        .filter_map(|observation| Some((observation.coordinates.as_slice(), observation.outcome.loss()?)))
-        .collect();
-    evaluated.sort_by(|a, b| a.1.total_cmp(&b.1));
-    evaluated
-}
-
-/// All points up to `exact` of them; of more, three fifths of that number: a fifth each of the best, of those nearest to the best,
-/// and of all others evenly by their loss.
-fn subset<'a>(evaluated: &[Evaluated<'a>], layout: &Layout, exact: usize) -> Vec<Evaluated<'a>> {
-    if evaluated.len() <= exact {
-        return evaluated.to_vec();
-    }
-    let share = (exact / 5).max(1);
-    let centre = layout.row(evaluated[0].0);
-    let mut rest: Vec<(f64, usize)> = (share..evaluated.len())
-        .map(|position| {
-            let row = layout.row(evaluated[position].0);
-            let square = row.iter().zip(&centre).enumerate().map(|(feature, (a, b))| {
-                if feature < layout.distances {
-                    (a - b) * (a - b)
-                } else {
-                    0.25 * f64::from(a.to_bits() != b.to_bits())
-                }
-            });
-            (square.sum::<f64>(), position)
-        })
-        .collect();
-    rest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut chosen: Vec<usize> = (0..share)
-        .chain(rest[..share].iter().map(|(_, position)| *position))
-        .collect();
-    let mut far: Vec<usize> = rest[share..].iter().map(|(_, position)| *position).collect();
-    far.sort_unstable();
-    let stride = (far.len() / share).max(1);
-    chosen.extend(far.iter().step_by(stride).take(share));
-    chosen.sort_unstable();
-    chosen.into_iter().map(|position| evaluated[position]).collect()
 }
 
 /// Positions on which parameters are fitted: all, or the best, a third of those that are affordable, and the others evenly by rank.

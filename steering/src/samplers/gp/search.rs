@@ -57,7 +57,7 @@ impl Goal<'_> {
     }
 
     fn is_trusted(&self, row: &[f64]) -> bool {
-        self.radius >= 0.5 || self.model.distance(row, self.source.layout.distances) <= self.radius
+        self.radius >= 0.5 || self.model.distance(row, self.source.layout.places()) <= self.radius
     }
 
     /// Along the slope, in the box of the numbers that have many values.

@@ -6,6 +6,8 @@ use protocol::Outcome;
 
 use crate::history::History;
 
+/// How many more points than dimensions a model needs.
+const BEYOND: usize = 2;
 /// Most good points: with more, l would describe the middling ones.
 const MOST_GOOD: usize = 25;
 /// Newest points that keep their full weight when points fade with age.
@@ -17,6 +19,16 @@ pub(super) struct Rule {
     /// Share of the good ones.
     pub(super) good: f64,
     pub(super) weights: Weights,
+    pub(super) trained: Trained,
+}
+
+/// Which points speak where some were trained further than others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trained {
+    /// Those that have come to the highest rung on which there are enough for a model.
+    Far,
+    /// All, with the losses that are expected of them.
+    All,
 }
 
 /// How much the points of a set weigh against each other.
@@ -56,9 +68,23 @@ impl Split {
         let mut evaluated: Vec<(f64, usize)> = Vec::new();
         let mut others: Vec<usize> = Vec::new();
         let mut known = 0;
+        let dimensions = history
+            .observations()
+            .first()
+            .map_or(0, |first| first.coordinates.len());
+        let glimpses = history.glimpses();
+        let height = (rule.trained == Trained::Far)
+            .then(|| glimpses.highest(dimensions + BEYOND))
+            .flatten();
         for (position, observation) in history.observations().iter().enumerate() {
             match observation.outcome {
-                Outcome::Done { loss } => evaluated.push((loss.get(), position)),
+                Outcome::Done { loss } => match height {
+                    None => evaluated.push((loss.get(), position)),
+                    Some(height) => match glimpses.of(position).iter().find(|glimpse| glimpse.height >= height) {
+                        Some(there) => evaluated.push((there.found, position)),
+                        None => continue,
+                    },
+                },
                 Outcome::Pending => others.push(position),
                 Outcome::Failed if observation.blamed => others.push(position),
                 Outcome::Failed => continue,
@@ -123,14 +149,21 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::history::Mode;
+    use crate::history::{Glimpse, Glimpses, Mode};
     use crate::space::Space;
 
     fn split(points: &Value, weights: Weights, good: f64) -> Split {
         let space = json!({"x": {"method": "uniformint", "dimension": {"low": 0, "high": 1000}}});
         let space = Space::new(&SearchSpace::from_value(&space).unwrap()).unwrap();
         let input = SteeringInput::from_value(json!({ "points": points }), Some(1e5)).unwrap();
-        Split::new(&History::new(&space, &input.points, Mode::Min), &Rule { good, weights })
+        Split::new(
+            &History::new(&space, &input.points, Mode::Min),
+            &Rule {
+                good,
+                weights,
+                trained: Trained::Far,
+            },
+        )
     }
 
     fn positions(set: &[(usize, f64)]) -> Vec<usize> {
@@ -164,6 +197,40 @@ mod tests {
         assert_eq!(positions(&halves.others), [1, 2, 4, 5]);
         let failed = json!([[{"x": 1}, 100_000.0], [{"x": 2}, null]]);
         assert!(split(&failed, Weights::Equal, 0.4).good.is_empty());
+    }
+
+    #[test]
+    fn the_highest_rung_with_enough_points_decides() {
+        let glimpse = |position: usize, height: f64, found: f64| Glimpse {
+            position,
+            height,
+            found,
+            expected: found / 2.0,
+        };
+        // Three points of one dimension are enough; on the upper rung there are two, the better of which is not good below.
+        let below = [5.0, 4.0, 3.0, 2.0].into_iter().enumerate();
+        let mut glimpses: Vec<Glimpse> = below.map(|(position, found)| glimpse(position, 0.0, found)).collect();
+        let points = json!([[{"x": 1}, 0.5], [{"x": 2}, 2.0], [{"x": 3}, 0.6], [{"x": 4}, 1.0]]);
+        let good = |glimpses: &[Glimpse], trained: Trained| {
+            let space = json!({"x": {"method": "uniformint", "dimension": {"low": 0, "high": 1000}}});
+            let space = Space::new(&SearchSpace::from_value(&space).unwrap()).unwrap();
+            let input = SteeringInput::from_value(json!({ "points": points }), Some(1e5)).unwrap();
+            let history =
+                History::new(&space, &input.points, Mode::Min).with_glimpses(Glimpses::new(glimpses.to_vec()));
+            let rule = Rule {
+                good: 0.25,
+                weights: Weights::Equal,
+                trained,
+            };
+            let split = Split::new(&history, &rule);
+            (positions(&split.good), split.others.len())
+        };
+        glimpses.insert(1, glimpse(0, 1.0, 0.5));
+        glimpses.insert(4, glimpse(2, 1.0, 0.6));
+        assert_eq!(good(&glimpses, Trained::Far), (vec![3], 3));
+        assert_eq!(good(&glimpses, Trained::All), (vec![0], 3));
+        glimpses.push(glimpse(3, 1.0, 1.0));
+        assert_eq!(good(&glimpses, Trained::Far), (vec![0], 2));
     }
 
     #[test]
