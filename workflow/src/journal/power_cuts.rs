@@ -152,7 +152,7 @@ fn the_simulation_notices_a_disk_that_lies() {
 }
 
 #[test]
-#[ignore = "ten thousand power cuts, some seconds in release"]
+#[ignore = "ten thousand power cuts take a minute"]
 fn ten_thousand_power_cuts_lose_no_acknowledged_record() {
     assert_eq!(cuts(10_000, 2, false), 0);
 }
