@@ -119,7 +119,11 @@ impl Coordinator<'_> {
     /// Asks running evaluations to save and end, for those that look at decisions rather than at signals.
     pub(super) fn ask_to_pause(&mut self) {
         for key in self.state.running.clone() {
-            self.tell(key, "pause\n");
+            let point = self.state.point(key.point).expect("an attempt belongs to a point");
+            // Who was told to stop must not read that it is to go on later.
+            if point.stopped.is_none() {
+                self.tell(key, "pause\n");
+            }
         }
     }
 

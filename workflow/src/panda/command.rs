@@ -3,6 +3,8 @@
 //! Its clients translate six placeholders wherever they stand in a command, without a look at what follows them. A word with a
 //! placeholder becomes a template, which the server fills in for each job; everything else is a constant, percent-encoded.
 
+use std::fmt::Write as _;
+
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -75,7 +77,7 @@ fn percent_encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
             encoded.push(byte as char);
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -39,9 +39,13 @@ pub(crate) fn archive_name() -> String {
         .unwrap_or_default();
     let seed = format!("{} {}", std::process::id(), now.as_nanos());
     let digest = Sha256::digest(seed.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]);
-    format!("jobO.{a}-{b}-{c}-{d}-{e}.tar")
+    let number = digest
+        .iter()
+        .take(16)
+        .fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    let digits = format!("{number:032x}");
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
+    format!("jobO.{}.tar", groups.join("-"))
 }
 
 /// The parameters, or the option that is missing.
