@@ -1,7 +1,7 @@
 //! Numeric tools that give the same bits on every machine: elementary functions come from `libm`, sums have a fixed order.
 
 pub(crate) mod eigen;
-mod exponentials;
+pub(crate) mod exponentials;
 pub(crate) mod linear_algebra;
 pub(crate) mod normal;
 pub(crate) mod sobol;
