@@ -48,7 +48,7 @@ impl<'a> Lineage<'a> {
         points.reverse();
         let changing = point.point.hyperparameters().map(|(name, _)| name);
         let changing = changing.filter(|name| {
-            let mut values = points.iter().map(|point| point.point.0.get(*name));
+            let mut values = points.iter().map(|point| point.point.get(name));
             let first = values.next();
             values.any(|value| Some(value) != first)
         });
@@ -76,7 +76,7 @@ impl<'a> Lineage<'a> {
         let last = self.stages.last().map(|stage| stage.last);
         let stages = self.stages.iter().map(|stage| {
             let values: Map<String, Value> = (self.changing.iter())
-                .filter_map(|name| Some(((*name).to_owned(), stage.last.point.0.get(*name)?.clone())))
+                .filter_map(|name| Some(((*name).to_owned(), Value::from(stage.last.point.get(name)?))))
                 .collect();
             json!({
                 "from": stage.from, "until": stage.until, "point": stage.last.id, "loss": stage.last.loss(), "values": values,
