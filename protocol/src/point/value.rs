@@ -40,6 +40,12 @@ impl PointValue {
         self.number().and_then(Number::as_u64)
     }
 
+    /// Whether it is a number that is written with a fraction or an exponent.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        self.number().is_some_and(Number::is_f64)
+    }
+
     /// The text of a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {

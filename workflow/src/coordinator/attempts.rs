@@ -116,7 +116,6 @@ fn order(
     let text = |path: &Path| path.display().to_string();
 
     let mut variables: Vec<(String, String)> = shown
-        .0
         .iter()
         .filter_map(|(key, value)| {
             let name = variable(key.strip_prefix(limits::RESERVED_PREFIX)?);
