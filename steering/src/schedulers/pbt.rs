@@ -424,7 +424,7 @@ impl<'a> Population<'a> {
         stages.reverse();
         let changed: Vec<&str> = point
             .hyperparameters()
-            .filter(|(key, value)| stages.iter().any(|stage| stage.point.get(*key) != Some(*value)))
+            .filter(|(key, value)| stages.iter().any(|stage| stage.point.get(key) != Some(*value)))
             .map(|(key, _)| key)
             .collect();
         if changed.is_empty() {
@@ -434,12 +434,12 @@ impl<'a> Population<'a> {
         for (place, stage) in stages.iter().enumerate() {
             // What is the same in the next stage, or in the point itself, goes on there.
             let next = stages.get(place + 1).map_or(point, |next| next.point);
-            if changed.iter().all(|key| stage.point.get(*key) == next.get(*key)) {
+            if changed.iter().all(|key| stage.point.get(key) == next.get(key)) {
                 continue;
             }
             let separator = if text.is_empty() { "" } else { ";" };
             let _ = write!(text, "{separator}{}:", self.pbt.fidelity.value(stage.resource));
-            let differs = |key: &&&str| stage.point.get(**key) != point.get(**key);
+            let differs = |key: &&&str| stage.point.get(key) != point.get(key);
             let other: Vec<&str> = changed.iter().filter(differs).copied().collect();
             // A stage in which all values were what they are now names one of them.
             let named = if other.is_empty() { &changed[..1] } else { &other };
@@ -448,7 +448,7 @@ impl<'a> Population<'a> {
                 let _ = write!(
                     text,
                     "{separator}{key}={}",
-                    stage.point.get(*key).unwrap_or(&PointValue::Null)
+                    stage.point.get(key).unwrap_or(&PointValue::Null)
                 );
             }
         }
