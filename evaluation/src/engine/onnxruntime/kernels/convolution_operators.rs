@@ -340,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn convolutions_with_fewer_products_are_those_of_the_reference_interpreter() {
+        let same = || vec![ints("pads", &[1, 1, 1, 1])];
+        check(&[5, 32, 8, 8], &[33, 32, 3, 3], same());
+        check(&[8, 33, 7, 5], &[32, 33, 3, 3], vec![ints("pads", &[0, 2, 1, 1])]);
+        // The sums over channels in two parts.
+        check(&[16, 193, 4, 4], &[32, 193, 3, 3], same());
+        check(&[2, 32, 12, 12], &[32, 32, 3, 3], vec![ints("pads", &[2, 0, 2, 0])]);
+    }
+
+    #[test]
     fn convolutions_of_sequences_are_those_of_the_reference_interpreter() {
         check(&[2, 3, 8], &[4, 3, 3], vec![ints("pads", &[2, 0])]);
         check(

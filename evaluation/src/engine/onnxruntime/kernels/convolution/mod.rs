@@ -14,9 +14,11 @@
 
 mod correlations;
 mod weight_gradient;
+mod winograd;
 
 use self::correlations::{Grid, Job, Part};
 pub(super) use self::weight_gradient::weight_gradient;
+use self::winograd::Winograd;
 use super::Parallel;
 use super::packing::Weights;
 use super::planes::Planes;
@@ -108,6 +110,9 @@ pub(super) fn forward(
     threads: usize,
     parallel: Parallel<'_>,
 ) {
+    if let Some(winograd) = Winograd::forward(shapes, w, bias) {
+        return winograd.run(shapes.images, x, y, threads, parallel);
+    }
     let (planes, offsets) = shapes.windows();
     let grid = Grid {
         size: shapes.to,
@@ -142,6 +147,9 @@ pub(super) fn input_gradient(
     threads: usize,
     parallel: Parallel<'_>,
 ) {
+    if let Some(winograd) = Winograd::input_gradient(shapes, w) {
+        return winograd.run(shapes.images, dy, dx, threads, parallel);
+    }
     let window = &shapes.window;
     // A number `h` of `x` in the phase `a` is `h + begin = a + stride t`; the tap at distance `a + stride q` takes it
     // to the number `t - q` of `y`.
