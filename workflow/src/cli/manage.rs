@@ -77,12 +77,16 @@ pub(super) fn check(placement: &Placement) -> Result<(), CliError> {
 }
 
 fn backend_of(
-    placement: &Placement,
+    settings: &Settings,
+    task: &Task,
     directory: &TaskDirectory,
     executable: &Path,
 ) -> Result<Box<dyn Backend>, CliError> {
-    Ok(match placement {
-        Placement::Local => Box::new(Local::new(executable.to_owned())),
+    Ok(match &settings.placement {
+        Placement::Local => {
+            let most = settings.slots.saturating_mul(task.segments.len().max(1) as u32);
+            Box::new(Local::new(executable.to_owned(), directory.root().to_owned(), most))
+        }
         Placement::Slurm(jobs) => {
             let slurm = Slurm::new(directory, jobs.clone(), executable);
             Box::new(slurm.map_err(|source| CliError::io("jobs of Slurm cannot be prepared", source))?)
@@ -184,7 +188,7 @@ pub(super) fn manage(
         scheduler: settings.watching_scheduler(),
         state,
         journal,
-        backend: backend_of(&settings.placement, directory, &executable)?,
+        backend: backend_of(settings, &task, directory, &executable)?,
         observer,
         executable,
         path,

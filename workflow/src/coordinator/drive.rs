@@ -106,6 +106,8 @@ pub(crate) struct Flow {
     /// After losses through no fault of the payload: when to try again, and how many there were in a row.
     hold: Option<Instant>,
     lost_in_a_row: u32,
+    /// Seconds that evaluations take, those of late counting most.
+    mean_seconds: Option<f64>,
     /// Attempts on other hosts at the last look.
     elsewhere: usize,
     /// When `results.json` is to be written next.
@@ -198,7 +200,11 @@ impl Coordinator<'_> {
         self.interrupts.load(Ordering::Relaxed) == 0
             && self.flow.hold.is_none()
             && self.flow.request.is_none()
-            && plan::next_start(&self.state, self.settings).is_some()
+            && plan::next_start(&self.state, self.settings, self.ahead()).is_some()
+    }
+
+    fn ahead(&self) -> u32 {
+        plan::ahead(self.settings, self.task.segments.len(), self.flow.mean_seconds)
     }
 
     /// Applies an event and puts it into the group to be committed.
@@ -324,6 +330,10 @@ impl Coordinator<'_> {
             self.flow.lost_in_a_row = 0;
             self.flow.hold = None;
         }
+        if matches!(end, AttemptEnd::Done { .. }) {
+            let mean = self.flow.mean_seconds.get_or_insert(seconds);
+            *mean += (seconds - *mean) / 16.0;
+        }
         let AttemptKey { point, attempt } = key;
         self.push(Event::AttemptEnded {
             point,
@@ -339,7 +349,7 @@ impl Coordinator<'_> {
             return;
         }
         self.flow.hold = None;
-        if plan::next_start(&self.state, self.settings).is_some()
+        if plan::next_start(&self.state, self.settings, self.ahead()).is_some()
             && crate::files::room(self.directory.root()).is_some_and(|room| room < LEAST_ROOM)
         {
             if !self.flow.told_full {
@@ -354,7 +364,7 @@ impl Coordinator<'_> {
             return;
         }
         self.flow.told_full = false;
-        while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
+        while let Some((key, job)) = plan::next_start(&self.state, self.settings, self.ahead()) {
             let AttemptKey { point, attempt } = key;
             let slot = self.settings.shares.is_some().then(|| plan::free_slot(&self.state));
             self.push(Event::Intent {

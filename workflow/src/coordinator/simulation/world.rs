@@ -76,10 +76,23 @@ pub(super) struct World {
     down_until: f64,
     /// Of how many jobs something goes wrong, in a hundred.
     trouble: u64,
+    /// Whether neither evaluations fail nor managers die.
+    pub(super) is_kind: bool,
     pub(super) faults: u32,
+    /// Jobs of each submission, in the order of asking.
+    pub(super) submissions: Vec<u32>,
 }
 
 impl World {
+    /// One in which nothing goes wrong and every evaluation has a loss.
+    pub(super) fn quiet() -> World {
+        World {
+            trouble: 0,
+            is_kind: true,
+            ..World::new(0)
+        }
+    }
+
     pub(super) fn new(seed: u64) -> World {
         let mut world = World {
             now: 0.0,
@@ -102,6 +115,8 @@ impl World {
             down_until: 0.0,
             trouble: 0,
             faults: 0,
+            is_kind: false,
+            submissions: Vec::new(),
         };
         world.trouble = [0, 10, 40][world.below(3) as usize];
         world
@@ -374,7 +389,7 @@ impl World {
             );
         }
         let end = match self.below(10) {
-            0 => AttemptEnd::Failed { reason: "x".to_owned() },
+            0 if !self.is_kind => AttemptEnd::Failed { reason: "x".to_owned() },
             1 if self.trouble > 0 => AttemptEnd::Lost { reason: "x".to_owned() },
             _ => AttemptEnd::Done {
                 loss: Loss::new(1.0).expect("a number"),

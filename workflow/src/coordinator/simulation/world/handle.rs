@@ -26,6 +26,9 @@ impl Cluster for Handle {
     fn ask(&mut self, request: Request) {
         let mut world = self.0.borrow_mut();
         let due = world.now + world.seconds(5);
+        if let Request::Submit { size, .. } = request {
+            world.submissions.push(size);
+        }
         world.inbox.push_back((due, request));
     }
 
