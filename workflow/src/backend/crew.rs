@@ -91,10 +91,7 @@ impl Crew {
         let queue = self.queue()?.reader.try_clone()?;
         let mut command = Command::new(&self.executable);
         command.args([runner::SUBCOMMAND, runner::CREW]).arg(&self.root);
-        command
-            .stdin(queue)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.stdin(queue).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let ends = child.stdout.take();
         let ends = ends.ok_or_else(|| io::Error::other("a runner without a pipe"))?;

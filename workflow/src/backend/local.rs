@@ -217,7 +217,10 @@ impl Backend for Local {
             .attempts
             .values()
             .any(|attempt| matches!(attempt, Attempt::Adopted { descriptor: None, .. }));
-        let is_known = self.attempts.values().any(|attempt| matches!(attempt, Attempt::Withdrawn));
+        let is_known = self
+            .attempts
+            .values()
+            .any(|attempt| matches!(attempt, Attempt::Withdrawn));
         let timeout = match (is_known, blind) {
             (true, _) => Duration::ZERO,
             (false, true) => timeout.min(Duration::from_millis(50)),
@@ -227,6 +230,13 @@ impl Backend for Local {
             Attempt::Adopted { descriptor, .. } => descriptor.as_ref().map(AsFd::as_fd),
             _ => None,
         });
-        super::wait_for(descriptors.iter().copied().chain(adopted).chain(self.crew.descriptors()), timeout)
+        super::wait_for(
+            descriptors
+                .iter()
+                .copied()
+                .chain(adopted)
+                .chain(self.crew.descriptors()),
+            timeout,
+        )
     }
 }

@@ -312,13 +312,11 @@ fn a_thousand_points_are_one_submission() {
         assert_eq!(counts.attempts, 1000);
         world.borrow().submissions.clone()
     };
-    let arrays = submissions(&|options| options.n_parallel_evaluation = Some(1000));
-    assert_eq!(arrays, [1000]);
-    let packed = submissions(&|options| {
+    let arrays = submissions(&|options| {
         options.n_parallel_evaluation = Some(1000);
-        options.evaluations_per_job = Some(4);
+        options.evaluations_per_job = Some(2);
     });
-    assert_eq!(packed, [250]);
+    assert_eq!(arrays, [500]);
     let pilots = submissions(&|options| {
         options.n_parallel_evaluation = Some(100);
         options.slurm_pilots = Some(25);
