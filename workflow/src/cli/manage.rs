@@ -364,12 +364,9 @@ impl Output for Summary<'_> {
         }
         let root = self.directory.root().display();
         let _ = write!(text, "\nresults     {root}/results.json\n");
-        if self.state.points.iter().any(|point| {
-            matches!(
-                &point.outcome,
-                crate::state::PointOutcome::Done { metrics: Some(_), .. }
-            )
-        }) {
+        let has_metrics =
+            |point: &crate::state::PointState| point.further().is_some_and(|further| further.metrics.is_some());
+        if self.state.points.iter().any(has_metrics) {
             let _ = writeln!(text, "metrics     {root}/metrics");
         }
         let _ = writeln!(text, "evaluations {root}/points");

@@ -115,7 +115,7 @@ pub(crate) struct Flow {
     told_full: bool,
     pub(super) heard: BTreeMap<AttemptKey, Heard>,
     pub(super) replies: Vec<Reply>,
-    /// Points that may have checkpoints on the disk; `None` before the first look.
+    /// Points of a scheduler that may have checkpoints on the disk; `None` before the first look.
     stored: Option<BTreeSet<PointId>>,
 }
 
@@ -380,10 +380,11 @@ impl Coordinator<'_> {
 
     /// Removes the checkpoints that nobody can go on from any more.
     fn discard_checkpoints(&mut self) {
-        let stored = self
-            .flow
-            .stored
-            .get_or_insert_with(|| self.directory.stored_checkpoints());
+        let stored = self.flow.stored.get_or_insert_with(|| {
+            let mut stored = self.directory.stored_checkpoints();
+            stored.retain(|id| self.state.point(*id).is_some_and(keeping::is_scheduled));
+            stored
+        });
         for id in keeping::unreachable(&self.state, self.settings.schedule.as_ref(), stored) {
             // What stays costs room and nothing else.
             let _ = std::fs::remove_dir_all(self.directory.checkpoints(id));
@@ -398,7 +399,8 @@ impl Coordinator<'_> {
         let pace = plan::Pace::of(&self.state, self.settings);
         let (mut jobs, mut failures) = (Vec::new(), Vec::new());
         for key in keys {
-            if let Some(stored) = &mut self.flow.stored {
+            let is_scheduled = self.state.point(key.point).is_some_and(keeping::is_scheduled);
+            if let Some(stored) = self.flow.stored.as_mut().filter(|_| is_scheduled) {
                 stored.insert(key.point);
             }
             match super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, *key) {

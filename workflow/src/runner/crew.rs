@@ -20,18 +20,16 @@ use crate::task::TaskDirectory;
 pub(crate) const MESSAGE: usize = 8;
 
 /// An attempt as a message.
-pub(crate) fn message_of(key: AttemptKey) -> [u8; MESSAGE] {
-    let mut message = [0; MESSAGE];
-    message[..4].copy_from_slice(&key.point.0.to_le_bytes());
-    message[4..].copy_from_slice(&key.attempt.to_le_bytes());
-    message
+pub(crate) fn message_of(AttemptKey { point, attempt }: AttemptKey) -> [u8; MESSAGE] {
+    (u64::from(point.0) << 32 | u64::from(attempt)).to_le_bytes()
 }
 
 /// The attempt behind a message.
-pub(crate) fn attempt_of([a, b, c, d, e, f, g, h]: [u8; MESSAGE]) -> AttemptKey {
+pub(crate) fn attempt_of(message: [u8; MESSAGE]) -> AttemptKey {
+    let both = u64::from_le_bytes(message);
     AttemptKey {
-        point: PointId(u32::from_le_bytes([a, b, c, d])),
-        attempt: u32::from_le_bytes([e, f, g, h]),
+        point: PointId((both >> 32) as u32),
+        attempt: both as u32,
     }
 }
 
@@ -77,5 +75,19 @@ fn take(signals: &Signals) -> io::Result<Option<AttemptKey>> {
         if signals.was_asked_to_stop() {
             return Ok(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_its_attempt() {
+        let key = AttemptKey {
+            point: PointId(0x0102_0304),
+            attempt: 7,
+        };
+        assert_eq!(attempt_of(message_of(key)), key);
     }
 }
