@@ -17,7 +17,7 @@ use super::plan;
 use super::settle::{Circumstances, Settled, settle};
 use crate::backend::{Backend, Job, Slurm};
 use crate::state::{AttemptEnd, AttemptKey, Event, NewPoint, PointId, PointOutcome, State, TaskEnd};
-use crate::task::{Placement, Settings};
+use crate::task::{Jobs, Manner, Placement, Settings};
 use world::{Handle, World};
 
 /// Simulated seconds after which a task must be over.
@@ -62,8 +62,16 @@ impl Schedule {
         Schedule::of(world, &options, segments)
     }
 
-    fn of(world: World, options: &TaskOptions, segments: Vec<Option<SegmentId>>) -> Schedule {
+    fn of(mut world: World, options: &TaskOptions, segments: Vec<Option<SegmentId>>) -> Schedule {
         let settings = Settings::resolve(options).expect("these options are valid");
+        world.slots = settings.slots as usize * segments.len();
+        if let Placement::Slurm(Jobs {
+            manner: Manner::Pilots(most),
+            ..
+        }) = settings.placement
+        {
+            world.most_pilots = most;
+        }
         let world = Rc::new(RefCell::new(world));
         let created = Event::Created {
             task: String::new(),
@@ -175,6 +183,9 @@ impl Schedule {
     }
 
     fn ended(&mut self, key: AttemptKey, end: AttemptEnd) {
+        if matches!(end, AttemptEnd::Failed { .. }) {
+            self.world.borrow().is_blamed(key);
+        }
         self.push(Event::AttemptEnded {
             point: key.point,
             attempt: key.attempt,

@@ -50,6 +50,13 @@ struct Process {
     looks_at: f64,
 }
 
+fn key_of(assignment: &Assignment) -> AttemptKey {
+    AttemptKey {
+        point: PointId(assignment.point),
+        attempt: assignment.attempt,
+    }
+}
+
 /// Everything outside the manager.
 #[derive(Debug)]
 pub(super) struct World {
@@ -80,6 +87,14 @@ pub(super) struct World {
     pub(super) faults: u32,
     /// Jobs of each submission, in the order of asking.
     pub(super) submissions: Vec<u32>,
+    /// Evaluations that may be at work at a time.
+    pub(super) slots: usize,
+    /// Pilots that may be there at a time.
+    pub(super) most_pilots: u32,
+    /// Attempts whose payload, and nobody else, is to blame for their end.
+    to_blame: HashSet<AttemptKey>,
+    /// For each batch, how often Slurm has shown it.
+    shown: HashMap<u32, u32>,
 }
 
 impl World {
@@ -116,6 +131,10 @@ impl World {
             faults: 0,
             is_kind: false,
             submissions: Vec::new(),
+            slots: usize::MAX,
+            most_pilots: u32::MAX,
+            to_blame: HashSet::new(),
+            shown: HashMap::new(),
         };
         world.trouble = [0, 10, 40][world.below(3) as usize];
         world
@@ -150,6 +169,48 @@ impl World {
     /// The manager has written the orders of attempts.
     pub(super) fn prepare(&mut self, keys: &[AttemptKey]) {
         self.orders.extend(keys);
+    }
+
+    /// The manager says that an attempt failed by the fault of its payload: rightly?
+    pub(super) fn is_blamed(&self, key: AttemptKey) {
+        assert!(self.to_blame.contains(&key), "{key} is blamed for what happened to it");
+    }
+
+    /// The manager submits a batch: is it needed?
+    fn is_submitted(&self, batch: u32) {
+        // The answer to the first question may still be on its way; the second was asked by somebody who had it.
+        let is_known = |other: &u32| self.shown.get(other).is_some_and(|times| *times >= 2);
+        let is_alive = |other: u32| {
+            let own = self.jobs.range(
+                Element { batch: other, index: 0 }..Element {
+                    batch: other + 1,
+                    index: 0,
+                },
+            );
+            let alive = own.filter(|(_, job)| !matches!(job.phase, Phase::Ended(_)) && !job.is_stopping);
+            alive.count() as u32
+        };
+        match &self.batches[&batch] {
+            Work::Attempts(jobs) => {
+                let keys: HashSet<AttemptKey> = jobs.iter().flatten().map(key_of).collect();
+                let others = self
+                    .batches
+                    .iter()
+                    .filter(|(other, _)| **other != batch && is_known(other));
+                for (other, work) in others {
+                    let Work::Attempts(jobs) = work else { continue };
+                    let again = jobs.iter().flatten().map(key_of).find(|key| keys.contains(key));
+                    let twice = again.filter(|_| is_alive(*other) > 0);
+                    assert!(twice.is_none(), "{twice:?} is submitted again beside batch {other}");
+                }
+            }
+            Work::Pilots { count, .. } => {
+                let known = self.batches.keys().filter(|other| **other != batch && is_known(other));
+                let alive: u32 = known.map(|other| is_alive(*other)).sum();
+                // Some may have ended, or begun anew, since they were shown.
+                assert!(alive + count <= 2 * self.most_pilots, "{count} pilots beside {alive}");
+            }
+        }
     }
 
     /// The manager has given up an attempt: rightly?
@@ -227,6 +288,11 @@ impl World {
             self.step(element);
         }
         self.run_processes();
+        let processes = self.processes.values().flatten();
+        // Whoever is cut off hears only later that the attempt was taken from it.
+        let at_work = processes.filter(|process| self.requests.get(&process.key) != Some(&EndRequest::Revoked));
+        let at_work = at_work.count();
+        assert!(at_work <= self.slots, "{at_work} evaluations at once");
         let (now, mut gone) = (self.now, Vec::new());
         for (element, job) in &self.jobs {
             if matches!(job.phase, Phase::Ended(_)) && now - job.at > SHOWN {
@@ -283,11 +349,15 @@ impl World {
                         id: format!("{}_{}", element.batch, element.index),
                         phase: job.phase.clone(),
                     });
-                    let jobs = if is_down {
+                    let jobs: Result<Vec<Listed>, String> = if is_down {
                         Err("no contact".to_owned())
                     } else {
                         Ok(listed.collect())
                     };
+                    let shown = jobs.iter().flatten().map(|job| job.element.batch);
+                    for batch in shown.collect::<HashSet<_>>() {
+                        *self.shown.entry(batch).or_default() += 1;
+                    }
                     Answer::Listed { question, jobs }
                 }
             };
@@ -323,6 +393,8 @@ impl World {
             process.at_time_limit = at_time_limit;
             if saves {
                 self.saved.insert(process.key);
+            } else if at_time_limit {
+                self.to_blame.insert(process.key);
             }
         }
     }
@@ -374,10 +446,7 @@ impl World {
 
     /// A runner starts; it works if nobody else has the attempt.
     fn begin(&mut self, element: Element, assignment: &Assignment) {
-        let key = AttemptKey {
-            point: PointId(assignment.point),
-            attempt: assignment.attempt,
-        };
+        let key = key_of(assignment);
         // Without an order a runner ends at once.
         if self.claims.contains_key(&key) || !self.orders.contains(&key) {
             return;
@@ -405,6 +474,9 @@ impl World {
                 metadata: false,
             },
         };
+        if matches!(end, AttemptEnd::Failed { .. }) {
+            self.to_blame.insert(key);
+        }
         let ends_at = self.now + self.seconds(60);
         self.processes.entry(element).or_default().push(Process {
             key,
@@ -419,6 +491,10 @@ impl World {
         self.faults += 1;
         let later = self.now + 20.0 + self.seconds(60);
         let now = self.now;
+        if fault == Fault::Memory {
+            let own = self.processes.get(&element).into_iter().flatten();
+            self.to_blame.extend(own.map(|process| process.key));
+        }
         let is_dead = matches!(fault, Fault::Node | Fault::Memory | Fault::Runner);
         if is_dead {
             self.processes.remove(&element);
