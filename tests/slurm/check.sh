@@ -25,7 +25,7 @@ room=$(mktemp -d)
 cd "$room"
 export SLURM_CONF=$room/cluster/slurm.conf
 end() {
-  for task in arrays pilots many_arrays many_pilots limited; do kill_manager "$task" 2>/dev/null || true; done
+  for task in arrays pilots many_arrays many_pilots limited thousand; do kill_manager "$task" 2>/dev/null || true; done
   "$here/cluster.sh" down "$room/cluster" >/dev/null 2>&1
   cd /
   rm -rf "$room"
@@ -167,6 +167,24 @@ here=$here room=$room; search allocation none --backend allocation" || fail "the
 same allocation
 [ "$(awk '{print $5}' allocation.ledger | sort -u | wc -l)" = 2 ] || fail "one node only: $(cat allocation.ledger)"
 echo "inside an allocation, both nodes are used"
+
+# A thousand evaluations, two in a job, are one submission.
+mkdir count
+cat >count/sbatch <<END
+#!/bin/sh
+case " \$* " in *" --test-only "* | *" --version "*) ;; *) echo "\$*" >>$room/submissions ;; esac
+exec $(command -v sbatch) "\$@"
+END
+chmod +x count/sbatch
+begin=$SECONDS
+PATH=$room/count:$PATH hpo run --taskDir thousand -q --searchSpaceFile space.json --sampler random --maxPoints 1000 \
+  --nPointsPerIteration 1000 --minUnevaluatedPoints 0 --nParallelEvaluation 1000 --evaluationsPerJob 2 "${on_slurm[@]}" \
+  --evaluationExec "echo \$HPO_POINT_ID \$HPO_ATTEMPT >>$room/thousand.ledger; echo '{\"loss\": 1}' >output.json" >thousand.log 2>&1 ||
+  fail "a search of a thousand points"
+once thousand
+[ "$(outcome thousand | grep -c ' done ')" = 1000 ] || fail "1000 points, found $(outcome thousand | grep -c ' done ')"
+[ "$(wc -l <submissions)" = 1 ] && grep -q -e '--array=0-499' submissions || fail "one submission, found $(cut -c 1-200 submissions)"
+echo "a thousand evaluations are one submission, and take $((SECONDS - begin)) s"
 
 # What Slurm refuses is said in its words, before anything is begun.
 code=0

@@ -1,24 +1,44 @@
 #!/usr/bin/env python3
 """How much `hpo` costs beside the evaluations themselves, next to the raw rate of the machine and to peers.
 
-    orchestration.py HPO DIRECTORY [--points 2000] [--long 20000] [--peers PYTHON]
+    orchestration.py HPO DIRECTORY [--points 2000] [--long 100000] [--peers PYTHON]
 
 HPO        the program, built with --release
 DIRECTORY  where tasks are made; its file system decides what a commit costs
-PYTHON     an interpreter with optuna, for the peers
+PYTHON     an interpreter with optuna, ray[tune], syne-tune and hyperqueue, for the peers; what it lacks is left out
 
 Needs a C compiler: evaluations are a program that writes `{"loss": 1}` and ends. Prints one JSON object a line:
 
 raw          starts of that program by vfork and exec, so many at a time, and nothing else
 hpo          a search with that program; `of_raw` is its rate over the raw one, `cpu_of_raw` the same for processor time
-sleep        evaluations of 0.1 s, 16 at a time; `busy` is the share of the slots that work
+busy         evaluations that sleep for 0.1 s, 16 at a time: the share of the time of all slots that is spent between the first and the
+             last line of an evaluation, up to the start of the last one; `raw` is that of the machine, which only starts them
 start        from the start of `hpo run` to the first evaluation; the middle one of nine
-long         a search of many points: memory of the manager after a tenth and at the end, then the time that `hpo journal check`
+long         a search of many points: memory of the manager after a tenth and at most, then the time that `hpo journal check`
              takes to replay its journal
-optuna       random search with a subprocess for each trial and with the journal storage
+peer         the same program started by another tool (`peers.py`)
 """
 import argparse, json, os, resource, shutil, subprocess, sys, tempfile, threading, time
 
+NAP = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
+int main(int count, char **words) {
+    double begin = now();
+    struct timespec nap = {0, 100000000};
+    char line[80];
+    (void)count;
+    nanosleep(&nap, 0);
+    int file = open("output.json", O_CREAT | O_WRONLY | O_TRUNC, 0644);
+    if (write(file, "{\"loss\": 1}", 11) != 11) return 1;
+    int times = open(words[1], O_CREAT | O_WRONLY | O_APPEND, 0644);
+    int length = snprintf(line, sizeof line, "%.6f %.6f\n", begin, now());
+    return write(times, line, length) == length ? 0 : 1;
+}
+"""
 PAYLOAD = r"""
 #include <fcntl.h>
 #include <unistd.h>
@@ -72,10 +92,19 @@ def search(hpo, room, name, points, slots, command):
     return [hpo, "run", os.path.join(files, "task.json"), "--taskDir", os.path.join(room, name), "--quiet"]
 
 
+def busy(times, slots):
+    """Share of the slots' time in evaluations, from the first start to the last, and removes the file of times."""
+    with open(times) as file:
+        spans = [tuple(map(float, line.split())) for line in file]
+    os.remove(times)
+    first, last = min(begin for begin, _ in spans), max(begin for begin, _ in spans)
+    return round(sum(min(end, last) - begin for begin, end in spans) / (slots * (last - first)), 4)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("hpo"), parser.add_argument("directory")
-    parser.add_argument("--points", type=int, default=2000), parser.add_argument("--long", type=int, default=20000)
+    parser.add_argument("--points", type=int, default=2000), parser.add_argument("--long", type=int, default=100000)
     parser.add_argument("--peers")
     given = parser.parse_args()
     hpo = os.path.realpath(given.hpo)
@@ -92,9 +121,12 @@ def main():
             wall, cpu = timed(search(hpo, room, f"noop-{slots}", given.points, slots, payload), **quiet)
             say(what="hpo", slots=slots, per_second=round(given.points / wall), cpu_ms=round(1e3 * cpu / given.points, 3),
                 of_raw=round(given.points / wall / rate, 3), cpu_of_raw=round(each / (cpu / given.points), 3))
-        count = 800
-        wall, _ = timed(search(hpo, room, "sleep", count, 16, "sh -c 'sleep 0.1; echo {\\\"loss\\\": 1} > output.json'"), **quiet)
-        say(what="sleep", slots=16, evaluations=count, busy=round(count * 0.1 / (16 * wall), 4))
+        count, nap, times = 800, os.path.join(room, "nap"), os.path.join(room, "times")
+        subprocess.run(["cc", "-O2", "-x", "c", "-o", nap, "-"], input=NAP.encode(), check=True)
+        subprocess.run([raw, str(count), "16", nap, times], cwd=room, check=True)
+        of_machine = busy(times, 16)
+        subprocess.run(search(hpo, room, "nap-16", count, 16, f"{nap} {times}"), check=True, **quiet)
+        say(what="busy", slots=16, evaluations=count, busy=busy(times, 16), raw=of_machine)
         times = []
         for number in range(9):
             mark = os.path.join(room, f"mark-{number}")
@@ -128,28 +160,20 @@ def main():
 
 
 def peers(given, room, payload):
-    script = """
-import json, subprocess, sys, time, optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-payload, room, count, slots, durable = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "journal"
-storage = JournalStorage(JournalFileBackend(f"{room}/optuna-{slots}.log")) if durable else None
-study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=1))
-def objective(trial):
-    trial.suggest_float("x", 0, 1)
-    subprocess.run([payload], cwd=room, check=True)
-    return 1.0
-begin = time.perf_counter()
-study.optimize(objective, n_trials=count, n_jobs=slots)
-print(json.dumps({"per_second": round(count / (time.perf_counter() - begin)), "version": optuna.__version__}))
-"""
-    for storage in ("memory", "journal"):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "peers.py")
+    # Those that start an interpreter for an evaluation, or a worker for a slot, are given less to do.
+    shares = {"optuna": 1, "optuna-journal": 4, "hyperqueue": 1, "ray-tune": 20, "syne-tune": 50}
+    for tool, share in shares.items():
         for slots in (2, 4, 16):
-            count = given.points if storage == "memory" else max(given.points // 4, 50)
-            words = [given.peers, "-c", script, payload, room, str(count), str(slots), storage]
-            found = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-            say(what="optuna", storage=storage, slots=slots, **json.loads(found.stdout))
+            count = max(given.points // share, 20)
+            words = [given.peers, script, tool, str(slots), str(count), room, payload]
+            try:
+                found = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=300)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                say(what="peer", tool=tool, slots=slots, evaluations=count, left_out=str(error)[-200:])
+                continue
+            lines = [line for line in found.stdout.decode().splitlines() if line.startswith("{")]
+            say(what="peer", tool=tool, slots=slots, evaluations=count, **json.loads(lines[-1]))
 
 
 if __name__ == "__main__":

@@ -8,28 +8,35 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::crew::{Member, Said};
-use super::{Backend, Job, JobState};
+use super::crew::Crew;
+use super::{Backend, Cause, Gone, Job, JobState};
 use crate::host::{Liveness, ProcessIdentity, kill_marked};
-use crate::runner::read_claim;
+use crate::runner::{read_claim, revoke};
 use crate::state::AttemptKey;
 
 /// Names the attempt in the environment of its payload, and so in that of all its descendants.
 pub(crate) const MARK: &str = "HPO_ATTEMPT_DIRECTORY";
+/// An attempt whose runners are killed so often before they have claimed it is lost.
+const MOST_TIMES: u32 = 5;
 
 /// Runners on this machine.
 #[derive(Debug)]
 pub(crate) struct Local {
-    executable: PathBuf,
-    runners: HashMap<AttemptKey, Runner>,
-    /// Runners of ours that wait for an attempt.
-    idle: Vec<Member>,
+    crew: Crew,
+    /// Evaluations at a time.
+    most: usize,
+    attempts: HashMap<AttemptKey, Attempt>,
+    /// Everybody was asked to end, and nothing new has come since.
+    is_winding_down: bool,
 }
 
 #[derive(Debug)]
-enum Runner {
-    Own(Member),
-    /// One that an earlier manager started.
+enum Attempt {
+    /// Put into the queue of our runners, so many times: it is there, or one of them has it.
+    Given { times: u32 },
+    /// Taken out of their reach before any of them had it.
+    Withdrawn,
+    /// With a runner that an earlier manager started.
     Adopted {
         identity: ProcessIdentity,
         /// Becomes readable at its end; `None` where the kernel cannot do that.
@@ -38,12 +45,13 @@ enum Runner {
 }
 
 impl Local {
-    /// Runners are started from this very program.
-    pub(crate) fn new(executable: PathBuf) -> Local {
+    /// Evaluations of the task in the directory `root`, at most so many at a time. Runners are started from this very program.
+    pub(crate) fn new(executable: PathBuf, root: PathBuf, most: u32) -> Local {
         Local {
-            executable,
-            runners: HashMap::new(),
-            idle: Vec::new(),
+            crew: Crew::new(executable, root),
+            most: most as usize,
+            attempts: HashMap::new(),
+            is_winding_down: false,
         }
     }
 
@@ -58,13 +66,13 @@ impl Local {
             Liveness::Alive if has_result(&job.directory) => JobState::Ended,
             Liveness::Alive => {
                 let descriptor = identity.descriptor();
-                self.runners.insert(job.key, Runner::Adopted { identity, descriptor });
+                self.attempts.insert(job.key, Attempt::Adopted { identity, descriptor });
                 JobState::Running
             }
         }
     }
 
-    /// Where a job stands whose runner has said that it is over: with its result, or with the runner that was there before it.
+    /// Where a job stands of which a runner has said that it is over: with its result, or with the runner that was there before it.
     fn after(&mut self, job: &Job) -> JobState {
         if has_result(&job.directory) {
             return JobState::Ended;
@@ -75,20 +83,36 @@ impl Local {
         }
     }
 
-    fn start(&mut self, job: &Job) -> io::Result<()> {
-        while let Some(mut member) = self.idle.pop() {
-            match member.give(&job.directory) {
-                Ok(()) => {
-                    self.runners.insert(job.key, Runner::Own(member));
-                    return Ok(());
-                }
-                // Somebody has killed it while it waited.
-                Err(_) => member.dismiss(),
-            }
+    /// Where a job stands that was in the queue when a runner went away, perhaps with it.
+    fn after_a_loss(&mut self, job: &Job, times: u32) -> JobState {
+        if has_result(&job.directory) {
+            return JobState::Ended;
         }
-        let member = Member::start(&self.executable, &job.directory)?;
-        self.runners.insert(job.key, Runner::Own(member));
-        Ok(())
+        match read_claim(&job.directory).map(|identity| identity.liveness()) {
+            Some(Liveness::Dead) => JobState::Ended,
+            Some(_) => {
+                self.attempts.insert(job.key, Attempt::Given { times });
+                JobState::Running
+            }
+            // Should it still be in the queue, the second who takes it finds it claimed.
+            None if times < MOST_TIMES && self.crew.give(job.key).is_ok() => {
+                self.attempts.insert(job.key, Attempt::Given { times: times + 1 });
+                JobState::Running
+            }
+            None => JobState::Ended,
+        }
+    }
+
+    fn given(&self) -> usize {
+        let given = |attempt: &&Attempt| matches!(attempt, Attempt::Given { .. });
+        self.attempts.values().filter(given).count()
+    }
+
+    /// Sees to it that there are runners for what is in the queue, beside those of an earlier manager.
+    fn staff(&mut self, further: usize) -> io::Result<()> {
+        let given = self.given();
+        let others = self.attempts.len() - given;
+        self.crew.staff((given + further).min(self.most.saturating_sub(others)))
     }
 }
 
@@ -98,66 +122,87 @@ fn has_result(directory: &Path) -> bool {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        for member in self.idle.drain(..) {
-            member.dismiss();
-        }
+        let all_idle = self.given() == 0;
+        self.crew.dismiss(all_idle);
     }
 }
 
 impl Backend for Local {
     fn submit(&mut self, jobs: &[Job]) -> Vec<(AttemptKey, io::Error)> {
-        let failed = |job: &Job, error| (job.key, error);
-        jobs.iter()
-            .filter_map(|job| self.start(job).err().map(|error| failed(job, error)))
-            .collect()
+        self.is_winding_down = false;
+        if let Err(error) = self.staff(jobs.len()) {
+            let failed = |job: &Job| (job.key, io::Error::new(error.kind(), error.to_string()));
+            return jobs.iter().map(failed).collect();
+        }
+        let mut failures = Vec::new();
+        for job in jobs {
+            match self.crew.give(job.key) {
+                Ok(()) => drop(self.attempts.insert(job.key, Attempt::Given { times: 1 })),
+                Err(error) => failures.push((job.key, error)),
+            }
+        }
+        failures
     }
 
     fn poll(&mut self, jobs: &[Job]) -> Vec<JobState> {
+        let said = self.crew.hear();
         let mut states = Vec::with_capacity(jobs.len());
+        // Whether there may be too few runners for what is in the queue.
+        let mut is_short = false;
         for job in jobs {
-            let (is_gone, is_idle) = match self.runners.get_mut(&job.key) {
-                None => (true, false),
-                Some(Runner::Own(member)) => match member.hear() {
-                    Said::Nothing => (false, false),
-                    Said::Over => (true, true),
-                    Said::Gone => (true, false),
-                },
-                Some(Runner::Adopted { identity, .. }) => {
-                    let is_over = identity.liveness() != Liveness::Alive || has_result(&job.directory);
-                    (is_over, false)
+            let is_over = said.over.contains(&job.key);
+            states.push(match self.attempts.get(&job.key) {
+                None => self.look_up(job),
+                Some(Attempt::Given { .. }) if !is_over && !said.is_one_gone => JobState::Running,
+                Some(Attempt::Given { times }) => {
+                    let times = *times;
+                    self.attempts.remove(&job.key);
+                    if is_over {
+                        self.after(job)
+                    } else {
+                        let state = self.after_a_loss(job, times);
+                        is_short |= state == JobState::Running;
+                        state
+                    }
                 }
-            };
-            if !is_gone {
-                states.push(JobState::Running);
-                continue;
-            }
-            let runner = self.runners.remove(&job.key);
-            let ours = runner.is_some();
-            if let Some(Runner::Own(member)) = runner {
-                if is_idle {
-                    self.idle.push(member);
-                    states.push(self.after(job));
-                    continue;
+                Some(Attempt::Withdrawn) => {
+                    self.attempts.remove(&job.key);
+                    JobState::Gone(Gone {
+                        cause: Cause::Infrastructure,
+                        reason: "it was given up before it began".to_owned(),
+                    })
                 }
-                member.dismiss();
-            }
-            // Our runner may have lost the attempt to one that an earlier manager started a moment before.
-            states.push(match self.look_up(job) {
-                JobState::NotStarted if ours => JobState::Ended,
-                state => state,
+                Some(Attempt::Adopted { identity, .. }) => {
+                    if identity.liveness() == Liveness::Alive && !has_result(&job.directory) {
+                        JobState::Running
+                    } else {
+                        self.attempts.remove(&job.key);
+                        is_short = true;
+                        self.look_up(job)
+                    }
+                }
             });
+        }
+        if is_short && !self.is_winding_down {
+            // If that fails, those that are there do all of it, and each submission tries again.
+            let _ = self.staff(0);
         }
         states
     }
 
     fn cancel(&mut self, jobs: &[Job]) {
         for job in jobs {
-            match self.runners.get_mut(&job.key) {
-                Some(Runner::Own(member)) => member.cancel(),
-                Some(Runner::Adopted { identity, .. }) => identity.signal(Signal::TERM),
-                None => {}
+            match self.attempts.get_mut(&job.key) {
+                // Only what nobody has taken can be taken away; who has it is asked below.
+                Some(attempt @ Attempt::Given { .. }) if revoke(&job.directory).unwrap_or(false) => {
+                    *attempt = Attempt::Withdrawn;
+                }
+                Some(Attempt::Adopted { identity, .. }) => identity.signal(Signal::TERM),
+                _ => {}
             }
         }
+        self.is_winding_down = true;
+        self.crew.cancel();
     }
 
     fn sweep(&mut self, job: &Job) {
@@ -169,18 +214,29 @@ impl Backend for Local {
 
     fn wait(&mut self, descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
         let blind = self
-            .runners
+            .attempts
             .values()
-            .any(|runner| matches!(runner, Runner::Adopted { descriptor: None, .. }));
-        let timeout = if blind {
-            timeout.min(Duration::from_millis(50))
-        } else {
-            timeout
+            .any(|attempt| matches!(attempt, Attempt::Adopted { descriptor: None, .. }));
+        let is_known = self
+            .attempts
+            .values()
+            .any(|attempt| matches!(attempt, Attempt::Withdrawn));
+        let timeout = match (is_known, blind) {
+            (true, _) => Duration::ZERO,
+            (false, true) => timeout.min(Duration::from_millis(50)),
+            (false, false) => timeout,
         };
-        let runners = self.runners.values().filter_map(|runner| match runner {
-            Runner::Own(member) => Some(member.descriptor()),
-            Runner::Adopted { descriptor, .. } => descriptor.as_ref().map(AsFd::as_fd),
+        let adopted = self.attempts.values().filter_map(|attempt| match attempt {
+            Attempt::Adopted { descriptor, .. } => descriptor.as_ref().map(AsFd::as_fd),
+            _ => None,
         });
-        super::wait_for(descriptors.iter().copied().chain(runners), timeout)
+        super::wait_for(
+            descriptors
+                .iter()
+                .copied()
+                .chain(adopted)
+                .chain(self.crew.descriptors()),
+            timeout,
+        )
     }
 }

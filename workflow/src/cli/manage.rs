@@ -77,12 +77,16 @@ pub(super) fn check(placement: &Placement) -> Result<(), CliError> {
 }
 
 fn backend_of(
-    placement: &Placement,
+    settings: &Settings,
+    task: &Task,
     directory: &TaskDirectory,
     executable: &Path,
 ) -> Result<Box<dyn Backend>, CliError> {
-    Ok(match placement {
-        Placement::Local => Box::new(Local::new(executable.to_owned())),
+    Ok(match &settings.placement {
+        Placement::Local => {
+            let most = settings.slots.saturating_mul(task.segments.len().max(1) as u32);
+            Box::new(Local::new(executable.to_owned(), directory.root().to_owned(), most))
+        }
         Placement::Slurm(jobs) => {
             let slurm = Slurm::new(directory, jobs.clone(), executable);
             Box::new(slurm.map_err(|source| CliError::io("jobs of Slurm cannot be prepared", source))?)
@@ -184,7 +188,7 @@ pub(super) fn manage(
         scheduler: settings.watching_scheduler(),
         state,
         journal,
-        backend: backend_of(&settings.placement, directory, &executable)?,
+        backend: backend_of(settings, &task, directory, &executable)?,
         observer,
         executable,
         path,
@@ -360,12 +364,9 @@ impl Output for Summary<'_> {
         }
         let root = self.directory.root().display();
         let _ = write!(text, "\nresults     {root}/results.json\n");
-        if self.state.points.iter().any(|point| {
-            matches!(
-                &point.outcome,
-                crate::state::PointOutcome::Done { metrics: Some(_), .. }
-            )
-        }) {
+        let has_metrics =
+            |point: &crate::state::PointState| point.further().is_some_and(|further| further.metrics.is_some());
+        if self.state.points.iter().any(has_metrics) {
             let _ = writeln!(text, "metrics     {root}/metrics");
         }
         let _ = writeln!(text, "evaluations {root}/points");

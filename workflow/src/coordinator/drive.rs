@@ -15,15 +15,12 @@ use thiserror::Error;
 
 use ::steering::schedulers::Scheduler;
 
-use super::settle::{Circumstances, Settled, settle};
 use super::steering::{Answer, Context, SteeringRun};
 use super::watch::{Heard, Reply};
 use super::{keeping, plan};
-use crate::backend::{Backend, Job, JobState};
-use crate::host::boot_id;
+use crate::backend::{Backend, Job};
 use crate::journal::{Journal, WriteError};
-use crate::runner::{RunnerResult, read_result};
-use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, PointId, State};
+use crate::state::{AttemptKey, Event, NewPoint, PointId, State};
 use crate::task::{Request, Settings, Task, TaskDirectory};
 
 /// Points of one journal record; a point has at most 3,500 bytes, a record at most a mebibyte.
@@ -37,7 +34,7 @@ const LISTENING: Duration = Duration::from_millis(100);
 /// Between two writings of `results.json`, at least.
 const RESULTS_PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts to write to a full disk.
-const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why the manager had to stop.
 #[derive(Debug, Error)]
@@ -90,31 +87,30 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) flow: Flow,
 }
 
-/// Room that is kept for the journal and for the results of what runs.
-const LEAST_ROOM: u64 = 8 << 20;
-
 /// What the manager remembers between turns and may forget.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     steering: Option<SteeringRun>,
     /// What the user wants, at the last look.
-    request: Option<Request>,
+    pub(super) request: Option<Request>,
     batch: Vec<Event>,
     pub(super) notes: Vec<String>,
     /// Requests to end that running attempts have been sent.
-    cancelled: usize,
+    pub(super) cancelled: usize,
     /// After losses through no fault of the payload: when to try again, and how many there were in a row.
-    hold: Option<Instant>,
-    lost_in_a_row: u32,
+    pub(super) hold: Option<Instant>,
+    pub(super) lost_in_a_row: u32,
+    /// Seconds that evaluations take, those of late counting most.
+    pub(super) mean_seconds: Option<f64>,
     /// Attempts on other hosts at the last look.
-    elsewhere: usize,
+    pub(super) elsewhere: usize,
     /// When `results.json` is to be written next.
     results_due: Option<Instant>,
-    told_full: bool,
+    pub(super) told_full: bool,
     pub(super) heard: BTreeMap<AttemptKey, Heard>,
     pub(super) replies: Vec<Reply>,
-    /// Points that may have checkpoints on the disk; `None` before the first look.
-    stored: Option<BTreeSet<PointId>>,
+    /// Points of a scheduler that may have checkpoints on the disk; `None` before the first look.
+    pub(super) stored: Option<BTreeSet<PointId>>,
 }
 
 impl std::fmt::Debug for Coordinator<'_> {
@@ -193,14 +189,6 @@ impl Coordinator<'_> {
         self.backend.close(&jobs);
     }
 
-    /// Whether the next turn has attempts to start without anything else happening.
-    fn may_start_at_once(&self) -> bool {
-        self.interrupts.load(Ordering::Relaxed) == 0
-            && self.flow.hold.is_none()
-            && self.flow.request.is_none()
-            && plan::next_start(&self.state, self.settings).is_some()
-    }
-
     /// Applies an event and puts it into the group to be committed.
     pub(super) fn push(&mut self, event: Event) {
         self.state.apply(&event).expect("the manager makes legal events only");
@@ -243,7 +231,7 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    fn job(&self, key: AttemptKey) -> Job {
+    pub(super) fn job(&self, key: AttemptKey) -> Job {
         Job {
             key,
             directory: self.directory.attempt(key),
@@ -251,165 +239,17 @@ impl Coordinator<'_> {
         }
     }
 
-    fn collect_attempts(&mut self) {
-        self.flow.elsewhere = 0;
-        let jobs: Vec<Job> = self.state.running.iter().map(|key| self.job(*key)).collect();
-        let found = self.backend.poll(&jobs);
-        self.flow.notes.extend(self.backend.remarks());
-        let stopping = self.is_winding_down();
-        let mut missing = Vec::new();
-        for (job, found) in jobs.into_iter().zip(found) {
-            if found == JobState::Running {
-                continue;
-            }
-            if matches!(found, JobState::Elsewhere(_)) {
-                self.flow.elsewhere += 1;
-            }
-            let at = Circumstances {
-                asked_to_end: self.flow.cancelled > 0,
-                stopping,
-                take_over: self.take_over,
-                is_shared: self.backend.is_shared(),
-                // After a new boot nobody can say whether a claim was lost with the power.
-                rebooted: self.boot_of(job.key).is_some_and(|boot| boot != boot_id()),
-            };
-            match settle(&found, self.result_of(&job), at, || self.has_saved(&job)) {
-                Settled::Waits => {}
-                Settled::Starts => missing.push(job.key),
-                Settled::Ends { end, seconds, warnings } => {
-                    self.hear(job.key, false);
-                    self.flow.heard.remove(&job.key);
-                    for warning in &warnings {
-                        self.flow.notes.push(format!("{}: {warning}", job.key));
-                    }
-                    self.end_attempt(job.key, end, seconds);
-                }
-                Settled::Abandoned { end } => {
-                    self.hear(job.key, false);
-                    self.flow.heard.remove(&job.key);
-                    // Its payload may still run, without anybody to watch it.
-                    self.backend.sweep(&job);
-                    self.end_attempt(job.key, end, 0.0);
-                }
-            }
-        }
-        self.submit(&missing);
-    }
-
-    /// Whether an attempt has left a checkpoint from which the next one can go on.
-    fn has_saved(&self, job: &Job) -> bool {
-        crate::checkpoint::is_newer(&self.directory.checkpoints(job.key.point), &job.directory.join("claim"))
-    }
-
-    fn boot_of(&self, key: AttemptKey) -> Option<String> {
-        match &self.state.point(key.point)?.attempts.last()?.status {
-            AttemptStatus::Running { boot_id } => Some(boot_id.clone()),
-            _ => None,
-        }
-    }
-
-    /// The result that a runner left, if it is that of this attempt of this task.
-    fn result_of(&self, job: &Job) -> Option<RunnerResult> {
-        read_result(&job.directory).filter(|result| {
-            result.task == self.task.id && result.point == job.key.point && result.attempt == job.key.attempt
-        })
-    }
-
-    fn end_attempt(&mut self, key: AttemptKey, end: AttemptEnd, seconds: f64) {
-        if matches!(end, AttemptEnd::Lost { .. }) {
-            let pause = Duration::from_millis(100 << self.flow.lost_in_a_row.min(9));
-            self.flow.lost_in_a_row += 1;
-            self.flow.hold = Some(Instant::now() + pause);
-        } else {
-            self.flow.lost_in_a_row = 0;
-            self.flow.hold = None;
-        }
-        let AttemptKey { point, attempt } = key;
-        self.push(Event::AttemptEnded {
-            point,
-            attempt,
-            end,
-            seconds,
-            time: now(),
-        });
-    }
-
-    fn decide_starts(&mut self, starts: &mut Vec<AttemptKey>) {
-        if self.flow.hold.is_some_and(|until| Instant::now() < until) {
-            return;
-        }
-        self.flow.hold = None;
-        if plan::next_start(&self.state, self.settings).is_some()
-            && crate::files::room(self.directory.root()).is_some_and(|room| room < LEAST_ROOM)
-        {
-            if !self.flow.told_full {
-                let root = self.directory.root().display();
-                self.flow.notes.push(format!(
-                    "less than {} MiB are free in `{root}`; nothing new is started until there is room, running evaluations go on",
-                    LEAST_ROOM >> 20
-                ));
-            }
-            self.flow.told_full = true;
-            self.flow.hold = Some(Instant::now() + FULL_DISK_PAUSE);
-            return;
-        }
-        self.flow.told_full = false;
-        while let Some((key, job)) = plan::next_start(&self.state, self.settings) {
-            let AttemptKey { point, attempt } = key;
-            let slot = self.settings.shares.is_some().then(|| plan::free_slot(&self.state));
-            self.push(Event::Intent {
-                point,
-                attempt,
-                job,
-                boot_id: boot_id(),
-                slot,
-            });
-            starts.push(key);
-        }
-    }
-
     /// Removes the checkpoints that nobody can go on from any more.
     fn discard_checkpoints(&mut self) {
-        let stored = self
-            .flow
-            .stored
-            .get_or_insert_with(|| self.directory.stored_checkpoints());
+        let stored = self.flow.stored.get_or_insert_with(|| {
+            let mut stored = self.directory.stored_checkpoints();
+            stored.retain(|id| self.state.point(*id).is_some_and(keeping::is_scheduled));
+            stored
+        });
         for id in keeping::unreachable(&self.state, self.settings.schedule.as_ref(), stored) {
             // What stays costs room and nothing else.
             let _ = std::fs::remove_dir_all(self.directory.checkpoints(id));
             stored.remove(&id);
-        }
-    }
-
-    fn submit(&mut self, keys: &[AttemptKey]) {
-        if keys.is_empty() {
-            return;
-        }
-        let pace = plan::Pace::of(&self.state, self.settings);
-        let (mut jobs, mut failures) = (Vec::new(), Vec::new());
-        for key in keys {
-            if let Some(stored) = &mut self.flow.stored {
-                stored.insert(key.point);
-            }
-            match super::attempts::prepare(self.directory, self.task, self.settings, &self.state, &self.path, *key) {
-                Ok(()) => jobs.push(Job {
-                    seconds: pace.and_then(|pace| Some(pace.expected(self.state.point(key.point)?))),
-                    ..self.job(*key)
-                }),
-                Err(error) => failures.push((*key, error)),
-            }
-        }
-        if !jobs.is_empty() {
-            failures.extend(self.backend.submit(&jobs));
-        }
-        for (key, error) in failures {
-            self.end_attempt(
-                key,
-                AttemptEnd::Lost {
-                    reason: format!("it could not be started: {error}"),
-                },
-                0.0,
-            );
         }
     }
 
@@ -468,7 +308,7 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    fn is_winding_down(&self) -> bool {
+    pub(super) fn is_winding_down(&self) -> bool {
         self.interrupts.load(Ordering::Relaxed) > 0 || self.directory.request().is_some_and(Request::ends_evaluations)
     }
 

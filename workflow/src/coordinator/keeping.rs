@@ -26,6 +26,11 @@ pub(super) fn label(point: &PointState, schedule: Option<&Schedule>) -> Option<L
     })
 }
 
+/// Whether a scheduler made this point, so that others may go on from it.
+pub(super) fn is_scheduled(point: &PointState) -> bool {
+    number(point, "n").is_some()
+}
+
 /// The point from which this one may go on.
 pub(crate) fn source<'a>(state: &'a State, point: &PointState) -> Option<&'a PointState> {
     let from = number(point, "from")?;
@@ -46,7 +51,7 @@ pub(super) fn unreachable(state: &State, schedule: Option<&Schedule>, stored: &B
     let is_over = matches!(state.end, Some(TaskEnd::Finished { .. }));
     let is_needed = |point: &PointState| match point.outcome {
         // Those that no scheduler made are not touched.
-        _ if number(point, "n").is_none() => true,
+        _ if !is_scheduled(point) => true,
         PointOutcome::Open => true,
         PointOutcome::Failed { .. } => false,
         PointOutcome::Done { .. } => uses.is_asked_for(point) || (!is_over && uses.may_be(point, schedule)),

@@ -2,11 +2,13 @@
 
 mod attempts;
 mod drive;
+mod ends;
 mod keeping;
 mod plan;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod starts;
 mod steering;
 mod watch;
 

@@ -12,8 +12,8 @@ use crate::task::{Jobs, Manner, Placement, Request, Settings, Shares};
 /// Runs of steering that may fail one after the other before the task fails.
 pub(crate) const STEERING_RETRIES: usize = 3;
 
-/// The next attempt to start, and the evaluation job it belongs to.
-pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptKey, u32)> {
+/// The next attempt to start, and the evaluation job it belongs to; `ahead` attempts may wait for those that run.
+pub(crate) fn next_start(state: &State, settings: &Settings, ahead: u32) -> Option<(AttemptKey, u32)> {
     let most = settings.shares.as_ref().and_then(Shares::most);
     if state.end.is_some() || most.is_some_and(|most| state.running.len() >= most) {
         return None;
@@ -21,7 +21,7 @@ pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptK
     // Where the machine is shared, the segment that has least of it comes first.
     let can_start = state.segments.values().filter(|segment| {
         let has_job = !segment.idle_jobs.is_empty() || segment.counted_jobs < settings.max_jobs;
-        segment.running < settings.slots && has_job && !segment.ready.is_empty()
+        segment.running < settings.slots.saturating_add(ahead) && has_job && !segment.ready.is_empty()
     });
     let segment = can_start.min_by_key(|segment| segment.running)?;
     let (tries, point) = *segment.ready.first()?;
@@ -29,6 +29,25 @@ pub(crate) fn next_start(state: &State, settings: &Settings) -> Option<(AttemptK
     let job = segment.idle_jobs.first().copied().unwrap_or(new_job);
     let attempt = tries + 1;
     Some((AttemptKey { point, attempt }, job))
+}
+
+/// Attempts that are decided about, and written down, before there is a slot for them.
+const MOST_AHEAD: u32 = 32;
+/// Mean seconds up to which evaluations are short.
+const SHORT: f64 = 1.0;
+
+/// How many attempts may wait for a slot, where evaluations take so many seconds on average.
+///
+/// Until a free slot is heard of, the next attempt is in the journal and its runner has it, some milliseconds pass. For short
+/// evaluations that is a part of their time, so some are made ready before. For long ones it is nothing, and whoever looks at the task
+/// shall see what really runs. The queue is one for all, and knows neither segments nor shares of the machine.
+pub(crate) fn ahead(settings: &Settings, segments: usize, mean_seconds: Option<f64>) -> u32 {
+    let is_plain = settings.placement == Placement::Local && settings.shares.is_none() && segments <= 1;
+    if is_plain && mean_seconds.is_some_and(|seconds| seconds < SHORT) {
+        MOST_AHEAD
+    } else {
+        0
+    }
 }
 
 /// The lowest share of the machine that nobody has.
@@ -95,7 +114,7 @@ pub(crate) fn points_to_ask(state: &State, settings: &Settings, segments: &[Opti
 pub(crate) fn end(state: &State, settings: &Settings, segments: &[Option<SegmentId>]) -> Option<TaskEnd> {
     if state.end.is_some()
         || !state.running.is_empty()
-        || next_start(state, settings).is_some()
+        || next_start(state, settings, 0).is_some()
         || points_to_ask(state, settings, segments).is_some()
     {
         return None;
@@ -217,7 +236,7 @@ mod tests {
 
         fn start_all(&mut self) -> Vec<(u32, u32, u32)> {
             let mut started = Vec::new();
-            while let Some((key, job)) = next_start(&self.state, &self.settings) {
+            while let Some((key, job)) = next_start(&self.state, &self.settings, 0) {
                 self.start(key, job);
                 started.push((key.point.0, key.attempt, job));
             }
@@ -253,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn only_short_evaluations_of_one_queue_are_decided_about_ahead() {
+        let plain = settings(|_| {});
+        assert_eq!(ahead(&plain, 1, None), 0, "nothing is known yet");
+        assert_eq!(ahead(&plain, 1, Some(0.1)), MOST_AHEAD);
+        assert_eq!(ahead(&plain, 1, Some(10.0)), 0);
+        assert_eq!(ahead(&plain, 2, Some(0.1)), 0);
+        let on_slurm = settings(|options| options.backend = Some(protocol::task_options::Backend::Slurm));
+        assert_eq!(ahead(&on_slurm, 1, Some(0.1)), 0);
+
+        let mut search = Simulation::new(settings(|options| options.n_parallel_evaluation = Some(2)), &PLAIN);
+        search.steer(&[None; 6]);
+        search.start_all();
+        assert!(next_start(&search.state, &search.settings, 0).is_none());
+        let (key, job) = next_start(&search.state, &search.settings, 1).unwrap();
+        assert_eq!((key.point, job), (PointId(3), 3));
+        search.start(key, job);
+        assert!(next_start(&search.state, &search.settings, 1).is_none());
+    }
+
+    #[test]
     fn segments_that_share_a_machine_get_equal_parts_of_it() {
         let segments = [0, 1, 2].map(|id| Some(SegmentId(id)));
         let mut search = Simulation::new(
@@ -268,7 +307,7 @@ mod tests {
         let mut running = BTreeMap::from(segments.map(|segment| (segment, 0)));
         // Six at a time of eighteen that might run: whatever the order of their ends, nobody gets ahead by more than one.
         for _ in 0..6 {
-            let (key, job) = next_start(&search.state, &search.settings).unwrap();
+            let (key, job) = next_start(&search.state, &search.settings, 0).unwrap();
             search.start(key, job);
             *running
                 .entry(search.state.point(key.point).unwrap().segment)
@@ -281,7 +320,7 @@ mod tests {
             (41, Some(SegmentId(2))),
         ] {
             search.finish(point, 1, true);
-            let (key, job) = next_start(&search.state, &search.settings).unwrap();
+            let (key, job) = next_start(&search.state, &search.settings, 0).unwrap();
             assert_eq!(search.state.point(key.point).unwrap().segment, next);
             search.start(key, job);
         }

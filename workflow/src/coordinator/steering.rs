@@ -237,10 +237,8 @@ pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
             PointOutcome::Failed { by_payload: false } => Some(FailureKind::Infrastructure),
             _ => None,
         };
-        let losses = match &point.outcome {
-            PointOutcome::Done { losses, .. } if !losses.is_empty() => Some(losses.iter().cloned().collect()),
-            _ => None,
-        };
+        let losses = point.further().filter(|further| !further.losses.is_empty());
+        let losses = losses.map(|further| further.losses.iter().cloned().collect());
         let outcome = point.wire_outcome();
         let status = if point.ended_early().is_some() {
             STOPPED
@@ -255,8 +253,8 @@ pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
             failure,
             attempts: Some(point.attempts.len() as u32),
             seconds,
-            epochs_done: point.reports.last().map(|(epoch, _)| *epoch),
-            curve: (!point.reports.is_empty()).then(|| point.reports.clone()),
+            epochs_done: point.reports().last().map(|(epoch, _)| *epoch),
+            curve: (!point.reports().is_empty()).then(|| point.reports().to_vec()),
             losses,
         };
         HistoryEntry {

@@ -62,7 +62,7 @@ impl Coordinator<'_> {
         let mut latest = None;
         for report in reports {
             let point = self.state.point(key.point).expect("an attempt belongs to a point");
-            let last = point.reports.last().map_or(0, |(epoch, _)| *epoch);
+            let last = point.reports().last().map_or(0, |(epoch, _)| *epoch);
             latest = Some(report.epoch);
             if report.epoch <= last {
                 continue;
@@ -88,7 +88,7 @@ impl Coordinator<'_> {
         }
         if let Some(epoch) = latest.filter(|_| judging) {
             let point = self.state.point(key.point).expect("an attempt belongs to a point");
-            let is_out = point.stopped.is_some_and(|stopped| epoch >= stopped);
+            let is_out = point.stopped().is_some_and(|stopped| epoch >= stopped);
             let decision = if is_out { Decision::Stop } else { Decision::Continue };
             self.flow.replies.push(Reply { key, decision, epoch });
         }
@@ -98,14 +98,14 @@ impl Coordinator<'_> {
     fn judge(&self, key: AttemptKey) -> Option<Judgement> {
         let rule = self.scheduler.as_ref()?.stopping()?;
         let own = self.state.point(key.point)?;
-        if own.stopped.is_some() {
+        if own.stopped().is_some() {
             return None;
         }
         let others = self
             .state
             .points
             .iter()
-            .filter(|point| point.id != own.id && point.segment == own.segment && !point.reports.is_empty());
+            .filter(|point| point.id != own.id && point.segment == own.segment && !point.reports().is_empty());
         rule.judge(&curve(own), &others.map(curve).collect::<Vec<_>>())
     }
 
@@ -121,7 +121,7 @@ impl Coordinator<'_> {
         for key in self.state.running.clone() {
             let point = self.state.point(key.point).expect("an attempt belongs to a point");
             // Who was told to stop must not read that it is to go on later.
-            if point.stopped.is_none() {
+            if point.stopped().is_none() {
                 self.tell(key, "pause\n");
             }
         }
@@ -136,7 +136,7 @@ impl Coordinator<'_> {
 
 fn curve(point: &PointState) -> Curve {
     let is_finished = point.loss().is_some() && point.ended_early().is_none();
-    Curve::new(&point.reports, is_finished, Mode::Min)
+    Curve::new(point.reports(), is_finished, Mode::Min)
 }
 
 /// Whole lines behind the first `from` bytes: the reports, how many bytes they are, and how many lines are no reports.

@@ -6,7 +6,7 @@ use protocol::{SegmentId, limits};
 use serde_json::{Map, Value, json};
 
 use super::front::{fronts, fronts_json, objectives};
-use crate::state::{PointOutcome, PointState, State, TaskEnd};
+use crate::state::{Further, PointOutcome, PointState, State, TaskEnd};
 use crate::task::Task;
 
 /// Writes `results.json`: points that failed carry the very large loss, as they do for steering.
@@ -111,14 +111,17 @@ pub(crate) fn point_json(task: &Task, point: &PointState, failed: Option<f64>) -
         object.insert("ended_early_after".to_owned(), json!(epoch));
     }
     if let PointOutcome::Done {
-        losses,
-        message,
-        metrics,
-        metadata,
         attempt,
+        further: Some(further),
         ..
     } = &point.outcome
     {
+        let Further {
+            losses,
+            message,
+            metrics,
+            metadata,
+        } = &**further;
         if !losses.is_empty() {
             let losses: Map<String, Value> = losses
                 .iter()

@@ -18,7 +18,7 @@ mod supervise;
 mod work_directory;
 
 pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
-pub(crate) use crew::END_OF_NAME;
+pub(crate) use crew::{MESSAGE, attempt_of, message_of};
 pub(crate) use group::group_support;
 pub(crate) use job::{enqueue, queued};
 pub(crate) use order::{

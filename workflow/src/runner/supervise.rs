@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,11 @@ impl Signals {
         true
     }
 
+    /// Whether this process was ever asked to stop.
+    pub(super) fn was_asked_to_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.stopped.get().is_some()
+    }
+
     /// Whether a checkpoint was asked for since the last call.
     pub(super) fn take_checkpoint(&self) -> bool {
         self.checkpoint.swap(false, Ordering::Relaxed)
@@ -129,6 +134,20 @@ impl Signals {
             tv_nsec: i64::from(time.subsec_nanos()),
         };
         match rustix::event::poll(&mut descriptors, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Returns when a signal has come, or the descriptor is readable or closed at its other end.
+    pub(super) fn wait_or_readable(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let mut descriptors = [
+            PollFd::new(&self.pipe, PollFlags::IN),
+            PollFd::from_borrowed_fd(descriptor, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut descriptors, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

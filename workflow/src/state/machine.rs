@@ -6,7 +6,7 @@ use protocol::SegmentId;
 use thiserror::Error;
 
 use super::event::{AttemptEnd, Event, NewPoint, TaskEnd};
-use super::point::{Attempt, AttemptKey, AttemptStatus, PointId, PointOutcome, PointState};
+use super::point::{Attempt, AttemptKey, AttemptStatus, Further, PointId, PointOutcome, PointState};
 
 /// An event that cannot follow the ones before it.
 #[derive(Debug, Error, PartialEq)]
@@ -169,7 +169,7 @@ impl State {
                 reports,
             } => {
                 let found = self.running_point(*point, *attempt)?;
-                let mut last = found.reports.last().map_or(0, |(epoch, _)| *epoch);
+                let mut last = found.reports().last().map_or(0, |(epoch, _)| *epoch);
                 for (epoch, _) in reports {
                     if *epoch <= last {
                         return Err(illegal(format!(
@@ -178,16 +178,16 @@ impl State {
                     }
                     last = *epoch;
                 }
-                found.reports.extend(reports);
+                found.curve.get_or_insert_default().reports.extend(reports);
             }
             Event::EndedEarly {
                 point, attempt, epoch, ..
             } => {
                 let found = self.running_point(*point, *attempt)?;
-                if found.stopped.is_some() {
+                if found.stopped().is_some() {
                     return Err(illegal(format!("point {point} is ended early twice")));
                 }
-                found.stopped = Some(*epoch);
+                found.curve.get_or_insert_default().stopped = Some(*epoch);
             }
             Event::AttemptEnded {
                 point,
@@ -286,8 +286,7 @@ impl State {
                 outcome: PointOutcome::Open,
                 failures: 0,
                 lost: 0,
-                reports: Vec::new(),
-                stopped: None,
+                curve: None,
             });
         }
         Ok(())
@@ -387,13 +386,16 @@ impl State {
                 metadata,
             } => {
                 attempt.status = AttemptStatus::Done;
-                point.outcome = PointOutcome::Done {
-                    loss: *loss,
+                let further = Further {
                     losses: losses.clone(),
                     message: message.clone(),
                     metrics: metrics.clone(),
                     metadata: *metadata,
+                };
+                point.outcome = PointOutcome::Done {
+                    loss: *loss,
                     attempt: key.attempt,
+                    further: (further != Further::default()).then(|| Box::new(further)),
                 };
             }
             AttemptEnd::Failed { reason } => {

@@ -6,4 +6,4 @@ mod point;
 
 pub(crate) use event::{AttemptEnd, Event, NewPoint, TaskEnd};
 pub(crate) use machine::{IllegalEvent, RetryLimits, State};
-pub(crate) use point::{AttemptKey, AttemptStatus, PointId, PointOutcome, PointState};
+pub(crate) use point::{AttemptKey, AttemptStatus, Further, PointId, PointOutcome, PointState};

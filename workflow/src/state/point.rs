@@ -110,17 +110,33 @@ pub(crate) enum PointOutcome {
     Open,
     Done {
         loss: Loss,
-        losses: Vec<(String, f64)>,
-        message: Option<String>,
-        metrics: Option<String>,
-        metadata: bool,
         attempt: u32,
+        /// What else the payload said; most say nothing, and there may be a hundred thousand points.
+        further: Option<Box<Further>>,
     },
     /// Its attempts are exhausted.
     Failed {
         /// Whether the payload was at fault.
         by_payload: bool,
     },
+}
+
+/// What an evaluation leaves beside its loss.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Further {
+    pub(crate) losses: Vec<(String, f64)>,
+    pub(crate) message: Option<String>,
+    /// The archive below `metrics/`.
+    pub(crate) metrics: Option<String>,
+    /// Whether there are metadata.
+    pub(crate) metadata: bool,
+}
+
+/// What a running evaluation has told of itself, and was told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Curve {
+    pub(super) reports: Vec<(u64, Option<f64>)>,
+    pub(super) stopped: Option<u64>,
 }
 
 /// A point and all that happened to it.
@@ -136,10 +152,8 @@ pub(crate) struct PointState {
     pub(crate) failures: u32,
     /// Losses through no fault of the payload since then.
     pub(crate) lost: u32,
-    /// Epochs, rising, with the losses that were reported; empty where no decision depends on them.
-    pub(crate) reports: Vec<(u64, Option<f64>)>,
-    /// The epoch after which it is not worth going on, if that was decided.
-    pub(crate) stopped: Option<u64>,
+    /// Nothing where no decision depends on it.
+    pub(super) curve: Option<Box<Curve>>,
 }
 
 impl PointState {
@@ -148,6 +162,24 @@ impl PointState {
         self.attempts
             .last()
             .is_some_and(|attempt| matches!(attempt.status, AttemptStatus::Running { .. }))
+    }
+
+    /// Epochs, rising, with the losses that were reported; empty where no decision depends on them.
+    pub(crate) fn reports(&self) -> &[(u64, Option<f64>)] {
+        self.curve.as_ref().map_or(&[], |curve| &curve.reports)
+    }
+
+    /// The epoch after which it is not worth going on, if that was decided.
+    pub(crate) fn stopped(&self) -> Option<u64> {
+        self.curve.as_ref()?.stopped
+    }
+
+    /// What its evaluation left beside the loss, if there is any of it.
+    pub(crate) fn further(&self) -> Option<&Further> {
+        match &self.outcome {
+            PointOutcome::Done { further, .. } => further.as_deref(),
+            _ => None,
+        }
     }
 
     /// The outcome in the words of the border.
@@ -169,10 +201,10 @@ impl PointState {
 
     /// The epoch after which it ended, if it was ended early; one that did not hear of it in time was trained in full.
     pub(crate) fn ended_early(&self) -> Option<u64> {
-        let (reached, _) = self.reports.last()?;
+        let (reached, _) = self.reports().last()?;
         let granted = self.point.reserved("epochs").and_then(PointValue::as_u64);
         let is_full = granted.is_some_and(|granted| *reached >= granted);
-        (self.stopped.is_some() && self.loss().is_some() && !is_full).then_some(*reached)
+        (self.stopped().is_some() && self.loss().is_some() && !is_full).then_some(*reached)
     }
 
     /// What orders points with a loss, the best first: those that were trained on all data, then the loss, then the id.

@@ -17,7 +17,7 @@ use super::plan;
 use super::settle::{Circumstances, Settled, settle};
 use crate::backend::{Backend, Job, Slurm};
 use crate::state::{AttemptEnd, AttemptKey, Event, NewPoint, PointId, PointOutcome, State, TaskEnd};
-use crate::task::{Placement, Settings};
+use crate::task::{Jobs, Manner, Placement, Settings};
 use world::{Handle, World};
 
 /// Simulated seconds after which a task must be over.
@@ -54,12 +54,24 @@ impl Schedule {
             max_lost_attempts: Some(30),
             ..TaskOptions::default()
         };
-        let settings = Settings::resolve(&options).expect("these options are valid");
         let segments = if is_segmented {
             vec![Some(SegmentId(0)), Some(SegmentId(1))]
         } else {
             vec![None]
         };
+        Schedule::of(world, &options, segments)
+    }
+
+    fn of(mut world: World, options: &TaskOptions, segments: Vec<Option<SegmentId>>) -> Schedule {
+        let settings = Settings::resolve(options).expect("these options are valid");
+        world.slots = settings.slots as usize * segments.len();
+        if let Placement::Slurm(Jobs {
+            manner: Manner::Pilots(most),
+            ..
+        }) = settings.placement
+        {
+            world.most_pilots = most;
+        }
         let world = Rc::new(RefCell::new(world));
         let created = Event::Created {
             task: String::new(),
@@ -91,7 +103,8 @@ impl Schedule {
     }
 
     fn chance(&self, in_thousand: u64) -> bool {
-        self.world.borrow_mut().below(1000) < in_thousand
+        let mut world = self.world.borrow_mut();
+        world.below(1000) < in_thousand && !world.is_kind
     }
 
     /// The manager dies; the next one knows what is in the journal, and finds what is in the files.
@@ -141,7 +154,7 @@ impl Schedule {
             return false;
         }
         let mut starts = missing;
-        while let Some((key, number)) = plan::next_start(&self.state, &self.settings) {
+        while let Some((key, number)) = plan::next_start(&self.state, &self.settings, 0) {
             self.push(Event::Intent {
                 point: key.point,
                 attempt: key.attempt,
@@ -170,6 +183,9 @@ impl Schedule {
     }
 
     fn ended(&mut self, key: AttemptKey, end: AttemptEnd) {
+        if matches!(end, AttemptEnd::Failed { .. }) {
+            self.world.borrow().is_blamed(key);
+        }
         self.push(Event::AttemptEnded {
             point: key.point,
             attempt: key.attempt,
@@ -288,6 +304,36 @@ fn whatever_happens_to_jobs_and_manager_nothing_is_lost_or_done_twice() {
     let sums = run(0..150);
     // Otherwise this would be no test.
     assert!(sums["crashes"] > 50 && sums["faults"] > 50, "{sums:?}");
+}
+
+#[test]
+fn a_thousand_points_are_one_submission() {
+    let submissions = |change: &dyn Fn(&mut TaskOptions)| {
+        let mut options = TaskOptions {
+            backend: Some(protocol::task_options::Backend::Slurm),
+            max_points: Some(1000),
+            n_points_per_iteration: Some(1000),
+            min_unevaluated_points: Some(0),
+            ..TaskOptions::default()
+        };
+        change(&mut options);
+        let schedule = Schedule::of(World::quiet(), &options, vec![None]);
+        let world = Rc::clone(&schedule.world);
+        let counts = schedule.run();
+        assert_eq!(counts.attempts, 1000);
+        world.borrow().submissions.clone()
+    };
+    let arrays = submissions(&|options| {
+        options.n_parallel_evaluation = Some(1000);
+        options.evaluations_per_job = Some(2);
+    });
+    assert_eq!(arrays, [500]);
+    let pilots = submissions(&|options| {
+        options.n_parallel_evaluation = Some(100);
+        options.slurm_pilots = Some(25);
+        options.evaluations_per_job = Some(4);
+    });
+    assert_eq!(pilots, [25]);
 }
 
 /// For `cargo test --release -p workflow million -- --ignored`; `HPO_SCHEDULES` says how many, if not a million.

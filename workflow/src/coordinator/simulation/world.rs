@@ -43,12 +43,18 @@ enum Fault {
 #[derive(Debug)]
 struct Process {
     key: AttemptKey,
-    element: Element,
     ends_at: f64,
     end: AttemptEnd,
     at_time_limit: bool,
     /// When it looks for requests to end.
     looks_at: f64,
+}
+
+fn key_of(assignment: &Assignment) -> AttemptKey {
+    AttemptKey {
+        point: PointId(assignment.point),
+        attempt: assignment.attempt,
+    }
 }
 
 /// Everything outside the manager.
@@ -59,7 +65,7 @@ pub(super) struct World {
     jobs: BTreeMap<Element, SimulatedJob>,
     batches: BTreeMap<u32, Work>,
     accepted: HashSet<u32>,
-    processes: Vec<Process>,
+    processes: BTreeMap<Element, Vec<Process>>,
     claims: HashMap<AttemptKey, Claimant>,
     /// With the time at which the manager sees them if it does not look closely.
     results: HashMap<AttemptKey, (f64, RunnerResult)>,
@@ -76,10 +82,31 @@ pub(super) struct World {
     down_until: f64,
     /// Of how many jobs something goes wrong, in a hundred.
     trouble: u64,
+    /// Whether neither evaluations fail nor managers die.
+    pub(super) is_kind: bool,
     pub(super) faults: u32,
+    /// Jobs of each submission, in the order of asking.
+    pub(super) submissions: Vec<u32>,
+    /// Evaluations that may be at work at a time.
+    pub(super) slots: usize,
+    /// Pilots that may be there at a time.
+    pub(super) most_pilots: u32,
+    /// Attempts whose payload, and nobody else, is to blame for their end.
+    to_blame: HashSet<AttemptKey>,
+    /// For each batch, how often Slurm has shown it.
+    shown: HashMap<u32, u32>,
 }
 
 impl World {
+    /// One in which nothing goes wrong and every evaluation has a loss.
+    pub(super) fn quiet() -> World {
+        World {
+            trouble: 0,
+            is_kind: true,
+            ..World::new(0)
+        }
+    }
+
     pub(super) fn new(seed: u64) -> World {
         let mut world = World {
             now: 0.0,
@@ -87,7 +114,7 @@ impl World {
             jobs: BTreeMap::new(),
             batches: BTreeMap::new(),
             accepted: HashSet::new(),
-            processes: Vec::new(),
+            processes: BTreeMap::new(),
             claims: HashMap::new(),
             results: HashMap::new(),
             marks: Vec::new(),
@@ -102,6 +129,12 @@ impl World {
             down_until: 0.0,
             trouble: 0,
             faults: 0,
+            is_kind: false,
+            submissions: Vec::new(),
+            slots: usize::MAX,
+            most_pilots: u32::MAX,
+            to_blame: HashSet::new(),
+            shown: HashMap::new(),
         };
         world.trouble = [0, 10, 40][world.below(3) as usize];
         world
@@ -136,6 +169,48 @@ impl World {
     /// The manager has written the orders of attempts.
     pub(super) fn prepare(&mut self, keys: &[AttemptKey]) {
         self.orders.extend(keys);
+    }
+
+    /// The manager says that an attempt failed by the fault of its payload: rightly?
+    pub(super) fn is_blamed(&self, key: AttemptKey) {
+        assert!(self.to_blame.contains(&key), "{key} is blamed for what happened to it");
+    }
+
+    /// The manager submits a batch: is it needed?
+    fn is_submitted(&self, batch: u32) {
+        // The answer to the first question may still be on its way; the second was asked by somebody who had it.
+        let is_known = |other: &u32| self.shown.get(other).is_some_and(|times| *times >= 2);
+        let is_alive = |other: u32| {
+            let own = self.jobs.range(
+                Element { batch: other, index: 0 }..Element {
+                    batch: other + 1,
+                    index: 0,
+                },
+            );
+            let alive = own.filter(|(_, job)| !matches!(job.phase, Phase::Ended(_)) && !job.is_stopping);
+            alive.count() as u32
+        };
+        match &self.batches[&batch] {
+            Work::Attempts(jobs) => {
+                let keys: HashSet<AttemptKey> = jobs.iter().flatten().map(key_of).collect();
+                let others = self
+                    .batches
+                    .iter()
+                    .filter(|(other, _)| **other != batch && is_known(other));
+                for (other, work) in others {
+                    let Work::Attempts(jobs) = work else { continue };
+                    let again = jobs.iter().flatten().map(key_of).find(|key| keys.contains(key));
+                    let twice = again.filter(|_| is_alive(*other) > 0);
+                    assert!(twice.is_none(), "{twice:?} is submitted again beside batch {other}");
+                }
+            }
+            Work::Pilots { count, .. } => {
+                let known = self.batches.keys().filter(|other| **other != batch && is_known(other));
+                let alive: u32 = known.map(|other| is_alive(*other)).sum();
+                // Some may have ended, or begun anew, since they were shown.
+                assert!(alive + count <= 2 * self.most_pilots, "{count} pilots beside {alive}");
+            }
+        }
     }
 
     /// The manager has given up an attempt: rightly?
@@ -185,6 +260,10 @@ impl World {
     pub(super) fn settle_down(&mut self) {
         for _ in 0..1000 {
             self.advance();
+            let is_over = |job: &SimulatedJob| matches!(job.phase, Phase::Ended(_));
+            if self.processes.is_empty() && self.inbox.is_empty() && self.jobs.values().all(is_over) {
+                return;
+            }
         }
     }
 
@@ -209,6 +288,11 @@ impl World {
             self.step(element);
         }
         self.run_processes();
+        let processes = self.processes.values().flatten();
+        // Whoever is cut off hears only later that the attempt was taken from it.
+        let at_work = processes.filter(|process| self.requests.get(&process.key) != Some(&EndRequest::Revoked));
+        let at_work = at_work.count();
+        assert!(at_work <= self.slots, "{at_work} evaluations at once");
         let (now, mut gone) = (self.now, Vec::new());
         for (element, job) in &self.jobs {
             if matches!(job.phase, Phase::Ended(_)) && now - job.at > SHOWN {
@@ -265,11 +349,15 @@ impl World {
                         id: format!("{}_{}", element.batch, element.index),
                         phase: job.phase.clone(),
                     });
-                    let jobs = if is_down {
+                    let jobs: Result<Vec<Listed>, String> = if is_down {
                         Err("no contact".to_owned())
                     } else {
                         Ok(listed.collect())
                     };
+                    let shown = jobs.iter().flatten().map(|job| job.element.batch);
+                    for batch in shown.collect::<HashSet<_>>() {
+                        *self.shown.entry(batch).or_default() += 1;
+                    }
                     Answer::Listed { question, jobs }
                 }
             };
@@ -299,12 +387,14 @@ impl World {
     fn terminate(&mut self, element: Element, at_time_limit: bool) {
         let now = self.now;
         let saves = self.below(2) == 0;
-        for process in self.processes.iter_mut().filter(|process| process.element == element) {
+        for process in self.processes.get_mut(&element).into_iter().flatten() {
             process.end = AttemptEnd::Stopped;
             process.ends_at = process.ends_at.min(now + 1.0);
             process.at_time_limit = at_time_limit;
             if saves {
                 self.saved.insert(process.key);
+            } else if at_time_limit {
+                self.to_blame.insert(process.key);
             }
         }
     }
@@ -345,26 +435,26 @@ impl World {
         job.phase = Phase::Active;
         job.fault = fault;
         job.at = now;
-        if let Some(Work::Attempts(jobs)) = self.batches.get(&element.batch).cloned() {
-            for assignment in jobs.get(element.index as usize).into_iter().flatten() {
-                self.begin(element, assignment);
-            }
+        let own = match self.batches.get(&element.batch) {
+            Some(Work::Attempts(jobs)) => jobs.get(element.index as usize).cloned(),
+            _ => None,
+        };
+        for assignment in own.iter().flatten() {
+            self.begin(element, assignment);
         }
     }
 
     /// A runner starts; it works if nobody else has the attempt.
     fn begin(&mut self, element: Element, assignment: &Assignment) {
-        let key = AttemptKey {
-            point: PointId(assignment.point),
-            attempt: assignment.attempt,
-        };
+        let key = key_of(assignment);
         // Without an order a runner ends at once.
         if self.claims.contains_key(&key) || !self.orders.contains(&key) {
             return;
         }
         self.claims.insert(key, Claimant::Job(element));
         *self.runs.entry(key).or_default() += 1;
-        for other in self.processes.iter().filter(|other| other.key.point == key.point) {
+        let others = self.processes.values().flatten();
+        for other in others.filter(|other| other.key.point == key.point) {
             let request = self.requests.get(&other.key);
             assert_eq!(
                 request,
@@ -374,7 +464,7 @@ impl World {
             );
         }
         let end = match self.below(10) {
-            0 => AttemptEnd::Failed { reason: "x".to_owned() },
+            0 if !self.is_kind => AttemptEnd::Failed { reason: "x".to_owned() },
             1 if self.trouble > 0 => AttemptEnd::Lost { reason: "x".to_owned() },
             _ => AttemptEnd::Done {
                 loss: Loss::new(1.0).expect("a number"),
@@ -384,10 +474,12 @@ impl World {
                 metadata: false,
             },
         };
+        if matches!(end, AttemptEnd::Failed { .. }) {
+            self.to_blame.insert(key);
+        }
         let ends_at = self.now + self.seconds(60);
-        self.processes.push(Process {
+        self.processes.entry(element).or_default().push(Process {
             key,
-            element,
             ends_at,
             end,
             at_time_limit: false,
@@ -399,9 +491,13 @@ impl World {
         self.faults += 1;
         let later = self.now + 20.0 + self.seconds(60);
         let now = self.now;
+        if fault == Fault::Memory {
+            let own = self.processes.get(&element).into_iter().flatten();
+            self.to_blame.extend(own.map(|process| process.key));
+        }
         let is_dead = matches!(fault, Fault::Node | Fault::Memory | Fault::Runner);
         if is_dead {
-            self.processes.retain(|process| process.element != element);
+            self.processes.remove(&element);
         }
         if matches!(fault, Fault::Preempted | Fault::TimeLimit) {
             self.terminate(element, fault == Fault::TimeLimit);
@@ -432,17 +528,15 @@ impl World {
 
     /// A job at work takes what there is, and ends when there is nothing.
     fn go_on(&mut self, element: Element) {
-        let work = self.batches.get(&element.batch).cloned();
-        let busy = |world: &World| {
-            world
-                .processes
-                .iter()
-                .filter(|process| process.element == element)
-                .count()
+        let (is_known, side_by_side) = match self.batches.get(&element.batch) {
+            Some(Work::Pilots { side_by_side, .. }) => (true, Some(*side_by_side)),
+            Some(Work::Attempts(_)) => (true, None),
+            None => (false, None),
         };
-        let is_stopping = self.jobs[&element].is_stopping || !self.batches.contains_key(&element.batch);
+        let busy = |world: &World| world.processes.get(&element).map_or(0, Vec::len);
+        let is_stopping = self.jobs[&element].is_stopping || !is_known;
         let is_active = self.jobs[&element].phase == Phase::Active;
-        if let Some(Work::Pilots { side_by_side, .. }) = work
+        if let Some(side_by_side) = side_by_side
             && !is_stopping
             && is_active
         {
@@ -455,7 +549,7 @@ impl World {
             }
         }
         let (now, count) = (self.now, busy(self));
-        let is_pilot = matches!(self.batches.get(&element.batch), Some(Work::Pilots { .. }));
+        let is_pilot = side_by_side.is_some();
         let job = self.jobs.get_mut(&element).expect("it goes on");
         if count > 0 {
             job.at = now;
@@ -470,35 +564,46 @@ impl World {
     }
 
     fn run_processes(&mut self) {
-        let now = self.now;
-        for process in std::mem::take(&mut self.processes) {
-            let request = self.requests.get(&process.key).copied();
-            let asked = request.is_some() && process.looks_at <= now;
-            if request == Some(EndRequest::Revoked) && (asked || process.ends_at <= now) {
-                continue;
+        for (element, processes) in std::mem::take(&mut self.processes) {
+            let left: Vec<Process> = processes
+                .into_iter()
+                .filter_map(|process| self.run_process(process))
+                .collect();
+            if !left.is_empty() {
+                self.processes.insert(element, left);
             }
-            if process.ends_at > now && !asked {
-                let looks_at = if process.looks_at <= now {
-                    now + 2.0
-                } else {
-                    process.looks_at
-                };
-                self.processes.push(Process { looks_at, ..process });
-                continue;
-            }
-            let end = if asked { AttemptEnd::Stopped } else { process.end };
-            let result = RunnerResult {
-                task: String::new(),
-                point: process.key.point,
-                attempt: process.key.attempt,
-                at_time_limit: process.at_time_limit && end == AttemptEnd::Stopped,
-                end,
-                seconds: 1.0,
-                warnings: Vec::new(),
-            };
-            let seen = now + self.seconds(60);
-            self.results.insert(process.key, (seen, result));
-            self.marks.push((seen, process.key));
         }
+    }
+
+    /// What is left of a process after it has done what it does now.
+    fn run_process(&mut self, process: Process) -> Option<Process> {
+        let now = self.now;
+        let request = self.requests.get(&process.key).copied();
+        let asked = request.is_some() && process.looks_at <= now;
+        if request == Some(EndRequest::Revoked) && (asked || process.ends_at <= now) {
+            return None;
+        }
+        if process.ends_at > now && !asked {
+            let looks_at = if process.looks_at <= now {
+                now + 2.0
+            } else {
+                process.looks_at
+            };
+            return Some(Process { looks_at, ..process });
+        }
+        let end = if asked { AttemptEnd::Stopped } else { process.end };
+        let result = RunnerResult {
+            task: String::new(),
+            point: process.key.point,
+            attempt: process.key.attempt,
+            at_time_limit: process.at_time_limit && end == AttemptEnd::Stopped,
+            end,
+            seconds: 1.0,
+            warnings: Vec::new(),
+        };
+        let seen = if self.is_kind { now } else { now + self.seconds(60) };
+        self.results.insert(process.key, (seen, result));
+        self.marks.push((seen, process.key));
+        None
     }
 }

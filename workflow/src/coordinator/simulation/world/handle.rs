@@ -26,6 +26,10 @@ impl Cluster for Handle {
     fn ask(&mut self, request: Request) {
         let mut world = self.0.borrow_mut();
         let due = world.now + world.seconds(5);
+        if let Request::Submit { batch, size } = request {
+            world.submissions.push(size);
+            world.is_submitted(batch);
+        }
         world.inbox.push_back((due, request));
     }
 
