@@ -24,6 +24,8 @@ mod checkpoint;
 pub mod cli;
 mod coordinator;
 mod files;
+#[cfg(test)]
+mod fuzzing;
 mod host;
 mod journal;
 mod panda;

@@ -79,7 +79,7 @@ pub(super) fn space(value: &Value) -> Result<SearchSpace, Problems> {
         )]);
     };
     let mut problems = Vec::new();
-    if map.is_empty() {
+    if map.keys().all(|name| name == json::SCHEMA_KEY) {
         problems.push(Problem::new(
             "",
             "expected at least one dimension, found an empty object",
@@ -92,7 +92,7 @@ pub(super) fn space(value: &Value) -> Result<SearchSpace, Problems> {
         ));
     }
     let mut dimensions = Vec::with_capacity(map.len());
-    for (name, spec) in map {
+    for (name, spec) in map.iter().filter(|(name, _)| *name != json::SCHEMA_KEY) {
         match dimension(name, spec) {
             Ok(dimension) => dimensions.push(dimension),
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.below(&pointer("", name)))),

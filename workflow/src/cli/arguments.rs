@@ -58,6 +58,11 @@ pub(super) enum Command {
     Retry(RetryArguments),
     /// Probe this machine and the file system of a directory for what hpo needs
     Doctor(DoctorArguments),
+    /// Print the JSON Schema of task files, by which editors check and complete them
+    #[command(
+        before_help = "Example:\n  hpo schema > task.schema.json\n  and in a task file: \"$schema\": \"task.schema.json\""
+    )]
+    Schema,
     /// Look into the journal of a task, or mend it
     Journal {
         #[command(subcommand)]

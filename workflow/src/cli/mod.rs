@@ -61,6 +61,10 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Command::Pause(arguments) => stop::stop(&arguments, Request::Pause),
         Command::Finish(arguments) => stop::finish(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Schema => {
+            let schema = protocol::task_options::TaskOptions::schema();
+            output::print_line(&format!("{schema:#}")).map(|()| protocol::exit::DONE)
+        }
         Command::Journal { command } => match command {
             JournalCommand::Check(arguments) => journal::check(&arguments),
             JournalCommand::Repair(arguments) => journal::repair(&arguments),
