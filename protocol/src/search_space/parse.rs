@@ -369,20 +369,26 @@ impl Reader<'_> {
         if let Some(count) = value
             .as_u64()
             .and_then(|count| u32::try_from(count).ok())
-            .filter(|count| *count > 0)
+            .filter(|count| (1..=limits::LEVELS).contains(count))
         {
             return Some(Levels::Count(count));
         }
-        let values = value.as_array().filter(|items| !items.is_empty()).and_then(|items| {
-            items
-                .iter()
-                .map(|item| item.as_f64().filter(|number| (low..=high).contains(number)))
-                .collect::<Option<Vec<_>>>()
-        });
+        let values = value
+            .as_array()
+            .filter(|items| (1..=limits::LEVELS as usize).contains(&items.len()))
+            .and_then(|items| {
+                items
+                    .iter()
+                    .map(|item| item.as_f64().filter(|number| (low..=high).contains(number)))
+                    .collect::<Option<Vec<_>>>()
+            });
         if values.is_none() {
             self.fault(
                 "levels",
-                format!("expected a count from 1, or a list of numbers from {low} to {high}"),
+                format!(
+                    "expected a count from 1 to {}, or a list of as many numbers from {low} to {high}",
+                    limits::LEVELS
+                ),
             );
         }
         values.map(Levels::Values)

@@ -4,6 +4,7 @@ mod arguments;
 mod detach;
 mod doctor;
 mod error;
+mod import;
 mod inspect;
 mod journal;
 mod lineage;
@@ -57,6 +58,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Command::List(arguments) => inspect::list(&arguments),
         Command::Watch(arguments) => watch::watch(&arguments),
         Command::Logs(arguments) => logs::logs(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
         Command::Kill(arguments) => stop::stop(&arguments, Request::Kill),
         Command::Pause(arguments) => stop::stop(&arguments, Request::Pause),
         Command::Finish(arguments) => stop::finish(&arguments),

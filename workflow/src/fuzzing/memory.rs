@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// Bytes beyond which an allocation fails, and with it the process: before the machine runs out of memory.
+const TOO_MUCH: isize = 1 << 30;
+
 thread_local! {
     /// Bytes that are allocated now, and that were at most; what another thread frees may make the first negative.
     static NOW: Cell<isize> = const { Cell::new(0) };
@@ -16,22 +19,27 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn count(change: isize) {
+/// Counts, and says whether it is not too much.
+fn count(change: isize) -> bool {
     // While a thread ends its counters are gone.
-    let _ = NOW.try_with(|now| {
+    let counted = NOW.try_with(|now| {
         now.set(now.get() + change);
         MOST.with(|most| most.set(most.get().max(now.get())));
+        now.get()
     });
+    counted.is_ok_and(|now| now < TOO_MUCH) || change < 0 || counted.is_err()
 }
 
 #[expect(
     unsafe_code,
     reason = "only an allocator sees allocations; it hands every call on as it came"
 )]
-// SAFETY: all calls go to the system's allocator unchanged, and counting does not allocate.
+// SAFETY: all calls go to the system's allocator unchanged or fail as it may, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        if !count(layout.size() as isize) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
@@ -43,7 +51,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
+        if !count(size as isize - layout.size() as isize) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }

@@ -8,6 +8,8 @@
 //! cargo test --release -p workflow --lib fuzzing -- --ignored --nocapture
 //! ```
 //!
+//! The long one keeps the input at hand in `/dev/shm/fuzz-NAME-PROCESS`, should the process itself come to an end.
+//!
 //! An input that a parser fails on is written to the corpus, where it stays: the short run begins with every file as it is.
 
 mod generator;
@@ -42,6 +44,7 @@ fn corpus(parser: &Parser) -> Vec<Vec<u8>> {
     let folders = match parser.name {
         "search_space" => vec![repository().join("search_spaces")],
         "task_file" => files(&repository().join("examples")),
+        "optuna" => vec![repository().join("tests/workflow/fixtures/import")],
         _ => Vec::new(),
     };
     let kept = repository().join("tests/fuzz/corpus").join(parser.name);
@@ -87,8 +90,13 @@ fn feed(parser: &Parser, count: usize, seed: u64, longest: Option<Duration>) {
     let corpus = corpus(parser);
     assert!(!corpus.is_empty(), "`{}` has no corpus", parser.name);
     let mut generator = Generator::new(&corpus, seed);
+    // Where the process itself might end: what it was about to read.
+    let kept = longest.map(|_| parsers::room().join(format!("fuzz-{}-{}", parser.name, std::process::id())));
     let made = std::iter::repeat_with(|| generator.input()).take(count);
     for input in corpus.iter().cloned().chain(made) {
+        if let Some(path) = &kept {
+            fs::write(path, &input).expect("the input can be kept");
+        }
         if let Some(fault) = fault(parser, &input, longest) {
             let folder = repository().join("tests/fuzz/corpus").join(parser.name);
             let digest = crc32c::crc32c(&input);
@@ -96,6 +104,9 @@ fn feed(parser: &Parser, count: usize, seed: u64, longest: Option<Duration>) {
             fs::write(&path, &input).expect("the corpus can be written");
             panic!("{}: {fault}: {}", parser.name, path.display());
         }
+    }
+    if let Some(path) = kept {
+        fs::remove_file(path).expect("the last input was kept");
     }
 }
 
@@ -142,6 +153,11 @@ fn journals_are_read_or_refused() {
 #[test]
 fn reports_are_read_or_refused() {
     feed_shortly("report");
+}
+
+#[test]
+fn studies_of_optuna_are_read_or_refused() {
+    feed_shortly("optuna");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use steering::history::{History, Mode};
 
 use crate::checkpoint::{extract, unpack};
+use crate::import::{Wish, from_database, from_journal};
 use crate::journal::{Contents, ReadError, Record, salvage};
 use crate::state::{Event, RetryLimits, State};
 
@@ -22,7 +23,7 @@ pub(super) struct Parser {
     pub(super) read: fn(&[u8]),
 }
 
-pub(super) const PARSERS: [Parser; 8] = [
+pub(super) const PARSERS: [Parser; 9] = [
     Parser {
         name: "search_space",
         read: search_space,
@@ -54,6 +55,10 @@ pub(super) const PARSERS: [Parser; 8] = [
     Parser {
         name: "report",
         read: report,
+    },
+    Parser {
+        name: "optuna",
+        read: optuna,
     },
 ];
 
@@ -125,7 +130,7 @@ fn archive(bytes: &[u8]) {
 }
 
 /// Where it costs least.
-fn room() -> &'static Path {
+pub(super) fn room() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
@@ -176,4 +181,14 @@ fn report(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = text.parse::<protocol::report::Decision>();
     }
+}
+
+/// Journal or database.
+fn optuna(bytes: &[u8]) {
+    let wish = Wish::default();
+    let _ = if bytes.starts_with(b"SQLite") {
+        from_database(bytes.to_vec(), &wish)
+    } else {
+        from_journal(bytes, &wish)
+    };
 }
