@@ -132,15 +132,19 @@ fn describe(what: &str, path: &Path, problems: &[Problem]) -> String {
 /// A hint naming the known word nearest to `found`, or nothing when none is near.
 #[must_use]
 pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let length = found.chars().count();
+    let farthest = |word: &str| 1 + word.len() / 4;
     known
         .into_iter()
+        // The distance is no less than the difference of the lengths, and takes their product to compute.
+        .filter(|word| length.abs_diff(word.chars().count()) <= farthest(word))
         .map(|word| {
             (
                 strsim::damerau_levenshtein(&found.to_lowercase(), &word.to_lowercase()),
                 word,
             )
         })
-        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
+        .filter(|(distance, word)| *distance <= farthest(word))
         .min_by_key(|(distance, _)| *distance)
         .map_or_else(String::new, |(_, word)| format!("; did you mean `{word}`?"))
 }

@@ -14,6 +14,8 @@ pub const POINT_BYTES: usize = 3_500;
 pub const DEPTH: usize = 64;
 /// Most keys of one object of a point or a search space.
 pub const KEYS: usize = 1_000;
+/// Most levels of one dimension in a grid.
+pub const LEVELS: u32 = 1_000;
 /// Longest key, in bytes.
 pub const KEY_BYTES: usize = 256;
 /// Longest string, in bytes.

@@ -6,6 +6,7 @@
 
 mod choices;
 mod reading;
+mod schema;
 mod values;
 
 use serde::{Deserialize, Serialize};

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use clap::Parser as _;
 use protocol::exit;
+use protocol::search_space::SCHEMA;
 
 use arguments::{Arguments, Command};
 
@@ -94,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Samplers(options) => listing::run(&options),
         Command::Plan(options) => planning::run(&options),
         Command::Schedulers(options) => scheduling::list(&options),
+        Command::Schema => output::print(SCHEMA).map(|()| exit::DONE),
     };
     match done {
         Ok(code) => code,

@@ -6,6 +6,7 @@ mod checkpoints;
 mod commands;
 mod control;
 mod faults;
+mod import;
 mod kill;
 mod knowledge;
 mod payloads;

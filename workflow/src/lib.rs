@@ -10,6 +10,7 @@
 //! | `runner` | the process that carries out one attempt and outlives the manager |
 //! | `checkpoint` | what a retry finds of the attempt before |
 //! | `task` | the task directory, options, placeholders, sandbox, containers, training files |
+//! | `import` | what other tools have left, read as a search with its points |
 //! | `panda` | the parameters of a task of PanDA |
 //! | `report` | tables, JSON and progress |
 //! | `host` | who is who among processes |
@@ -24,7 +25,10 @@ mod checkpoint;
 pub mod cli;
 mod coordinator;
 mod files;
+#[cfg(test)]
+mod fuzzing;
 mod host;
+mod import;
 mod journal;
 mod panda;
 mod report;

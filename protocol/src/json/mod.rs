@@ -31,6 +31,9 @@ pub enum Dialect {
     Commented,
 }
 
+/// The key by which a document names its JSON Schema, for editors. It says nothing else.
+pub const SCHEMA_KEY: &str = "$schema";
+
 /// First character of the string that stands for a non-finite number after reading. The rest is the token.
 pub const NON_FINITE: char = '\u{1}';
 

@@ -152,6 +152,10 @@ impl SearchSpace {
     }
 }
 
+/// The JSON Schema (draft 2020-12) of search spaces, for editors. What it refuses is refused by [`SpaceDocument::from_value`]; that
+/// bounds are in order and that conditions name what exists is beyond it.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 impl SpaceDocument {
     /// Checks a document.
     ///

@@ -79,7 +79,7 @@ pub(super) fn space(value: &Value) -> Result<SearchSpace, Problems> {
         )]);
     };
     let mut problems = Vec::new();
-    if map.is_empty() {
+    if map.keys().all(|name| name == json::SCHEMA_KEY) {
         problems.push(Problem::new(
             "",
             "expected at least one dimension, found an empty object",
@@ -92,7 +92,7 @@ pub(super) fn space(value: &Value) -> Result<SearchSpace, Problems> {
         ));
     }
     let mut dimensions = Vec::with_capacity(map.len());
-    for (name, spec) in map {
+    for (name, spec) in map.iter().filter(|(name, _)| *name != json::SCHEMA_KEY) {
         match dimension(name, spec) {
             Ok(dimension) => dimensions.push(dimension),
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.below(&pointer("", name)))),
@@ -369,20 +369,26 @@ impl Reader<'_> {
         if let Some(count) = value
             .as_u64()
             .and_then(|count| u32::try_from(count).ok())
-            .filter(|count| *count > 0)
+            .filter(|count| (1..=limits::LEVELS).contains(count))
         {
             return Some(Levels::Count(count));
         }
-        let values = value.as_array().filter(|items| !items.is_empty()).and_then(|items| {
-            items
-                .iter()
-                .map(|item| item.as_f64().filter(|number| (low..=high).contains(number)))
-                .collect::<Option<Vec<_>>>()
-        });
+        let values = value
+            .as_array()
+            .filter(|items| (1..=limits::LEVELS as usize).contains(&items.len()))
+            .and_then(|items| {
+                items
+                    .iter()
+                    .map(|item| item.as_f64().filter(|number| (low..=high).contains(number)))
+                    .collect::<Option<Vec<_>>>()
+            });
         if values.is_none() {
             self.fault(
                 "levels",
-                format!("expected a count from 1, or a list of numbers from {low} to {high}"),
+                format!(
+                    "expected a count from 1 to {}, or a list of as many numbers from {low} to {high}",
+                    limits::LEVELS
+                ),
             );
         }
         values.map(Levels::Values)

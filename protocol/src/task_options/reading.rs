@@ -1,6 +1,7 @@
 //! Options from files, and options over options.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -9,8 +10,9 @@ use crate::error::{DocumentError, Problem, did_you_mean, pointer};
 use crate::json::{self, Dialect};
 use crate::limits;
 
-/// Keys that phpo knows and a task file may carry, but which are not options of a task.
-const IGNORED_KEYS: [&str; 6] = [
+/// Keys that phpo or an editor knows and a task file may carry, but which are not options of a task.
+pub(super) const IGNORED_KEYS: [&str; 7] = [
+    json::SCHEMA_KEY,
     "loadJson",
     "dumpJson",
     "version",
@@ -26,11 +28,7 @@ impl TaskOptions {
         use clap::Args as _;
         Self::augment_args(clap::Command::new("keys"))
             .get_arguments()
-            .map(|argument| match argument.get_id().as_str() {
-                "training_ds" => "trainingDS".to_owned(),
-                "out_ds" => "outDS".to_owned(),
-                id => camel_case(id),
-            })
+            .map(|argument| json_key(argument.get_id().as_str()))
             .collect()
     }
 
@@ -39,7 +37,8 @@ impl TaskOptions {
     /// # Errors
     /// All wrong types at once, with pointers.
     pub fn from_map(map: &Map<String, Value>) -> Result<(Self, Vec<String>), Vec<Problem>> {
-        let known = Self::keys();
+        static KNOWN: LazyLock<Vec<String>> = LazyLock::new(TaskOptions::keys);
+        let known = &*KNOWN;
         let (mut accepted, mut warnings, mut problems) = (Map::new(), Vec::new(), Vec::new());
         for (key, value) in map {
             if IGNORED_KEYS.contains(&key.as_str()) {
@@ -102,6 +101,15 @@ fn as_map(options: &TaskOptions) -> Map<String, Value> {
     match serde_json::to_value(options) {
         Ok(Value::Object(map)) => map,
         _ => unreachable!("a struct serialises into an object"),
+    }
+}
+
+/// The JSON key of the option whose field is called `id`.
+pub(super) fn json_key(id: &str) -> String {
+    match id {
+        "training_ds" => "trainingDS".to_owned(),
+        "out_ds" => "outDS".to_owned(),
+        _ => camel_case(id),
     }
 }
 

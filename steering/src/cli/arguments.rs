@@ -59,6 +59,11 @@ pub(super) enum Command {
     /// List the schedulers and their settings
     #[command(before_help = "Example:\n  steering schedulers --json")]
     Schedulers(ListOptions),
+    /// Print the JSON Schema of search spaces, by which editors check and complete them
+    #[command(
+        before_help = "Example:\n  steering schema > search_space.schema.json\n  and in a search space: \"$schema\": \"search_space.schema.json\""
+    )]
+    Schema,
 }
 
 const ASK_EXAMPLE: &str = "Example:\n  steering ask -n 4 -m 100 -i input.json -o output.json\n  \

@@ -61,7 +61,7 @@ fn restore_one(store: &Path, work: &Path, load_as: Option<&str>, largest: u64, g
             let copy = staging.join("archive");
             fs::copy(&archive, &copy).and_then(|_| fs::rename(&copy, &target))
         }
-        None => extract(&archive, &staging, largest.saturating_mul(4)).and_then(|found| {
+        None => extract(File::open(&archive)?, &staging, largest.saturating_mul(4)).and_then(|found| {
             let listed: BTreeMap<PathBuf, String> = manifest
                 .files
                 .iter()
@@ -86,9 +86,14 @@ fn restore_one(store: &Path, work: &Path, load_as: Option<&str>, largest: u64, g
 ///
 /// # Errors
 /// Anything else in the archive, and anything over a limit; `target` may then hold a part.
-pub(crate) fn extract(archive: &Path, target: &Path, most_bytes: u64) -> io::Result<BTreeMap<PathBuf, String>> {
+pub(crate) fn extract(archive: impl Read, target: &Path, most_bytes: u64) -> io::Result<BTreeMap<PathBuf, String>> {
+    unpack(GzDecoder::new(archive), target, most_bytes)
+}
+
+/// The same of an archive that is not compressed.
+pub(crate) fn unpack(archive: impl Read, target: &Path, most_bytes: u64) -> io::Result<BTreeMap<PathBuf, String>> {
     let refuse = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-    let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive)?).take(most_bytes + (32 << 20)));
+    let mut archive = tar::Archive::new(archive.take(most_bytes + (32 << 20)));
     let mut found = BTreeMap::new();
     let mut total = 0_u64;
     for (count, entry) in archive.entries()?.enumerate() {
@@ -256,7 +261,7 @@ mod tests {
         archive.into_inner().unwrap().finish().unwrap();
         let target = directory.path().join("target");
         fs::create_dir(&target).unwrap();
-        let result = extract(&path, &target, 8);
+        let result = extract(File::open(&path).unwrap(), &target, 8);
         assert_eq!(
             fs::read_dir(directory.path()).unwrap().count(),
             2,

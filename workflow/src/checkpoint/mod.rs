@@ -10,6 +10,8 @@ mod save;
 
 pub(crate) use handover::{Label, PAYLOAD, Source, seal, take_over};
 pub(crate) use load::{Restored, restore};
+#[cfg(test)]
+pub(crate) use load::{extract, unpack};
 pub(crate) use save::Saver;
 
 use std::path::{Path, PathBuf};

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::task_options::TaskOptions;
+
+use crate::import::Tool;
 
 const EXAMPLES: &str = "\
 Example:
@@ -16,6 +18,13 @@ Example:
 Exit codes: 0 done, 1 the work failed, 2 wrong usage or input, 3 the machine failed,
             4 the journal of the task is damaged (`hpo journal repair`),
             130 and 143 interrupted (run the same line again to resume)";
+
+const IMPORT_EXAMPLE: &str = "\
+Example:
+  hpo import study.log --taskDir old                     a journal of Optuna; `hpo best old` shows the best
+  hpo run task.json --warm old                           a new search that learns from it
+  hpo import ray_results/exp --taskDir old --metric accuracy --mode max
+  hpo import project --taskDir new --evaluationExec 'python3 train.py' --maxPoints 100 && hpo resume new";
 
 /// Searches hyperparameters: asks steering for points, evaluates them, and keeps what it learns.
 #[derive(Debug, Parser)]
@@ -35,6 +44,10 @@ pub(super) enum Command {
     Submit(Box<RunArguments>),
     /// Go on with a paused or interrupted task
     Resume(ResumeArguments),
+    /// Make a task of what another tool has left: a study of Optuna, results of Keras Tuner, Ray Tune or hpogrid, or a configuration of
+    /// phpo
+    #[command(infer_long_args = true, before_help = IMPORT_EXAMPLE)]
+    Import(Box<ImportArguments>),
     /// Show all points of a task
     #[command(alias = "showl")]
     Show(ShowArguments),
@@ -58,6 +71,11 @@ pub(super) enum Command {
     Retry(RetryArguments),
     /// Probe this machine and the file system of a directory for what hpo needs
     Doctor(DoctorArguments),
+    /// Print the JSON Schema of task files, by which editors check and complete them
+    #[command(
+        before_help = "Example:\n  hpo schema > task.schema.json\n  and in a task file: \"$schema\": \"task.schema.json\""
+    )]
+    Schema,
     /// Look into the journal of a task, or mend it
     Journal {
         #[command(subcommand)]
@@ -139,6 +157,41 @@ pub(super) struct RunArguments {
     pub(super) manager: ManagerArguments,
     #[command(flatten)]
     pub(super) options: TaskOptions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArguments {
+    /// What the tool has left: a file or a directory
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: PathBuf,
+    /// Directory of the new task
+    #[arg(long = "taskDir", value_name = "DIR")]
+    pub(super) task_dir: PathBuf,
+    /// Whose files these are (default: as they look)
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<Tool>,
+    /// Which of several studies of Optuna
+    #[arg(long, value_name = "NAME")]
+    pub(super) study: Option<String>,
+    /// Which of several reported numbers was optimised
+    #[arg(long, value_name = "NAME")]
+    pub(super) metric: Option<String>,
+    /// Whether it was to be small or large (default: as the files say)
+    #[arg(long, value_name = "MODE")]
+    pub(super) mode: Option<GoalMode>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// With `evaluationExec` the search can go on; without, its points can be looked at and learnt from
+    #[command(flatten)]
+    pub(super) options: TaskOptions,
+}
+
+/// Which numbers are good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GoalMode {
+    Min,
+    Max,
 }
 
 /// What concerns the manager rather than the task.

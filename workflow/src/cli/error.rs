@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::backend::SlurmError;
 use crate::coordinator::CoordinatorError;
+use crate::import::ImportError;
 use crate::journal::{LockError, ReadError, WriteError, remedy};
 use crate::state::IllegalEvent;
 use crate::task::TaskError;
@@ -15,6 +16,8 @@ use crate::task::TaskError;
 /// An error that ends the program.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error(transparent)]
     Task(#[from] TaskError),
     #[error(transparent)]
@@ -61,6 +64,8 @@ impl CliError {
         match self {
             _ if self.is_broken_pipe() => exit::DONE,
             CliError::Task(error) => error.exit_code(),
+            CliError::Import(ImportError::Document(error)) => error.exit_code(),
+            CliError::Import(_) => exit::USAGE,
             CliError::Slurm(error) if error.is_usage() => exit::USAGE,
             CliError::Usage(_) => exit::USAGE,
             CliError::Failed(_) => exit::FAILED,

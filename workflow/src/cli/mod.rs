@@ -4,6 +4,7 @@ mod arguments;
 mod detach;
 mod doctor;
 mod error;
+mod import;
 mod inspect;
 mod journal;
 mod lineage;
@@ -57,10 +58,15 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Command::List(arguments) => inspect::list(&arguments),
         Command::Watch(arguments) => watch::watch(&arguments),
         Command::Logs(arguments) => logs::logs(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
         Command::Kill(arguments) => stop::stop(&arguments, Request::Kill),
         Command::Pause(arguments) => stop::stop(&arguments, Request::Pause),
         Command::Finish(arguments) => stop::finish(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Schema => {
+            let schema = protocol::task_options::TaskOptions::schema();
+            output::print_line(&format!("{schema:#}")).map(|()| protocol::exit::DONE)
+        }
         Command::Journal { command } => match command {
             JournalCommand::Check(arguments) => journal::check(&arguments),
             JournalCommand::Repair(arguments) => journal::repair(&arguments),

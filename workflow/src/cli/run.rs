@@ -240,7 +240,7 @@ fn placement_of(options: &TaskOptions) -> Result<Placement, CliError> {
 }
 
 /// Paths in options are relative to the file that has them; absolute, they can be mixed.
-fn with_absolute_paths(options: &TaskOptions, base: &Path) -> Result<TaskOptions, CliError> {
+pub(super) fn with_absolute_paths(options: &TaskOptions, base: &Path) -> Result<TaskOptions, CliError> {
     let mut options = options.clone();
     for path in [&mut options.search_space_file, &mut options.segment_spec_file]
         .into_iter()
@@ -324,7 +324,7 @@ fn check_same(directory: &TaskDirectory, options: &TaskOptions, named: bool) -> 
 }
 
 /// A new task takes an empty directory, or one that a start which did not get far has left.
-fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
+pub(super) fn check_free(directory: &TaskDirectory) -> Result<(), CliError> {
     let root = directory.root();
     match fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -89,7 +89,23 @@ impl Contents {
         };
         let mut file = File::open(path).map_err(as_read)?;
         file.seek(SeekFrom::Start(self.valid_bytes)).map_err(as_read)?;
-        let mut source = BufReader::with_capacity(1 << 16, file);
+        self.take_all(path, BufReader::with_capacity(1 << 16, file), visit)
+    }
+
+    /// Reads `source` to its end, the journal at `path` from where its valid part ended.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub(crate) fn take_all<E: From<ReadError>>(
+        &mut self,
+        path: &Path,
+        mut source: impl BufRead,
+        visit: &mut dyn FnMut(Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let as_read = |source| ReadError::Io {
+            path: path.to_owned(),
+            source,
+        };
         self.torn_bytes = 0;
         let mut line = Vec::new();
         loop {
