@@ -71,13 +71,17 @@ impl Task {
     fn kill_after(&self, growth: u64) -> bool {
         let bytes = || fs::metadata(self.directory().join("journal")).map_or(0, |metadata| metadata.len());
         let goal = bytes() + growth;
+        self.end_when(Signal::KILL, || bytes() >= goal)
+    }
+
+    fn end_when(&self, signal: Signal, is_time: impl Fn() -> bool) -> bool {
         let mut child = self.start();
         loop {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if bytes() >= goal {
-                let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+            if is_time() {
+                let _ = kill_process(Pid::from_child(&child), signal);
                 child.wait().unwrap();
                 return true;
             }
@@ -257,6 +261,10 @@ fn reporting(scheduler: &str, kills: &[u64]) -> Vec<(Value, Value, Value)> {
         task.kill_after(*growth);
     }
     task.finish();
+    early_ends(&task)
+}
+
+fn early_ends(task: &Task) -> Vec<(Value, Value, Value)> {
     let points = points(&task.directory()).into_iter();
     points
         .map(|point| {
@@ -269,8 +277,52 @@ fn reporting(scheduler: &str, kills: &[u64]) -> Vec<(Value, Value, Value)> {
         .collect()
 }
 
+/// The same with checkpoints, deaf to signals. The point in the file `chosen` is told to pause before it reports its first epoch: it
+/// reports, saves, writes the loss so far, and ends without an answer.
+const PAUSING: &str = r#"
+trap '' TERM INT
+x=$(tr -dc '0-9.e-' < input.json)
+epoch=$(cat "$HPO_CHECKPOINT_DIR/epoch" 2>/dev/null || echo 0)
+echo "$HPO_POINT_ID $epoch $HPO_EPOCHS" >> "$1"
+[ $epoch -gt 0 ] && loss=$(awk "BEGIN {printf \"%.17g\", $x + 1 / $epoch}")
+while [ $epoch -lt $HPO_EPOCHS ]; do
+  epoch=$((epoch + 1))
+  loss=$(awk "BEGIN {printf \"%.17g\", $x + 1 / $epoch}")
+  if [ "$HPO_POINT_ID $epoch" = "$(cat "$1.chosen") 1" ]; then
+    : > "$1.waits"
+    until grep -q pause "$HPO_DECISION_FILE" 2>/dev/null; do :; done
+  fi
+  echo "{\"epoch\": $epoch, \"loss\": $loss}" >> "$HPO_REPORT_FILE"
+  echo $epoch > "$HPO_CHECKPOINT_DIR/epoch"
+  until grep -q -e " $epoch" -e pause "$HPO_DECISION_FILE" 2>/dev/null; do :; done
+  grep -q -e stop -e pause "$HPO_DECISION_FILE" && break
+done
+echo "{\"loss\": $loss}" > output.json
+"#;
+
+/// The same search, interrupted while the evaluation of point `chosen` is under way.
+fn pausing(scheduler: &str, chosen: usize) -> Vec<(Value, Value, Value)> {
+    let task = Task::new(&json!({
+        "scheduler": scheduler, "maxEpochs": 9, "sampler": "random", "maxPoints": 12, "killGrace": "60s"
+    }));
+    fs::write(task.scratch.path().join("files/train.sh"), PAUSING).unwrap();
+    fs::write(task.scratch.path().join("ledger.chosen"), chosen.to_string()).unwrap();
+    let waits = task.scratch.path().join("ledger.waits");
+    assert!(task.end_when(Signal::TERM, || waits.exists()));
+    task.finish();
+    let of_chosen = task
+        .trainings()
+        .into_iter()
+        .filter(|[point, ..]| *point == chosen as u64);
+    assert_eq!(
+        of_chosen.collect::<Vec<_>>(),
+        [[chosen as u64, 0, 9], [chosen as u64, 1, 1]]
+    );
+    early_ends(&task)
+}
+
 #[test]
-fn running_evaluations_are_ended_early_and_a_kill_changes_nothing() {
+fn running_evaluations_are_ended_early_and_neither_kill_nor_pause_changes_anything() {
     let found = reporting("stopping", &[]);
     let mut seen: Vec<f64> = Vec::new();
     let mut third: Vec<f64> = Vec::new();
@@ -293,6 +345,8 @@ fn running_evaluations_are_ended_early_and_a_kill_changes_nothing() {
     }
     assert!(third.len() < 12 && third.len() > 2, "{found:?}");
     assert_eq!(reporting("stopping", &[2500, 1800, 3000]), found);
+    let chosen = found.iter().position(|(_, _, early)| *early == json!(1)).unwrap();
+    assert_eq!(pausing("stopping", chosen + 1), found);
 }
 
 #[test]

@@ -29,6 +29,8 @@ const OWN: [&str; 9] = [
     environment::SLOTS,
 ];
 
+/// What a point says about its epochs.
+const EPOCHS_KEY: &str = "hpo.epochs";
 /// What a point says about its share of the data.
 const FRACTION_KEY: &str = "hpo.frac";
 
@@ -94,6 +96,13 @@ fn order(
     let attempt = point.attempts.last().expect("its intent is recorded");
     let at = directory.attempt(key);
     let mut shown = point.point.clone();
+    if let Some(epochs) = point
+        .stopped
+        .and_then(|epoch| point.point.reserved("epochs").map(|_| epoch))
+    {
+        // It was decided that the point ends here, and the attempt that should have heard of it did not: nothing more is granted.
+        shown.0.insert(EPOCHS_KEY.to_owned(), epochs.into());
+    }
     let mut files = task.training_files(point.segment).map(<[String]>::to_vec);
     if let (Some(files), true) = (&mut files, settings.takes_files) {
         // The share is taken here; the evaluation must not take it again.

@@ -29,8 +29,12 @@ const POINTS_PER_RECORD: usize = 200;
 const LONGEST_REASON: usize = 4000;
 /// Longest sleep between two turns.
 const TICK: Duration = Duration::from_secs(1);
-/// Longest sleep while evaluations wait to hear what becomes of them.
+/// Longest sleep while evaluations wait to hear what becomes of them, and the shortest, after a report, while only few run: who has
+/// reported may wait for the answer, and report again soon.
 const LISTENING: Duration = Duration::from_millis(100);
+const HEARING: Duration = Duration::from_millis(10);
+/// How many are few: each costs a look at a file.
+const FEW: usize = 32;
 /// Between two writings of `results.json`, at least.
 const RESULTS_PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts to write to a full disk.
@@ -109,6 +113,9 @@ pub(crate) struct Flow {
     pub(super) told_full: bool,
     pub(super) heard: BTreeMap<AttemptKey, Heard>,
     pub(super) replies: Vec<Reply>,
+    /// Whether there was a report since the last sleep, and how long that was.
+    pub(super) has_heard: bool,
+    pub(super) listening: Duration,
     /// Points of a scheduler that may have checkpoints on the disk; `None` before the first look.
     pub(super) stored: Option<BTreeSet<PointId>>,
 }
@@ -335,7 +342,13 @@ impl Coordinator<'_> {
             .hold
             .map(|until| until.saturating_duration_since(Instant::now()));
         let tick = if self.scheduler.is_some() && !self.state.running.is_empty() {
-            LISTENING
+            let has_heard = std::mem::take(&mut self.flow.has_heard) && self.state.running.len() <= FEW;
+            self.flow.listening = if has_heard {
+                HEARING
+            } else {
+                (self.flow.listening * 2).min(LISTENING)
+            };
+            self.flow.listening.max(HEARING)
         } else {
             TICK
         };

@@ -36,16 +36,14 @@ impl Coordinator<'_> {
                 Settled::Waits => {}
                 Settled::Starts => missing.push(job.key),
                 Settled::Ends { end, seconds, warnings } => {
-                    self.hear(job.key, false);
-                    self.flow.heard.remove(&job.key);
+                    self.hear_out(job.key, &end);
                     for warning in &warnings {
                         self.flow.notes.push(format!("{}: {warning}", job.key));
                     }
                     self.end_attempt(job.key, end, seconds);
                 }
                 Settled::Abandoned { end } => {
-                    self.hear(job.key, false);
-                    self.flow.heard.remove(&job.key);
+                    self.hear_out(job.key, &end);
                     // Its payload may still run, without anybody to watch it.
                     self.backend.sweep(&job);
                     self.end_attempt(job.key, end, 0.0);

@@ -15,7 +15,7 @@ use steering::stopping::{Curve, Judgement};
 
 use super::Coordinator;
 use crate::files::{self, Durability};
-use crate::state::{AttemptKey, Event, PointState};
+use crate::state::{AttemptEnd, AttemptKey, Event, PointState};
 
 /// Most bytes of reports that are read at once.
 const MOST: u64 = 1 << 20;
@@ -46,8 +46,18 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Takes in the reports of an attempt; those of one that is over are not judged any more.
-    pub(super) fn hear(&mut self, key: AttemptKey, judging: bool) {
+    /// Takes in the last reports of an attempt that has ended.
+    ///
+    /// One that has a loss was not told in time, and its loss counts. Any other is followed by an attempt that may go on from a
+    /// checkpoint behind these reports and never make them again, so they are judged now.
+    pub(super) fn hear_out(&mut self, key: AttemptKey, end: &AttemptEnd) {
+        self.hear(key, !matches!(end, AttemptEnd::Done { .. }));
+        self.flow.heard.remove(&key);
+        self.flow.replies.retain(|reply| reply.key != key);
+    }
+
+    /// Takes in the reports of an attempt.
+    fn hear(&mut self, key: AttemptKey, judging: bool) {
         if self.scheduler.is_none() {
             return;
         }
@@ -64,6 +74,7 @@ impl Coordinator<'_> {
             let point = self.state.point(key.point).expect("an attempt belongs to a point");
             let last = point.reports().last().map_or(0, |(epoch, _)| *epoch);
             latest = Some(report.epoch);
+            self.flow.has_heard = true;
             if report.epoch <= last {
                 continue;
             }
@@ -111,7 +122,13 @@ impl Coordinator<'_> {
 
     /// Writes what attempts are to be told; called when it is in the journal.
     pub(super) fn reply(&mut self) {
+        let is_pausing = self.flow.cancelled > 0;
         for Reply { key, decision, epoch } in std::mem::take(&mut self.flow.replies) {
+            // The request to pause stands until the attempt has read it.
+            let decision = match decision {
+                Decision::Continue if is_pausing => Decision::Pause,
+                decision => decision,
+            };
             self.tell(key, &format!("{} {epoch}\n", decision.as_str()));
         }
     }
