@@ -97,11 +97,11 @@ fn order(
     let at = directory.attempt(key);
     let mut shown = point.point.clone();
     if let Some(epochs) = point
-        .stopped
+        .stopped()
         .and_then(|epoch| point.point.reserved("epochs").map(|_| epoch))
     {
         // It was decided that the point ends here, and the attempt that should have heard of it did not: nothing more is granted.
-        shown.0.insert(EPOCHS_KEY.to_owned(), epochs.into());
+        shown.insert(EPOCHS_KEY, epochs);
     }
     let mut files = task.training_files(point.segment).map(<[String]>::to_vec);
     if let (Some(files), true) = (&mut files, settings.takes_files) {
