@@ -38,7 +38,7 @@ const PRODUCTS: usize = 16;
 /// Channels from which on the products outweigh the transforms.
 const CHANNELS: usize = 32;
 /// Tiles of a batch from which on they outweigh the transform of the weights.
-const TILES: usize = 64;
+const TILES: usize = 192;
 /// Most tiles of an image: more would not stay in the second cache from one step to the next.
 const LARGEST: usize = 1024;
 /// Numbers of a group of images in the 16 planes, before and after the products.
@@ -140,56 +140,51 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// `G g Gᵀ` of all windows as `[ξ, parts of the channels, tiles of rows, channels, rows]`.
+    /// `G g Gᵀ` of all windows as `[tiles of rows, ξ, channels, rows]`.
     fn transform_weights(&self, rows: usize, target: &mut [f32], parallel: Parallel<'_>) {
-        let length = packed(self.outputs, self.channels, rows);
-        let quarters: Vec<Mutex<&mut [f32]>> = target.chunks_exact_mut(4 * length).map(Mutex::new).collect();
-        parallel(quarters.len(), &|a| {
-            let mut target = quarters[a].lock().unwrap_or_else(PoisonError::into_inner);
+        let tiles = target.chunks_exact_mut(PRODUCTS * self.channels * rows);
+        let tiles: Vec<Mutex<&mut [f32]>> = tiles.map(Mutex::new).collect();
+        parallel(tiles.len(), &|tile| {
+            let mut target = tiles[tile].lock().unwrap_or_else(PoisonError::into_inner);
             match rows {
-                4 => self.quarter::<4>(a, &mut target),
-                6 => self.quarter::<6>(a, &mut target),
-                8 => self.quarter::<8>(a, &mut target),
-                _ => self.quarter::<12>(a, &mut target),
+                4 => self.tile::<4>(tile, &mut target),
+                6 => self.tile::<6>(tile, &mut target),
+                8 => self.tile::<8>(tile, &mut target),
+                _ => self.tile::<12>(tile, &mut target),
             }
         });
     }
 
-    /// The four products of row `a`.
-    fn quarter<const R: usize>(&self, a: usize, target: &mut [f32]) {
-        let length = target.len() / 4;
-        // Where the nine numbers of a window lie.
-        let place = |output: usize, channel: usize| {
-            9 * if self.turned {
-                channel * self.outputs + output
-            } else {
-                output * self.channels + channel
-            }
-        };
+    /// Those of `R` outputs; what is after the last output is a copy of it.
+    fn tile<const R: usize>(&self, tile: usize, target: &mut [f32]) {
+        let product = self.channels * R;
+        let outputs: [usize; R] = std::array::from_fn(|r| (tile * R + r).min(self.outputs - 1));
         vectorized(
             #[inline(always)]
             || {
-                for first in (0..self.channels).step_by(DEPTH) {
-                    let part = (self.channels - first).min(DEPTH);
-                    let start = packed(self.outputs, first, R);
-                    for tile in 0..self.outputs.div_ceil(R) {
-                        for k in 0..part {
-                            let mut g = [[0.0; R]; 9];
-                            for r in 0..R {
-                                let output = (tile * R + r).min(self.outputs - 1);
-                                let window = &self.weights[place(output, first + k)..][..9];
-                                for i in 0..9 {
-                                    g[i][r] = window[if self.turned { 8 - i } else { i }];
-                                }
-                            }
-                            let mut h = [[0.0; R]; 3];
-                            for j in 0..3 {
-                                h[j] = halved(a, g[j], g[3 + j], g[6 + j]);
-                            }
-                            let at = start + (tile * part + k) * R;
-                            for b in 0..4 {
-                                target[b * length + at..][..R].copy_from_slice(&halved(b, h[0], h[1], h[2]));
-                            }
+                for channel in 0..self.channels {
+                    let mut g = [[0.0; R]; 9];
+                    for r in 0..R {
+                        let window: &[f32; 9] = if self.turned {
+                            &self.weights.as_chunks().0[channel * self.outputs + outputs[r]]
+                        } else {
+                            &self.weights.as_chunks().0[outputs[r] * self.channels + channel]
+                        };
+                        for i in 0..9 {
+                            g[i][r] = window[i];
+                        }
+                    }
+                    if self.turned {
+                        g.reverse();
+                    }
+                    for a in 0..4 {
+                        let h = [0, 1, 2].map(
+                            #[inline(always)]
+                            |j| halved(a, g[j], g[3 + j], g[6 + j]),
+                        );
+                        for b in 0..4 {
+                            let place = (4 * a + b) * product + channel * R;
+                            target[place..place + R].copy_from_slice(&halved(b, h[0], h[1], h[2]));
                         }
                     }
                 }
@@ -271,27 +266,31 @@ impl<'a> Winograd<'a> {
             .map(|column| (column / width * width * self.channels + column % width) as u32)
             .collect();
         let row = target.len() / PRODUCTS / self.outputs;
-        let products = weights
-            .chunks_exact(weights.len() / PRODUCTS)
-            .zip(source.chunks_exact(source.len() / PRODUCTS))
-            .zip(target.chunks_exact_mut(target.len() / PRODUCTS));
-        for ((weights, source), target) in products {
-            for (first, offsets) in (0..).step_by(DEPTH).zip(offsets.chunks(DEPTH)) {
-                let start = packed(self.outputs, first, form.rows);
-                Correlation {
-                    form,
-                    weights: &weights[start..start + packed(self.outputs, offsets.len(), form.rows)],
-                    outputs: self.outputs,
-                    offsets,
-                    source,
-                    vectors: &vectors,
-                    target,
-                    target_row: row,
-                    places: &places,
-                    begins: first == 0,
-                    bias: None,
+        let (before, after) = (source.len() / PRODUCTS, target.len() / PRODUCTS);
+        for (tile, weights) in weights.chunks_exact(PRODUCTS * self.channels * form.rows).enumerate() {
+            let top = tile * form.rows;
+            let products = weights
+                .chunks_exact(self.channels * form.rows)
+                .zip(source.chunks_exact(before))
+                .zip(target.chunks_exact_mut(after));
+            for ((weights, source), target) in products {
+                let parts = weights.chunks(DEPTH * form.rows).zip(offsets.chunks(DEPTH));
+                for (part, (weights, offsets)) in parts.enumerate() {
+                    Correlation {
+                        form,
+                        weights,
+                        outputs: (self.outputs - top).min(form.rows),
+                        offsets,
+                        source,
+                        vectors: &vectors,
+                        target: &mut target[top * row..],
+                        target_row: row,
+                        places: &places,
+                        begins: part == 0,
+                        bias: None,
+                    }
+                    .run();
                 }
-                .run();
             }
         }
     }
@@ -353,20 +352,44 @@ fn halved<const R: usize>(row: usize, x: [f32; R], y: [f32; R], z: [f32; R]) -> 
     }
 }
 
+/// `with` of each pair of numbers.
 #[inline(always)]
 fn combine(target: &mut [f32], x: &[f32], y: &[f32], with: impl Fn(f32, f32) -> f32) {
-    for ((target, x), y) in target.iter_mut().zip(x).zip(y) {
-        *target = with(*x, *y);
-    }
+    blocks(target, [x, y], |[x, y]| with(x, y));
 }
 
 /// A row of `Aᵀ` times three numbers: all of them added, or the last two subtracted from the first.
 #[inline(always)]
-fn add(target: &mut [f32], [x, y, z]: [&[f32]; 3], all: bool, bias: f32) {
-    let sums = target.iter_mut().zip(x).zip(y).zip(z);
+fn add(target: &mut [f32], three: [&[f32]; 3], all: bool, bias: f32) {
     if all {
-        sums.for_each(|(((target, x), y), z)| *target = x + y + z + bias);
+        blocks(target, three, |[x, y, z]| x + y + z + bias);
     } else {
-        sums.for_each(|(((target, x), y), z)| *target = x - y - z + bias);
+        blocks(target, three, |[x, y, z]| x - y - z + bias);
+    }
+}
+
+/// `with` of the numbers at each place of the `sources`, in blocks whose length the compiler knows: rows of tiles are short.
+#[inline(always)]
+fn blocks<const N: usize>(target: &mut [f32], sources: [&[f32]; N], with: impl Fn([f32; N]) -> f32) {
+    let sources = sources.map(|source| &source[..target.len()]);
+    let (wide, rest) = target.as_chunks_mut::<16>();
+    for (index, target) in wide.iter_mut().enumerate() {
+        let sources = sources.map(|source| &source.as_chunks::<16>().0[index]);
+        for place in 0..16 {
+            target[place] = with(sources.map(|source| source[place]));
+        }
+    }
+    let done = 16 * wide.len();
+    let sources = sources.map(|source| &source[done..]);
+    let (narrow, rest) = rest.as_chunks_mut::<4>();
+    for (index, target) in narrow.iter_mut().enumerate() {
+        let sources = sources.map(|source| &source.as_chunks::<4>().0[index]);
+        for place in 0..4 {
+            target[place] = with(sources.map(|source| source[place]));
+        }
+    }
+    let done = 4 * narrow.len();
+    for (place, target) in (done..).zip(rest) {
+        *target = with(sources.map(|source| source[place]));
     }
 }
