@@ -20,17 +20,14 @@
     clippy::inline_always,
     reason = "their instructions are those of the caller, which alone knows the processor"
 )]
-#![expect(
-    clippy::needless_range_loop,
-    reason = "bounds known to the compiler keep the numbers in registers; iterators over arrays do not"
-)]
-
 use std::sync::{Mutex, PoisonError};
+
+use pulp::{Simd, WithSimd};
 
 use super::super::Parallel;
 use super::super::packing::packed;
 use super::super::scratch::Scratch;
-use super::super::tile::{Correlation, Form, lanes, vectorized};
+use super::super::tile::{Correlation, Form, lanes, machine, vectorized};
 use super::{DEPTH, Shapes};
 
 /// Products of a tile.
@@ -132,11 +129,21 @@ impl<'a> Winograd<'a> {
             let columns = source.len() / from * area;
             let panels = columns.div_ceil(form.width());
             let mut before = Scratch::new(PRODUCTS * panels * form.width() * self.channels);
-            self.transform_images(source, form.width(), &mut before);
+            machine().dispatch(TransformImages {
+                shape: self,
+                source,
+                width: form.width(),
+                target: &mut before,
+            });
             let row = columns.next_multiple_of(lanes());
             let mut after = Scratch::new(PRODUCTS * self.outputs * row);
             self.multiply(form, columns, weights, &before, &mut after);
-            self.transform_sums(&after, row, &mut target);
+            machine().dispatch(TransformSums {
+                shape: self,
+                sums: &after,
+                row,
+                target: &mut target,
+            });
         });
     }
 
@@ -192,70 +199,6 @@ impl<'a> Winograd<'a> {
         );
     }
 
-    /// `Bᵀ d B` of all tiles as `[ξ, panels, channels, width]`.
-    fn transform_images(&self, source: &[f32], width: usize, target: &mut [f32]) {
-        let [rows, t] = self.tiles();
-        let area = rows * t;
-        let [height, breadth] = self.from;
-        let product = target.len() / PRODUCTS;
-        // Of each `b`, the even rows of tiles and the odd ones.
-        let plane = (rows + 1) * t;
-        let mut planes = Scratch::new(8 * plane);
-        let mut line = Scratch::new(2 * (t + 1));
-        let mut halves = Scratch::new(2 * (t + 1));
-        for (index, image) in source.chunks_exact(height * breadth).enumerate() {
-            let (first, channel) = (index / self.channels * area, index % self.channels);
-            vectorized(
-                #[inline(always)]
-                || {
-                    line.fill(0.0);
-                    let begin = self.begin[1];
-                    let length = breadth.min(line.len() - begin);
-                    for row in 0..2 * (rows + 1) {
-                        let from = row.wrapping_sub(self.begin[0]);
-                        let place = row % 2 * 4 * plane + row / 2 * t;
-                        if from >= height {
-                            for b in 0..4 {
-                                planes[b * plane + place..][..t].fill(0.0);
-                            }
-                            continue;
-                        }
-                        line[begin..begin + length].copy_from_slice(&image[from * breadth..][..length]);
-                        let (even, odd) = halves.split_at_mut(t + 1);
-                        for ((pair, even), odd) in line.as_chunks::<2>().0.iter().zip(&mut *even).zip(&mut *odd) {
-                            *even = pair[0];
-                            *odd = pair[1];
-                        }
-                        let (next, after) = (&even[1..], &odd[1..]);
-                        combine(&mut planes[place..][..t], even, next, |x, y| x - y);
-                        combine(&mut planes[plane + place..][..t], odd, next, |x, y| x + y);
-                        combine(&mut planes[2 * plane + place..][..t], next, odd, |x, y| x - y);
-                        combine(&mut planes[3 * plane + place..][..t], odd, after, |x, y| x - y);
-                    }
-                    for b in 0..4 {
-                        let even = &planes[b * plane..][..plane];
-                        let odd = &planes[(4 + b) * plane..][..plane];
-                        let mut done = 0;
-                        // An image may continue in the next panel.
-                        while done < area {
-                            let column = first + done;
-                            let part = (area - done).min(width - column % width);
-                            let place = (column / width * self.channels + channel) * width + column % width;
-                            let (even, odd) = (&even[done..], &odd[done..]);
-                            let (next, after) = (&even[t..], &odd[t..]);
-                            let at = |a: usize| (4 * a + b) * product + place;
-                            combine(&mut target[at(0)..][..part], even, next, |x, y| x - y);
-                            combine(&mut target[at(1)..][..part], odd, next, |x, y| x + y);
-                            combine(&mut target[at(2)..][..part], next, odd, |x, y| x - y);
-                            combine(&mut target[at(3)..][..part], odd, after, |x, y| x - y);
-                            done += part;
-                        }
-                    }
-                },
-            );
-        }
-    }
-
     /// The sums over channels, as `[ξ, outputs, columns]`.
     fn multiply(&self, form: Form, columns: usize, weights: &[f32], source: &[f32], target: &mut [f32]) {
         let width = form.width();
@@ -294,47 +237,136 @@ impl<'a> Winograd<'a> {
             }
         }
     }
+}
 
-    /// `Aᵀ [ ] A` of all sums, whose outputs lie `row` apart.
-    fn transform_sums(&self, sums: &[f32], row: usize, target: &mut [f32]) {
-        let [rows, t] = self.tiles();
+/// `Bᵀ d B` of all tiles as `[ξ, panels, channels, width]`.
+struct TransformImages<'a> {
+    shape: &'a Winograd<'a>,
+    source: &'a [f32],
+    width: usize,
+    target: &'a mut [f32],
+}
+
+impl WithSimd for TransformImages<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            shape,
+            source,
+            width,
+            target,
+        } = self;
+        let [rows, t] = shape.tiles();
         let area = rows * t;
-        let product = self.outputs * row;
-        let [height, breadth] = self.to;
+        let [height, breadth] = shape.from;
+        let product = target.len() / PRODUCTS;
+        // Of each `b`, the even rows of tiles and the odd ones.
+        let plane = (rows + 1) * t;
+        let mut planes = Scratch::new(8 * plane);
+        let mut line = Scratch::new(2 * (t + 1));
+        let mut halves = Scratch::new(2 * (t + 1));
+        let begin = shape.begin[1];
+        let length = breadth.min(line.len() - begin);
+        line.fill(0.0);
+        for (index, image) in source.chunks_exact(height * breadth).enumerate() {
+            let (first, channel) = (index / shape.channels * area, index % shape.channels);
+            for row in 0..2 * (rows + 1) {
+                let from = row.wrapping_sub(shape.begin[0]);
+                let place = row % 2 * 4 * plane + row / 2 * t;
+                if from >= height {
+                    for b in 0..4 {
+                        planes[b * plane + place..][..t].fill(0.0);
+                    }
+                    continue;
+                }
+                line[begin..begin + length].copy_from_slice(&image[from * breadth..][..length]);
+                let (even, odd) = halves.split_at_mut(t + 1);
+                for ((pair, even), odd) in line.as_chunks::<2>().0.iter().zip(&mut *even).zip(&mut *odd) {
+                    *even = pair[0];
+                    *odd = pair[1];
+                }
+                let (next, after) = (&even[1..], &odd[1..]);
+                subtract(simd, &mut planes[place..][..t], even, next);
+                add(simd, &mut planes[plane + place..][..t], odd, next);
+                subtract(simd, &mut planes[2 * plane + place..][..t], next, odd);
+                subtract(simd, &mut planes[3 * plane + place..][..t], odd, after);
+            }
+            for b in 0..4 {
+                let even = &planes[b * plane..][..plane];
+                let odd = &planes[(4 + b) * plane..][..plane];
+                let mut done = 0;
+                // An image may continue in the next panel.
+                while done < area {
+                    let column = first + done;
+                    let part = (area - done).min(width - column % width);
+                    let place = (column / width * shape.channels + channel) * width + column % width;
+                    let (even, odd) = (&even[done..], &odd[done..]);
+                    let (next, after) = (&even[t..], &odd[t..]);
+                    let start = b * product + place;
+                    subtract(simd, &mut target[start..][..part], even, next);
+                    add(simd, &mut target[start + 4 * product..][..part], odd, next);
+                    subtract(simd, &mut target[start + 8 * product..][..part], next, odd);
+                    subtract(simd, &mut target[start + 12 * product..][..part], odd, after);
+                    done += part;
+                }
+            }
+        }
+    }
+}
+
+/// `Aᵀ [ ] A` of all sums, whose outputs lie `row` apart.
+struct TransformSums<'a> {
+    shape: &'a Winograd<'a>,
+    sums: &'a [f32],
+    row: usize,
+    target: &'a mut [f32],
+}
+
+impl WithSimd for TransformSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            shape,
+            sums,
+            row,
+            target,
+        } = self;
+        let [rows, t] = shape.tiles();
+        let area = rows * t;
+        let product = shape.outputs * row;
+        let [height, breadth] = shape.to;
         let mut columns = Scratch::new(4 * area);
         let mut lines = Scratch::new(2 * area);
         for (index, image) in target.chunks_exact_mut(height * breadth).enumerate() {
-            let (at, output) = (index / self.outputs * area, index % self.outputs);
-            let bias = self.bias.map_or(0.0, |bias| bias[output]);
+            let (at, output) = (index / shape.outputs * area, index % shape.outputs);
+            let bias = shape.bias.map_or(0.0, |bias| bias[output]);
             let sums = &sums[output * row + at..];
-            vectorized(
-                #[inline(always)]
-                || {
-                    for upper in [true, false] {
-                        // Rows 0, 1 and 2 for the upper numbers of the tiles, 1, 2 and 3 for the lower ones.
-                        let first = usize::from(!upper);
-                        for b in 0..4 {
-                            let three = [0, 1, 2].map(|a| &sums[(4 * (first + a) + b) * product..][..area]);
-                            add(&mut columns[b * area..][..area], three, upper, 0.0);
-                        }
-                        let three = |first: usize| [0, 1, 2].map(|b| &columns[(first + b) * area..][..area]);
-                        let (even, odd) = lines.split_at_mut(area);
-                        add(even, three(0), true, bias);
-                        add(odd, three(1), false, bias);
-                        let lines = even.chunks_exact(t).zip(odd.chunks_exact(t));
-                        let targets = image.chunks_exact_mut(breadth).skip(first).step_by(2);
-                        for ((even, odd), target) in lines.zip(targets) {
-                            let (pairs, last) = target.as_chunks_mut::<2>();
-                            for ((pair, even), odd) in pairs.iter_mut().zip(even).zip(odd) {
-                                *pair = [*even, *odd];
-                            }
-                            if let Some(last) = last.first_mut() {
-                                *last = even[t - 1];
-                            }
-                        }
+            // Rows 0, 1 and 2 for the upper numbers of the tiles, 1, 2 and 3 for the lower ones.
+            for lower in [0, 1] {
+                for b in 0..4 {
+                    let [x, y, z] = [0, 1, 2].map(|a| &sums[(4 * (lower + a) + b) * product..][..area]);
+                    three(simd, &mut columns[b * area..][..area], [x, y, z], lower == 0, 0.0);
+                }
+                let column = |b: usize| &columns[b * area..][..area];
+                let (even, odd) = lines.split_at_mut(area);
+                three(simd, even, [column(0), column(1), column(2)], true, bias);
+                three(simd, odd, [column(1), column(2), column(3)], false, bias);
+                let lines = even.chunks_exact(t).zip(odd.chunks_exact(t));
+                let targets = image.chunks_exact_mut(breadth).skip(lower).step_by(2);
+                for ((even, odd), target) in lines.zip(targets) {
+                    let (pairs, last) = target.as_chunks_mut::<2>();
+                    for ((pair, even), odd) in pairs.iter_mut().zip(even).zip(odd) {
+                        *pair = [*even, *odd];
                     }
-                },
-            );
+                    if let Some(last) = last.first_mut() {
+                        *last = even[t - 1];
+                    }
+                }
+            }
         }
     }
 }
@@ -352,44 +384,77 @@ fn halved<const R: usize>(row: usize, x: [f32; R], y: [f32; R], z: [f32; R]) -> 
     }
 }
 
-/// `with` of each pair of numbers.
+/// `x + y`
 #[inline(always)]
-fn combine(target: &mut [f32], x: &[f32], y: &[f32], with: impl Fn(f32, f32) -> f32) {
-    blocks(target, [x, y], |[x, y]| with(x, y));
+fn add<S: Simd>(simd: S, target: &mut [f32], x: &[f32], y: &[f32]) {
+    each(
+        simd,
+        target,
+        [x, y],
+        #[inline(always)]
+        |[x, y]: [S::f32s; 2]| simd.add_f32s(x, y),
+    );
+}
+
+/// `x - y`
+#[inline(always)]
+fn subtract<S: Simd>(simd: S, target: &mut [f32], x: &[f32], y: &[f32]) {
+    each(
+        simd,
+        target,
+        [x, y],
+        #[inline(always)]
+        |[x, y]: [S::f32s; 2]| simd.sub_f32s(x, y),
+    );
 }
 
 /// A row of `Aᵀ` times three numbers: all of them added, or the last two subtracted from the first.
 #[inline(always)]
-fn add(target: &mut [f32], three: [&[f32]; 3], all: bool, bias: f32) {
+fn three<S: Simd>(simd: S, target: &mut [f32], sources: [&[f32]; 3], all: bool, bias: f32) {
+    let bias = simd.splat_f32s(bias);
     if all {
-        blocks(target, three, |[x, y, z]| x + y + z + bias);
+        each(
+            simd,
+            target,
+            sources,
+            #[inline(always)]
+            |[x, y, z]: [S::f32s; 3]| simd.add_f32s(simd.add_f32s(simd.add_f32s(x, y), z), bias),
+        );
     } else {
-        blocks(target, three, |[x, y, z]| x - y - z + bias);
+        each(
+            simd,
+            target,
+            sources,
+            #[inline(always)]
+            |[x, y, z]: [S::f32s; 3]| simd.add_f32s(simd.sub_f32s(simd.sub_f32s(x, y), z), bias),
+        );
     }
 }
 
-/// `with` of the numbers at each place of the `sources`, in blocks whose length the compiler knows: rows of tiles are short.
+/// `with` of the numbers at each place of the sources.
 #[inline(always)]
-fn blocks<const N: usize>(target: &mut [f32], sources: [&[f32]; N], with: impl Fn([f32; N]) -> f32) {
-    let sources = sources.map(|source| &source[..target.len()]);
-    let (wide, rest) = target.as_chunks_mut::<16>();
-    for (index, target) in wide.iter_mut().enumerate() {
-        let sources = sources.map(|source| &source.as_chunks::<16>().0[index]);
-        for place in 0..16 {
-            target[place] = with(sources.map(|source| source[place]));
-        }
+fn each<S: Simd, const N: usize>(
+    simd: S,
+    target: &mut [f32],
+    mut sources: [&[f32]; N],
+    with: impl Fn([S::f32s; N]) -> S::f32s,
+) {
+    let mut numbers = [simd.splat_f32s(0.0); N];
+    let mut whole: [&[S::f32s]; N] = [&[]; N];
+    for n in 0..N {
+        (whole[n], sources[n]) = S::as_simd_f32s(&sources[n][..target.len()]);
     }
-    let done = 16 * wide.len();
-    let sources = sources.map(|source| &source[done..]);
-    let (narrow, rest) = rest.as_chunks_mut::<4>();
-    for (index, target) in narrow.iter_mut().enumerate() {
-        let sources = sources.map(|source| &source.as_chunks::<4>().0[index]);
-        for place in 0..4 {
-            target[place] = with(sources.map(|source| source[place]));
+    let (vectors, rest) = S::as_mut_simd_f32s(target);
+    for (index, vector) in vectors.iter_mut().enumerate() {
+        for n in 0..N {
+            numbers[n] = whole[n][index];
         }
+        *vector = with(numbers);
     }
-    let done = 4 * narrow.len();
-    for (place, target) in (done..).zip(rest) {
-        *target = with(sources.map(|source| source[place]));
+    if !rest.is_empty() {
+        for n in 0..N {
+            numbers[n] = simd.partial_load_f32s(sources[n]);
+        }
+        simd.partial_store_f32s(rest, with(numbers));
     }
 }
