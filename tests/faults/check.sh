@@ -103,6 +103,7 @@ search runners strace -f -o /dev/null -e trace=link,linkat -e inject=link,linkat
   exit 1
 }
 whole runners
+grep -q '"how":"lost"' runners/journal || { echo "no runner was killed"; exit 1; }
 echo "runners killed as they claim attempts: nothing lost, nothing doubled"
 
 # Too few descriptors for all slots: fewer evaluations at a time, and all of them.
