@@ -96,6 +96,23 @@ search room strace -o /dev/null -P "$room/room/journal" -e trace=write -e inject
 grep -q 'no space left for the journal' room.err && whole room
 echo "a journal without room: the search waits and goes on"
 
+# Runners are killed as they claim an attempt, each at its second one: those attempts are lost, and tried again.
+search runners strace -f -o /dev/null -e trace=link,linkat -e inject=link,linkat:signal=KILL:when=2 || {
+  echo "killed runners end the search"
+  cat runners.err
+  exit 1
+}
+whole runners
+grep -q '"how":"lost"' runners/journal || { echo "no runner was killed"; exit 1; }
+echo "runners killed as they claim attempts: nothing lost, nothing doubled"
+
+# Too few descriptors for all slots: fewer evaluations at a time, and all of them.
+(ulimit -n 24 && hpo run --quiet --taskDir few --outDS faults --maxPoints 30 --nParallelEvaluation 30 --nPointsPerIteration 30 \
+  --steeringExec 'sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT' \
+  --evaluationExec "sh evaluate.sh $room/few.ledger" >few.out 2>few.err) || { echo "few descriptors end the search"; cat few.err; exit 1; }
+whole few
+echo "too few descriptors for all slots: the search takes longer"
+
 [ "$(id -u)" = 0 ] || { echo "skipped without root: a disk filled by a payload, lack of memory"; exit 0; }
 if mkdir small && mount -t tmpfs -o size=24m tmpfs small 2>/dev/null; then
   mounted=$room/small
@@ -115,13 +132,37 @@ END
   [ "$(grep -c '"status": "done"' fill.json)" -ge 4 ] || { echo "a full disk costs points"; cat fill.json; exit 1; }
   grep -q 'the disk is full' fill.json || { echo "the full disk is not told"; cat fill.json; exit 1; }
   umount small
-  mounted=
   echo "a disk filled by a payload: its attempt is lost and repeated, the others go on"
+  mount -t tmpfs -o size=24m,nr_inodes=400 tmpfs small
+  cat >inodes.sh <<END
+if [ "\$HPO_POINT_ID" = 2 ] && [ "\$HPO_ATTEMPT" = 1 ]; then
+  mkdir $room/small/many && seq -f $room/small/many/%g 400 | xargs touch 2>/dev/null
+  (sleep 2; rm -rf $room/small/many) >/dev/null 2>&1 &
+  sleep 3
+  exit 1
+fi
+echo '{"loss": 1}' >output.json
+END
+  hpo run --quiet --taskDir small/inodes --outDS faults --maxPoints 4 --nParallelEvaluation 2 --nPointsPerIteration 4 --maxAttempts 2 \
+    --steeringExec "sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT" --evaluationExec "sh inodes.sh" >inodes.out 2>inodes.err ||
+    { cat inodes.err; exit 1; }
+  hpo show small/inodes --json >inodes.json
+  [ "$(grep -c '"status": "done"' inodes.json)" -ge 4 ] || { echo "a lack of inodes costs points"; cat inodes.json; exit 1; }
+  echo "all inodes taken by a payload: the search goes on"
+  umount small
+  mounted=
 else
   echo "skipped: no tmpfs can be mounted here"
 fi
-group=/sys/fs/cgroup/memory/hpo-faults-$$
-if mkdir "$group" 2>/dev/null && echo 33554432 >"$group/memory.limit_in_bytes" 2>/dev/null; then
+# A group of version 2 where it has the memory controller, one of version 1 where that has it.
+v2=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
+if grep -qw memory "$v2/cgroup.controllers" 2>/dev/null; then
+  echo +memory >"$v2/cgroup.subtree_control" 2>/dev/null || true
+  group=$v2/hpo-faults-$$ limit=memory.max
+else
+  group=/sys/fs/cgroup/memory/hpo-faults-$$ limit=memory.limit_in_bytes
+fi
+if mkdir "$group" 2>/dev/null && echo 33554432 >"$group/$limit" 2>/dev/null; then
   cat >eat.sh <<END
 if [ "\$HPO_POINT_ID" = 2 ]; then echo \$\$ >$group/cgroup.procs; exec tail -n 1 /dev/zero; fi
 echo '{"loss": 1}' >output.json

@@ -116,6 +116,33 @@ fn a_paused_task_says_so_and_goes_on_when_it_is_resumed() {
 }
 
 #[test]
+fn what_was_made_ready_ahead_is_taken_back_by_a_pause() {
+    let options = json!({"maxPoints": 8, "nParallelEvaluation": 1, "nPointsPerIteration": 8, "minUnevaluatedPoints": 0});
+    let task = Task::new().with(&options);
+    let (ledger, go_on_file) = (task.ledger(), task.path("go-on"));
+    // Two short ones, so that others are made ready while the third does not come to its end.
+    let task = task.evaluating(&format!(
+        "echo $HPO_POINT_ID $HPO_ATTEMPT >> '{}'; while [ $HPO_POINT_ID = 3 ] && [ ! -e '{}' ]; do sleep 0.01; done; \
+         echo '{{\"loss\": 7}}' > output.json",
+        ledger.display(),
+        go_on_file.display()
+    ));
+    let mut manager = task.start();
+    begun(&task, 3);
+    wait_until("the next one is made ready", || task.points()[3]["status"] == "running");
+    assert_eq!(task.call(&["pause", "task"]).code, Some(0));
+    manager.wait().unwrap();
+    assert_eq!(task.attempts(), ["1 1", "2 1", "3 1"]);
+    go_on(&task);
+    let finished = task.call(&["resume", "task"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let mut points: Vec<String> = task.attempts().iter().map(|line| line[..1].to_owned()).collect();
+    points.sort();
+    assert_eq!(points.concat(), "123345678", "each once, and the one that was interrupted once more");
+    assert!(task.points().iter().all(|point| point["status"] == "done"));
+}
+
+#[test]
 fn a_pause_without_a_manager_ends_what_still_runs() {
     let task = waiting(&json!({}));
     let mut manager = task.start();

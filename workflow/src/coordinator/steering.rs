@@ -1,7 +1,7 @@
 //! One run of steering: its directory, its input, its answer.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,10 +10,11 @@ use protocol::steering::{FailureKind, HistoryEntry, PointMeta, STOPPED, Steering
 use protocol::{EvaluationInput, Outcome, environment, limits};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use serde_json::Value;
 
 use crate::host::kill_marked;
 use crate::runner::{self, Exit, Intervention, Launch, last_line, read_end};
-use crate::state::{NewPoint, PointId, PointOutcome, State};
+use crate::state::{NewPoint, PointId, PointOutcome, PointState, State};
 use crate::task::{Placeholders, Settings, Surroundings, Task, TaskDirectory, Wrapped, container_name, sandbox_copy};
 
 /// Name of `%IN`, as iDDS has it.
@@ -77,10 +78,9 @@ impl SteeringRun {
         sandbox_copy(&context.directory.sandbox(), &directory, &context.task.sandbox)
             .map_err(|(path, error)| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         let _ = fs::remove_file(directory.join(OUTPUT));
-        fs::write(
-            directory.join(INPUT),
-            history(context.task, state).to_json(limits::FAILED_LOSS),
-        )?;
+        let mut input = BufWriter::new(File::create(directory.join(INPUT))?);
+        write_history(context.task.opt_space.as_ref(), &state.points, &mut input)?;
+        input.flush()?;
         let mark = directory.display().to_string();
         let mut variables = vec![
             (environment::TASK.to_owned(), context.task.name.clone()),
@@ -231,41 +231,71 @@ fn take(
 
 /// The history as steering reads it.
 pub(crate) fn history(task: &Task, state: &State) -> SteeringInput {
-    let points = state.points.iter().map(|point| {
-        let failure = match point.outcome {
-            PointOutcome::Failed { by_payload: true } => Some(FailureKind::Payload),
-            PointOutcome::Failed { by_payload: false } => Some(FailureKind::Infrastructure),
-            _ => None,
-        };
-        let losses = point.further().filter(|further| !further.losses.is_empty());
-        let losses = losses.map(|further| further.losses.iter().cloned().collect());
-        let outcome = point.wire_outcome();
-        let status = if point.ended_early().is_some() {
-            STOPPED
-        } else {
-            point.word()
-        };
-        let seconds = (!matches!(outcome, Outcome::Pending))
-            .then(|| point.attempts.last().map(|attempt| attempt.seconds))
-            .flatten();
-        let meta = PointMeta {
-            status: Some(status.to_owned()),
-            failure,
-            attempts: Some(point.attempts.len() as u32),
-            seconds,
-            epochs_done: point.reports().last().map(|(epoch, _)| *epoch),
-            curve: (!point.reports().is_empty()).then(|| point.reports().to_vec()),
-            losses,
-        };
-        HistoryEntry {
-            input: EvaluationInput::new(point.segment, point.point.clone()),
-            outcome,
-            meta: Some(meta),
-        }
-    });
     SteeringInput {
-        points: points.collect(),
+        points: state.points.iter().map(entry).collect(),
         space: task.opt_space.clone(),
+    }
+}
+
+/// Writes what [`history`] is on the wire, point by point, so that a long one takes no memory.
+fn write_history(space: Option<&Value>, points: &[PointState], to: &mut impl Write) -> io::Result<()> {
+    to.write_all(b"{\"points\":[")?;
+    for (index, HistoryEntry { input, outcome, .. }) in points.iter().map(entry).enumerate() {
+        let loss = match outcome {
+            Outcome::Pending => None,
+            Outcome::Done { loss } => Some(loss.get()),
+            Outcome::Failed => Some(limits::FAILED_LOSS),
+        };
+        separate(to, index)?;
+        serde_json::to_writer(&mut *to, &(input, loss))?;
+    }
+    to.write_all(b"],\"opt_space\":")?;
+    serde_json::to_writer(&mut *to, &space)?;
+    if !points.is_empty() {
+        to.write_all(b",\"meta\":[")?;
+        for (index, entry) in points.iter().map(entry).enumerate() {
+            separate(to, index)?;
+            serde_json::to_writer(&mut *to, &entry.meta)?;
+        }
+        to.write_all(b"]")?;
+    }
+    to.write_all(b"}")
+}
+
+fn separate(to: &mut impl Write, index: usize) -> io::Result<()> {
+    if index > 0 { to.write_all(b",") } else { Ok(()) }
+}
+
+fn entry(point: &PointState) -> HistoryEntry {
+    let failure = match point.outcome {
+        PointOutcome::Failed { by_payload: true } => Some(FailureKind::Payload),
+        PointOutcome::Failed { by_payload: false } => Some(FailureKind::Infrastructure),
+        _ => None,
+    };
+    let losses = point.further().filter(|further| !further.losses.is_empty());
+    let losses = losses.map(|further| further.losses.iter().cloned().collect());
+    let outcome = point.wire_outcome();
+    let status = if point.ended_early().is_some() {
+        STOPPED
+    } else {
+        point.word()
+    };
+    let seconds = (!matches!(outcome, Outcome::Pending))
+        .then(|| point.attempts.last().map(|attempt| attempt.seconds))
+        .flatten();
+    let meta = PointMeta {
+        status: Some(status.to_owned()),
+        failure,
+        attempts: Some(point.attempts.len() as u32),
+        seconds,
+        epochs_done: point.reports().last().map(|(epoch, _)| *epoch),
+        curve: (!point.reports().is_empty()).then(|| point.reports().to_vec()),
+        losses,
+    };
+    HistoryEntry {
+        input: EvaluationInput::new(point.segment, point.point.clone()),
+        outcome,
+        meta: Some(meta),
     }
 }
 
@@ -294,4 +324,79 @@ fn wrapped(context: Context<'_>, directory: &Path, asked: u32, variables: &[(Str
         name: container_name(directory),
     };
     container.wrap(&command, &surroundings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::{AttemptEnd, Event};
+
+    #[test]
+    fn a_history_is_written_as_the_protocol_has_it() {
+        let mut state = State::new(crate::state::RetryLimits {
+            attempts: 1,
+            lost: 1,
+            points_per_job: None,
+        });
+        let point = |id| NewPoint {
+            id: PointId(id),
+            segment: None,
+            point: serde_json::from_value(json!({"x": id, "y": 0.1, "z": "a\"b", "hpo.epochs": 3})).unwrap(),
+        };
+        let mut events = vec![
+            Event::Created {
+                task: String::new(),
+                digest: String::new(),
+            },
+            Event::Iteration {
+                number: 1,
+                asked: 3,
+                points: vec![point(1), point(2), point(3)],
+            },
+        ];
+        let done = AttemptEnd::Done {
+            loss: protocol::Loss::new(0.25).unwrap(),
+            losses: vec![("b".to_owned(), 1.5), ("a".to_owned(), 2.0)],
+            message: None,
+            metrics: None,
+            metadata: false,
+        };
+        let failed = AttemptEnd::Failed { reason: String::new() };
+        for (id, end) in [(1, done), (2, failed)] {
+            let (point, attempt) = (PointId(id), 1);
+            events.push(Event::Intent {
+                point,
+                attempt,
+                job: id,
+                boot_id: String::new(),
+                slot: None,
+            });
+            events.push(Event::Reported {
+                point,
+                attempt,
+                reports: vec![(1, Some(0.5)), (2, None)],
+            });
+            events.push(Event::AttemptEnded {
+                point,
+                attempt,
+                end,
+                seconds: 1.5,
+                time: 0.0,
+            });
+        }
+        for event in &events {
+            state.apply(event).unwrap();
+        }
+        for (points, space) in [(&state.points[..], Some(json!({"x": {"low": 1e-3}}))), (&[], None)] {
+            let mut written = Vec::new();
+            write_history(space.as_ref(), points, &mut written).unwrap();
+            let whole = SteeringInput {
+                points: points.iter().map(entry).collect(),
+                space,
+            };
+            assert_eq!(String::from_utf8(written).unwrap(), whole.to_json(limits::FAILED_LOSS));
+        }
+    }
 }
