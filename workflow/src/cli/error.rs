@@ -68,11 +68,9 @@ impl CliError {
             _ if self.is_broken_pipe() => exit::DONE,
             CliError::Task(error) => error.exit_code(),
             CliError::Import(ImportError::Document(error)) => error.exit_code(),
-            CliError::Import(_) | CliError::Panda(PandaError::Credentials(_)) => exit::USAGE,
-            CliError::Panda(PandaError::Refused(_)) => exit::FAILED,
             CliError::Slurm(error) if error.is_usage() => exit::USAGE,
-            CliError::Usage(_) => exit::USAGE,
-            CliError::Failed(_) => exit::FAILED,
+            CliError::Usage(_) | CliError::Import(_) | CliError::Panda(PandaError::Credentials(_)) => exit::USAGE,
+            CliError::Failed(_) | CliError::Panda(PandaError::Refused(_)) => exit::FAILED,
             CliError::Illegal { .. } | CliError::Read(ReadError::Damaged { .. } | ReadError::Sequence { .. }) => {
                 exit::DAMAGED
             }

@@ -58,7 +58,7 @@ pub(super) fn submit(arguments: &RunArguments) -> Result<u8, CliError> {
     if arguments.dump_task_params.is_some() {
         show(arguments, parameters.clone())?;
     }
-    let submitted = submission.submit(parameters);
+    let submitted = submission.submit(&parameters);
     if let Some(path) = &arguments.dump_json {
         dump(path, &options, &submitted)?;
     }

@@ -12,7 +12,8 @@ pub(super) fn dimension(method: &str, keys: &Value) -> Value {
     json!({"method": method, "dimension": keys})
 }
 
-pub(super) fn categories(values: Vec<Value>) -> Value {
+pub(super) fn categories(values: impl Into<Value>) -> Value {
+    let values: Value = values.into();
     dimension("categorical", &json!({"categories": values}))
 }
 

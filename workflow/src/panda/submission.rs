@@ -115,7 +115,7 @@ impl Submission<'_> {
     ///
     /// # Errors
     /// When the server cannot be reached or refuses it.
-    pub(crate) fn submit(&self, parameters: Map<String, Value>) -> Result<(Option<u64>, String), PandaError> {
+    pub(crate) fn submit(&self, parameters: &Map<String, Value>) -> Result<(Option<u64>, String), PandaError> {
         let body = json!({"task_parameters": parameters, "parent_tid": null});
         let answer = self.post(&self.servers.panda, "task/submit", &body)?;
         // A task that goes on with what is already there is refused with code 3, and yet accepted.
