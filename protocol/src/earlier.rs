@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::{DocumentError, Problem, pointer};
 use crate::json::{self, Dialect};
 use crate::limits;
-use crate::point::{EvaluationInput, Loss, Outcome, Point, SegmentId};
+use crate::point::{EvaluationInput, Loss, Outcome, SegmentId};
 use crate::steering::{HistoryEntry, PointMeta, SteeringInput};
 
 const WHAT: &str = "history of an earlier task";
@@ -92,7 +92,7 @@ fn result_entry(result: &Value, failed_loss: Option<f64>) -> Result<HistoryEntry
         ..PointMeta::default()
     };
     Ok(HistoryEntry {
-        input: EvaluationInput::new(segment, Point(point.clone())),
+        input: EvaluationInput::new(segment, point.clone().into()),
         outcome,
         meta: Some(meta),
     })

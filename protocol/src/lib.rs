@@ -35,4 +35,4 @@ pub mod training_data;
 pub mod units;
 
 pub use error::{DocumentError, Problem};
-pub use point::{EvaluationInput, Loss, Outcome, Point, SegmentId};
+pub use point::{EvaluationInput, Loss, Outcome, Point, PointValue, SegmentId};

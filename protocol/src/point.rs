@@ -1,37 +1,107 @@
 //! Points, their outcomes, and `input.json`, the file from which an evaluation learns its point.
 
+mod names;
+mod value;
+
 use std::fmt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{DocumentError, Problem};
 use crate::json::{self, Dialect};
 use crate::limits;
+use names::{Names, NamesBuilder};
+
+pub use value::PointValue;
 
 /// One value per hyperparameter, JSON types and key order kept. Keys that begin with `hpo.` are reserved: they carry what a
 /// scheduler has to say and are no hyperparameters.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Point(pub Map<String, Value>);
+///
+/// Points of one task share their names and their strings, so that a hundred thousand of them fit into a few tens of megabytes.
+/// Points with the same values are equal, whatever their order.
+#[derive(Debug, Clone, Default)]
+pub struct Point {
+    names: Names,
+    values: Box<[PointValue]>,
+}
 
 impl Point {
+    /// Names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &PointValue)> {
+        self.names.iter().map(|name| &**name).zip(&self.values)
+    }
+
     /// The hyperparameters: all keys but the reserved ones.
-    pub fn hyperparameters(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0
-            .iter()
-            .filter(|(key, _)| !is_reserved(key))
-            .map(|(key, value)| (key.as_str(), value))
+    pub fn hyperparameters(&self) -> impl Iterator<Item = (&str, &PointValue)> {
+        self.iter().filter(|(key, _)| !is_reserved(key))
+    }
+
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&PointValue> {
+        let place = self.names.iter().position(|name| **name == *key)?;
+        Some(&self.values[place])
     }
 
     /// The value of the reserved key `hpo.<name>`.
     #[must_use]
-    pub fn reserved(&self, name: &str) -> Option<&Value> {
-        if self.0.keys().all(|key| !is_reserved(key)) {
-            return None;
+    pub fn reserved(&self, name: &str) -> Option<&PointValue> {
+        let is_it = |(key, _): &(&str, _)| key.strip_prefix(limits::RESERVED_PREFIX) == Some(name);
+        self.iter().find(is_it).map(|(_, value)| value)
+    }
+
+    /// Number of keys, reserved ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are no keys.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Gives `key` a value, in its place if it has one already, else at the end.
+    pub fn insert(&mut self, key: &str, value: impl Into<PointValue>) {
+        let value = value.into();
+        if let Some(place) = self.names.iter().position(|name| **name == *key) {
+            self.values[place] = value;
+            return;
         }
-        self.0.get(&format!("{}{name}", limits::RESERVED_PREFIX))
+        let values = std::mem::take(&mut self.values).into_iter();
+        *self = (self.names.iter().map(|name| &**name))
+            .zip(values)
+            .chain([(key, value)])
+            .collect();
+    }
+
+    /// Keeps the keys for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        if self.names.iter().all(|name| keep(name)) {
+            return;
+        }
+        let values = std::mem::take(&mut self.values).into_iter();
+        *self = (self.names.iter().map(|name| &**name))
+            .zip(values)
+            .filter(|(key, _)| keep(key))
+            .collect();
+    }
+
+    /// Takes `key` away, and gives the value that it had.
+    pub fn remove(&mut self, key: &str) -> Option<PointValue> {
+        let value = self.get(key).cloned();
+        self.retain(|other| other != key);
+        value
+    }
+
+    /// The point as a JSON object.
+    #[must_use]
+    pub fn to_object(&self) -> Map<String, Value> {
+        self.iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
     }
 
     /// Equal points have equal identities, whatever the order of their keys; reserved keys do not count.
@@ -39,7 +109,7 @@ impl Point {
     pub fn identity(&self) -> String {
         let own = self
             .hyperparameters()
-            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .map(|(key, value)| (key.to_owned(), value.into()))
             .collect();
         json::canonical(&Value::Object(own))
     }
@@ -48,7 +118,7 @@ impl Point {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let length = serde_json::to_string(&self.0).map_or(0, |text| text.len());
+        let length = serde_json::to_string(&self).map_or(0, |text| text.len());
         if length > limits::POINT_BYTES {
             problems.push(Problem::new(
                 "",
@@ -58,18 +128,14 @@ impl Point {
                 ),
             ));
         }
-        if self.0.len() > limits::KEYS {
+        if self.len() > limits::KEYS {
             problems.push(Problem::new(
                 "",
-                format!(
-                    "a point with {} keys, at most {} are allowed",
-                    self.0.len(),
-                    limits::KEYS
-                ),
+                format!("a point with {} keys, at most {} are allowed", self.len(), limits::KEYS),
             ));
         }
-        for (key, value) in &self.0 {
-            if contains_non_finite(value) {
+        for (key, value) in self.iter() {
+            if value.contains_non_finite() {
                 problems.push(Problem::new(
                     crate::error::pointer("", key),
                     "expected a finite value, found a non-finite number",
@@ -80,11 +146,105 @@ impl Point {
     }
 }
 
-fn contains_non_finite(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(contains_non_finite),
-        Value::Object(map) => map.values().any(contains_non_finite),
-        other => json::non_finite(other).is_some(),
+impl PartialEq for Point {
+    fn eq(&self, other: &Self) -> bool {
+        if self.names.is(&other.names) {
+            return self.values == other.values;
+        }
+        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+}
+
+/// Of a key that appears twice, the last value counts.
+impl<K: AsRef<str>, V: Into<PointValue>> FromIterator<(K, V)> for Point {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut names = NamesBuilder::new();
+        let mut values: Vec<PointValue> = Vec::with_capacity(names.expected());
+        let mut again = Vec::new();
+        for (key, value) in entries {
+            if names.push(key.as_ref()) {
+                values.push(value.into());
+            } else {
+                again.push((key, value.into()));
+            }
+        }
+        let mut point = Self {
+            names: names.finish(),
+            values: values.into(),
+        };
+        for (key, value) in again {
+            point.insert(key.as_ref(), value);
+        }
+        point
+    }
+}
+
+impl From<Map<String, Value>> for Point {
+    fn from(map: Map<String, Value>) -> Self {
+        map.into_iter().collect()
+    }
+}
+
+impl Serialize for Point {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnyPoint)
+    }
+}
+
+/// Reads an object as a point, refusing keys that appear twice.
+pub(crate) struct AnyPoint;
+
+impl<'de> Visitor<'de> for AnyPoint {
+    type Value = Point;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Point, A::Error> {
+        let mut names = NamesBuilder::new();
+        let mut values = Vec::with_capacity(names.expected());
+        while access.next_key_seed(NextName(&mut names))?.is_some() {
+            values.push(access.next_value()?);
+        }
+        Ok(Point {
+            names: names.finish(),
+            values: values.into(),
+        })
+    }
+}
+
+/// Takes the name that is read next.
+struct NextName<'a>(&'a mut NamesBuilder);
+
+impl<'de> DeserializeSeed<'de> for NextName<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NextName<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+        let key = json::checked_key(key).map_err(E::custom)?;
+        if self.0.push(key) {
+            Ok(())
+        } else {
+            Err(E::custom(json::duplicate_key(key)))
+        }
     }
 }
 
@@ -208,7 +368,7 @@ impl EvaluationInput {
     /// One [`Problem`] with a pointer relative to `value`.
     pub fn from_value(value: Value) -> Result<Self, Problem> {
         match value {
-            Value::Object(map) => Ok(Self::Plain(Point(map))),
+            Value::Object(map) => Ok(Self::Plain(map.into())),
             Value::Array(pair) => {
                 let found = pair.len();
                 let [segment, point] = <[Value; 2]>::try_from(pair).map_err(|_| {
@@ -222,7 +382,7 @@ impl EvaluationInput {
                     .and_then(|id| u32::try_from(id).ok())
                     .ok_or_else(|| Problem::new("/0", format!("expected a model_id from 0, found {segment}")))?;
                 match point {
-                    Value::Object(map) => Ok(Self::Segmented(SegmentId(segment), Point(map))),
+                    Value::Object(map) => Ok(Self::Segmented(SegmentId(segment), map.into())),
                     other => Err(Problem::new(
                         "/1",
                         format!("expected an object, found {}", json::type_name(&other)),

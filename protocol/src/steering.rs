@@ -4,6 +4,8 @@
 //! list parallel to `points`. `%OUT` is the list of new points. In a segmented task each point is the pair `[model_id, point]`
 //! and `opt_space` a list.
 
+mod typed;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -144,7 +146,15 @@ impl SteeringInput {
     /// # Errors
     /// [`DocumentError`].
     pub fn read(path: &Path, failed_loss: Option<f64>) -> Result<Self, DocumentError> {
-        let value = json::read(INPUT, path, limits::HISTORY_BYTES, Dialect::NonFinite)?;
+        let bytes = json::read_bytes(INPUT, path, limits::HISTORY_BYTES)?;
+        if let Some(input) = json::text(&bytes).ok().and_then(|text| typed::read(text, failed_loss)) {
+            return Ok(input);
+        }
+        let value = json::parse(&bytes, Dialect::NonFinite).map_err(|message| DocumentError::Syntax {
+            what: INPUT,
+            path: path.to_owned(),
+            message,
+        })?;
         Self::from_value(value, failed_loss).map_err(|problems| DocumentError::invalid(INPUT, path, problems))
     }
 
@@ -204,10 +214,15 @@ fn outcome(loss: &Value, failed_loss: Option<f64>) -> Result<Outcome, Problem> {
             format!("expected a number or null as loss, found {}", json::type_name(loss)),
         )
     })?;
+    Ok(evaluated(number, failed_loss))
+}
+
+/// The outcome that a number stands for.
+fn evaluated(number: f64, failed_loss: Option<f64>) -> Outcome {
     if failed_loss.is_some_and(|failed| failed.total_cmp(&number).is_eq()) {
-        return Ok(Outcome::Failed);
+        return Outcome::Failed;
     }
-    Ok(Loss::new(number).map_or(Outcome::Failed, |loss| Outcome::Done { loss }))
+    Loss::new(number).map_or(Outcome::Failed, |loss| Outcome::Done { loss })
 }
 
 /// Checks a list of new points.
@@ -287,6 +302,47 @@ mod tests {
             .map(|entry| entry.outcome == Outcome::Pending)
             .collect();
         assert_eq!(pending, [false, true, false, false, false, false, false]);
+    }
+
+    /// What the way without a tree makes of a text.
+    fn typed(text: &str) -> Option<SteeringInput> {
+        typed::read(text, Some(limits::FAILED_LOSS))
+    }
+
+    #[test]
+    fn both_ways_of_reading_make_the_same_of_what_is_in_order() {
+        for text in [
+            r#"{"points": [], "opt_space": null}"#,
+            r#"{"opt_space": {"x": {"method": "uniform"}}, "points": [[{"x": 1}, 0.5], [{"x": 1.0, "y": "a"}, null], [{}, 100000.0], [{"x": [1, {"a": null}]}, 1e31]]}"#,
+            r#"{"points": [[[0, {"x": true, "z": null}], -1], [[3, {"x": "\u00e4"}], 2]], "opt_space": [{"model_id": 0, "search_space": {}}]}"#,
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"status": "done", "seconds": 2, "curve": [[1, null], [2, 0.5]], "other": 3}]}"#,
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": null}"#,
+        ] {
+            assert_eq!(typed(text), read(text).ok(), "{text}");
+            assert!(typed(text).is_some());
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_explained_or_is_rare_takes_the_way_through_a_tree() {
+        for text in [
+            "{}",
+            "[]",
+            r#"{"points": [[{"x": 1, "x": 2}, 0.5]]}"#,
+            r#"{"points": [[{"x": 1}, 0.5]], "points": []}"#,
+            r#"{"points": [[{"x": 1}]]}"#,
+            r#"{"points": [[{"x": 1}, 1, 2]]}"#,
+            r#"{"points": [[{"x": 1}, "2.5"]]}"#,
+            r#"{"points": [[[1, {"x": 1}, 3], 1]]}"#,
+            r#"{"points": [[[-1, {"x": 1}], 1]]}"#,
+            r#"{"points": [[{"x": 1}, NaN]]}"#,
+            r#"{"points": [[{"x": 1}, 1], [[0, {"x": 1}], 2]]}"#,
+            r#"{"points": [[{"x": 1}, 1]], "meta": []}"#,
+            r#"{"points": [[{"x": 1}, 1]], "meta": [3]}"#,
+            r#"{"points": [[{"x": 1}, 1]]} x"#,
+        ] {
+            assert_eq!(typed(text), None, "{text}");
+        }
     }
 
     #[test]

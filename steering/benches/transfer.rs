@@ -263,7 +263,7 @@ fn search(family: Family, seed: u64, budget: usize, transfer: bool) -> Vec<f64> 
         let input = SteeringInput::from_value(input, None).expect("the history is well formed");
         for new in ask(&document, &input, &request).expect("the request is sound") {
             let segment = new.segment().expect("the task has segments").0 as usize;
-            let point = Value::Object(new.point().0.clone());
+            let point = Value::Object(new.point().to_object());
             let (regret, loss) = functions[segment].evaluate(&point, &mut noise);
             best[segment] = best[segment].min(regret);
             points.push(json!([[segment, point], loss]));

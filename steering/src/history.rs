@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use protocol::limits::RESERVED_PREFIX;
 use protocol::steering::{FailureKind, HistoryEntry};
-use protocol::{Loss, Outcome, Point};
+use protocol::{Loss, Outcome, Point, PointValue};
 
 use crate::objectives::Objectives;
 use crate::space::{Coordinate, Space};
@@ -275,9 +275,7 @@ impl History {
     /// Gives a new point the next ordinal, if the others have one.
     pub fn number(&self, point: &mut Point) {
         if self.numbered {
-            point
-                .0
-                .insert(format!("{RESERVED_PREFIX}n"), self.next_ordinal().into());
+            point.insert(&format!("{RESERVED_PREFIX}n"), self.next_ordinal());
         }
     }
 
@@ -308,7 +306,7 @@ impl Observation {
 fn observation(space: &Space, point: &Point, outcome: Outcome, blamed: bool) -> Observation {
     let number = point
         .reserved("n")
-        .and_then(serde_json::Value::as_u64)
+        .and_then(PointValue::as_u64)
         .filter(|number| *number < 1 << 53);
     let coordinates = space.encode(point);
     let identity = space

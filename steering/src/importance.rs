@@ -20,10 +20,10 @@
 mod forest;
 mod marginal;
 
+use protocol::PointValue;
 use protocol::search_space::SpaceDocument;
 use protocol::steering::SteeringInput;
 use protocol::{Outcome, SegmentId};
-use serde_json::Value;
 
 use crate::ask::{AskError, Request, Turn, turns};
 use crate::history::Mode;
@@ -83,7 +83,7 @@ pub struct Share {
     /// Its standard deviation.
     pub deviation: f64,
     /// The value at which the mean loss is best (losses of `Max` are negated when read), all other dimensions averaged.
-    pub best: Value,
+    pub best: PointValue,
 }
 
 /// The share of two dimensions together.
@@ -377,7 +377,7 @@ fn cap(y: &mut [f64], q: f64) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -171,10 +171,8 @@ impl Registry {
 
 /// The hyperparameters of a point alone.
 fn bare(point: &Point) -> Point {
-    Point(
-        point
-            .hyperparameters()
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .collect(),
-    )
+    point
+        .hyperparameters()
+        .map(|(key, value)| (key, value.clone()))
+        .collect()
 }

@@ -20,7 +20,7 @@ mod walk;
 use std::sync::Arc;
 
 use protocol::Point;
-use serde_json::{Map, Value};
+use protocol::PointValue;
 
 pub(crate) use dimension::pick;
 pub use dimension::{Coordinate, Dimension, Domain};
@@ -48,7 +48,7 @@ pub struct Group {
 
 /// What a point is made of while it is being made: one value per active dimension, by position.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Assignment(Vec<Option<Value>>);
+pub struct Assignment(Vec<Option<PointValue>>);
 
 impl Space {
     /// The dimensions in the order of the document.
@@ -106,12 +106,10 @@ impl Space {
     /// The point made of an assignment, keys in the order of the document.
     #[must_use]
     pub fn point(&self, assignment: Assignment) -> Point {
-        let keys = self.dimensions.iter().map(|dimension| dimension.name.clone());
-        Point(
-            keys.zip(assignment.0)
-                .filter_map(|(key, value)| Some((key, value?)))
-                .collect::<Map<_, _>>(),
-        )
+        let keys = self.dimensions.iter().map(|dimension| &dimension.name);
+        keys.zip(assignment.0)
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
     }
 
     /// The point with these coordinates.
@@ -152,7 +150,7 @@ impl Space {
     fn encode_by(
         &self,
         point: &Point,
-        mut encode: impl FnMut(&Dimension, &Value) -> Option<Coordinate>,
+        mut encode: impl FnMut(&Dimension, &PointValue) -> Option<Coordinate>,
     ) -> Vec<Option<Coordinate>> {
         let values = self.values(point);
         let mut assignment = self.parents();
@@ -194,11 +192,11 @@ impl Space {
     }
 
     /// What a point has for each dimension. Points list their keys as the space does, or nearly so: few have to be looked up.
-    fn values<'a>(&self, point: &'a Point) -> Vec<Option<&'a Value>> {
+    fn values<'a>(&self, point: &'a Point) -> Vec<Option<&'a PointValue>> {
         let mut entries = point.hyperparameters().peekable();
         let value = |dimension: &Dimension| match entries.next_if(|(key, _)| *key == dimension.name) {
             Some((_, value)) => Some(value),
-            None => point.0.get(&dimension.name),
+            None => point.get(&dimension.name),
         };
         self.dimensions.iter().map(value).collect()
     }
@@ -216,12 +214,12 @@ impl Space {
 impl Assignment {
     /// The value of the dimension at `position`, if it has one.
     #[must_use]
-    pub fn get(&self, position: usize) -> Option<&Value> {
+    pub fn get(&self, position: usize) -> Option<&PointValue> {
         self.0[position].as_ref()
     }
 
     /// Gives the dimension at `position` a value.
-    pub fn set(&mut self, position: usize, value: Value) {
+    pub fn set(&mut self, position: usize, value: PointValue) {
         self.0[position] = Some(value);
     }
 
@@ -295,7 +293,7 @@ fn arrange(mut dimensions: Vec<Dimension>) -> Result<Space, Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use protocol::search_space::SearchSpace;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -319,7 +317,7 @@ mod tests {
     fn a_point_has_every_active_key_and_no_other() {
         let space = layers();
         for (u, keys) in [(0.1, 2), (0.3, 3), (0.6, 4), (0.9, 5)] {
-            assert_eq!(space.at_quantiles(|_| u).0.len(), keys);
+            assert_eq!(space.at_quantiles(|_| u).len(), keys);
         }
         assert_eq!(space.groups().len(), 5);
     }
@@ -377,7 +375,7 @@ mod tests {
     #[test]
     fn foreign_points_have_no_fingerprint_and_equal_points_the_same() {
         let space = layers();
-        let key = |point: Value| space.fingerprint(&space.encode(&Point(point.as_object().unwrap().clone())));
+        let key = |point: Value| space.fingerprint(&space.encode(&Point::from(point.as_object().unwrap().clone())));
         assert_eq!(key(json!({"depth": 2, "width1": 32})), None);
         assert_eq!(key(json!({"depth": 9, "width1": 32})), None);
         let plain = key(json!({"depth": 1, "width1": 32}));

@@ -75,7 +75,7 @@ pub(crate) fn suggest(space: &Value, points: &Value, sampler: &str, count: usize
 pub(crate) fn values(points: &[EvaluationInput]) -> Vec<Value> {
     points
         .iter()
-        .map(|input| Value::Object(input.point().0.clone()))
+        .map(|input| Value::Object(input.point().to_object()))
         .collect()
 }
 

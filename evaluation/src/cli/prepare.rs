@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::training_data::{self, TrainingFile};
-use protocol::{EvaluationInput, Point, SegmentId, environment, exit};
+use protocol::{EvaluationInput, Point, PointValue, SegmentId, environment, exit};
 use serde_json::{Map, Value};
 
 use super::arguments::{INPUT, Subject, TRAINING_FILES};
@@ -42,11 +42,11 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
     let (segment, point) = read_point(&subject.input)?;
     let hyperparameters: Map<String, Value> = point
         .hyperparameters()
-        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
-    let mut resolved = model.resolve(&point.0).map_err(|error| {
+    let mut resolved = model.resolve(&point.to_object()).map_err(|error| {
         let failure = Failure::from(error);
-        if point.0.is_empty() && !subject.input.exists() {
+        if point.is_empty() && !subject.input.exists() {
             Failure::new(
                 failure.code,
                 format!("{failure}; there is no `{INPUT}` here, name the point with `--input`"),
@@ -104,8 +104,8 @@ fn read_point(path: &Path) -> Result<(Option<SegmentId>, Point), Failure> {
 /// The text under a reserved key.
 fn text<'a>(point: &'a Point, name: &str) -> Result<Option<&'a str>, Failure> {
     match point.reserved(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        None | Some(PointValue::Null) => Ok(None),
+        Some(PointValue::Text(text)) => Ok(Some(text)),
         Some(other) => Err(Failure::new(
             exit::USAGE,
             format!("point: `hpo.{name}` must be a text, found {other}"),
@@ -117,10 +117,10 @@ fn reserved<T>(
     point: &Point,
     name: &str,
     expected: &str,
-    read: impl Fn(&Value) -> Option<T>,
+    read: impl Fn(&PointValue) -> Option<T>,
 ) -> Result<Option<T>, Failure> {
     match point.reserved(name) {
-        None | Some(Value::Null) => Ok(None),
+        None | Some(PointValue::Null) => Ok(None),
         Some(value) => read(value).map(Some).ok_or_else(|| {
             Failure::new(
                 exit::USAGE,

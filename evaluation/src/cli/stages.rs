@@ -4,7 +4,7 @@
 //! that with what the point itself says. Values are JSON. `hpo.stop` is `3:0.5;9:0.4`: whoever is worse than 0.5 after epoch 3 ends.
 
 use protocol::{Point, exit};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::failure::Failure;
 use crate::model::{ModelFile, Resolved};
@@ -94,7 +94,7 @@ pub(super) fn earlier(
             );
             return Err(Failure::new(exit::USAGE, message));
         }
-        let mut hyperparameters: Map<String, Value> = point.0.clone();
+        let mut hyperparameters = point.to_object();
         hyperparameters.extend(changes.iter().cloned());
         let mut resolved = model.resolve(&hyperparameters)?;
         if resolved.data != last.data {

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::error::DocumentError;
 
+pub(crate) use strict::{Nested, checked_key, checked_string, duplicate_key, nested_list, nested_object};
 pub use write::write_atomically;
 
 /// Which text is accepted beyond RFC 8259.
@@ -47,11 +48,29 @@ pub fn non_finite(value: &Value) -> Option<f64> {
     })
 }
 
+/// Whether a string stands for a number that is not finite.
+pub(crate) fn is_non_finite(text: &str) -> bool {
+    text.starts_with(NON_FINITE)
+}
+
 /// Reads the JSON file at `path`.
 ///
 /// # Errors
 /// [`DocumentError::Unreadable`], [`DocumentError::TooLarge`] or [`DocumentError::Syntax`].
 pub fn read(what: &'static str, path: &Path, limit: u64, dialect: Dialect) -> Result<Value, DocumentError> {
+    let bytes = read_bytes(what, path, limit)?;
+    parse(&bytes, dialect).map_err(|message| DocumentError::Syntax {
+        what,
+        path: path.to_owned(),
+        message,
+    })
+}
+
+/// The bytes of the file at `path`, which a user names: links and pipes are fine.
+///
+/// # Errors
+/// [`DocumentError::Unreadable`] or [`DocumentError::TooLarge`].
+pub(crate) fn read_bytes(what: &'static str, path: &Path, limit: u64) -> Result<Vec<u8>, DocumentError> {
     let unreadable = |source| DocumentError::Unreadable {
         what,
         path: path.to_owned(),
@@ -73,11 +92,7 @@ pub fn read(what: &'static str, path: &Path, limit: u64, dialect: Dialect) -> Re
             limit,
         });
     }
-    parse(&bytes, dialect).map_err(|message| DocumentError::Syntax {
-        what,
-        path: path.to_owned(),
-        message,
-    })
+    Ok(bytes)
 }
 
 /// The bytes of a file that an untrusted program left at `path`: only a regular file is opened (no pipe can block us), no link
@@ -117,12 +132,7 @@ pub fn read_regular(what: &'static str, path: &Path, limit: u64) -> Result<Vec<u
 /// # Errors
 /// Place and reason, as text for a user.
 pub fn parse(bytes: &[u8], dialect: Dialect) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to() + 1))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim().is_empty() {
-        return Err("the file is empty".into());
-    }
+    let text = text(bytes)?;
     match dialect {
         Dialect::Strict => strict::strict(text),
         // Most texts have no such token, and it takes time to look for them.
@@ -132,6 +142,20 @@ pub fn parse(bytes: &[u8], dialect: Dialect) -> Result<Value, String> {
         }),
         Dialect::Commented => commented::commented(text),
     }
+}
+
+/// The JSON text in a file, without the mark that some editors put before it.
+///
+/// # Errors
+/// Place and reason, as text for a user.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to() + 1))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err("the file is empty".into());
+    }
+    Ok(text)
 }
 
 /// The name of the JSON type of `value`, for messages.

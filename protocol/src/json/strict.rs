@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
@@ -11,7 +12,7 @@ use crate::limits;
 
 pub(super) fn strict(text: &str) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let sizes = Sizes([const { Cell::new(0) }; limits::DEPTH]);
+    let sizes = Sizes::new();
     let value = Strict {
         depth: 0,
         sizes: &sizes,
@@ -22,11 +23,38 @@ pub(super) fn strict(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-pub(super) fn duplicate_key(key: &str) -> String {
+/// A value in the middle of a document that is read by types.
+#[derive(Debug)]
+pub(crate) struct Nested(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Nested {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        nested(|strict| strict.deserialize(deserializer)).map(Self)
+    }
+}
+
+/// A list in the middle of a document that is read by types.
+pub(crate) fn nested_list<'de, A: SeqAccess<'de>>(access: A) -> Result<Value, A::Error> {
+    nested(|strict| strict.visit_seq(access))
+}
+
+/// An object in the middle of a document that is read by types.
+pub(crate) fn nested_object<'de, A: MapAccess<'de>>(access: A) -> Result<Value, A::Error> {
+    nested(|strict| strict.visit_map(access))
+}
+
+fn nested<T>(read: impl FnOnce(Strict<'_>) -> T) -> T {
+    read(Strict {
+        depth: NESTED,
+        sizes: &Sizes::new(),
+    })
+}
+
+pub(crate) fn duplicate_key(key: &str) -> String {
     format!("the key `{key}` appears twice in one object")
 }
 
-pub(super) fn checked_key(key: &str) -> Result<&str, String> {
+pub(crate) fn checked_key(key: &str) -> Result<&str, String> {
     if key.len() > limits::KEY_BYTES {
         return Err(format!(
             "a key has {} bytes, at most {} are allowed",
@@ -37,7 +65,7 @@ pub(super) fn checked_key(key: &str) -> Result<&str, String> {
     Ok(key)
 }
 
-pub(super) fn checked_string(text: &str) -> Result<&str, String> {
+pub(crate) fn checked_string(text: &str) -> Result<&str, String> {
     if text.len() > limits::STRING_BYTES {
         return Err(format!(
             "a string has {} bytes, at most {} are allowed",
@@ -48,11 +76,18 @@ pub(super) fn checked_string(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+/// How deep a value of a point stands in a document: in the point, its pair, the entry, the list and the document.
+const NESTED: usize = 5;
+
 /// The number of members of the last list and object at each depth. Long documents are lists of objects that are alike: with room
 /// for as many as the last one had, a history takes half of the memory, and less time.
 struct Sizes([Cell<usize>; limits::DEPTH]);
 
 impl Sizes {
+    fn new() -> Self {
+        Self([const { Cell::new(0) }; limits::DEPTH])
+    }
+
     /// Room to begin with at `depth`; little where the last one was large, for that says nothing about its siblings.
     fn room(&self, depth: usize) -> usize {
         self.0[depth].get().min(64)
@@ -81,7 +116,7 @@ impl Strict<'_> {
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }

@@ -21,7 +21,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::time::Instant;
 
 use protocol::steering::{HistoryEntry, SteeringInput};
-use protocol::{Loss, Outcome};
+use protocol::{Loss, Outcome, PointValue};
 use serde_json::{Value, json};
 use steering::ask::{Request, ask};
 use steering::schedulers::{Fidelity, Schedule};
@@ -93,7 +93,7 @@ fn search(curves: &mut Curves, problem: &Problem, method: &Method, seed: u64) ->
         let new = ask(&problem.space, &input, &request).expect("the request is sound");
         let Some(new) = new.into_iter().next() else { break };
         let point = new.point();
-        let whole = |name: &str| point.reserved(name).and_then(Value::as_u64);
+        let whole = |name: &str| point.reserved(name).and_then(PointValue::as_u64);
         let epochs = whole("epochs").unwrap_or(problem.full);
         if let Some(before) = whole("c").and_then(|configuration| trained.insert(configuration, epochs)) {
             used -= before;

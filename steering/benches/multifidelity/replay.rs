@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use protocol::steering::{HistoryEntry, SteeringInput};
-use protocol::{Loss, Outcome};
+use protocol::{Loss, Outcome, PointValue};
 use serde_json::{Value, json};
 use steering::ask::{Request, ask};
 use steering::schedulers::{Fidelity, Schedule};
@@ -95,7 +95,7 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity)
             let configuration = new
                 .point()
                 .reserved("c")
-                .and_then(Value::as_u64)
+                .and_then(PointValue::as_u64)
                 .expect("a configuration");
             // More data mean training anew; more epochs go on from a checkpoint.
             let before = granted

@@ -110,8 +110,9 @@ pub(crate) fn suggest(
             Subject::Known(point, configuration) => (point, configuration, false),
             Subject::Variant(point) => (point, Some(ordinal), false),
         };
-        point.0.retain(|key, _| !protocol::point::is_reserved(key));
-        let mut reserve = |name: &str, value| point.0.insert(format!("{RESERVED_PREFIX}{name}"), value);
+        point.retain(|key| !protocol::point::is_reserved(key));
+        let mut reserve =
+            |name: &str, value: serde_json::Value| point.insert(&format!("{RESERVED_PREFIX}{name}"), value);
         reserve("n", ordinal.into());
         if let Some(configuration) = configuration {
             reserve("c", configuration.into());
@@ -125,7 +126,7 @@ pub(crate) fn suggest(
         if let Some(from) = assignment.from {
             reserve("from", from.into());
         }
-        point.0.insert(fidelity.key(), fidelity.value(assignment.resource));
+        point.insert(&fidelity.key(), fidelity.value(assignment.resource));
         proposals.push(Proposal {
             point,
             explanation: assignment.explanation,

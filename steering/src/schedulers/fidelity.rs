@@ -4,6 +4,7 @@
 //! log 243 / log 3 is below 5 in double precision.
 
 use protocol::Point;
+use protocol::PointValue;
 use protocol::limits::RESERVED_PREFIX;
 use serde_json::Value;
 
@@ -162,11 +163,11 @@ impl Fidelity {
     /// The grant of a point; full training where it says nothing, and `None` where it says what cannot be.
     #[must_use]
     pub fn of(&self, point: &Point) -> Option<u64> {
-        self.granted(point.0.get(&self.key()))
+        self.granted(point.get(&self.key()))
     }
 
     /// The grant that stands under [`key`](Self::key), if anything does.
-    pub(super) fn granted(&self, value: Option<&Value>) -> Option<u64> {
+    pub(super) fn granted(&self, value: Option<&PointValue>) -> Option<u64> {
         let Some(value) = value else {
             return Some(self.full);
         };
@@ -255,7 +256,7 @@ mod tests {
         let fidelity = Fidelity::fraction(1.0 / 27.0).unwrap();
         let values: Vec<Value> = fidelity.rungs(3).into_iter().map(|rung| fidelity.value(rung)).collect();
         assert_eq!(values, [0.037_037, 0.111_111, 0.333_333, 1.0]);
-        let point = |value: f64| Point(serde_json::json!({"hpo.frac": value}).as_object().unwrap().clone());
+        let point = |value: f64| Point::from_iter([("hpo.frac", value)]);
         assert_eq!(fidelity.of(&point(0.111_111)), Some(111_111));
         assert_eq!(fidelity.of(&point(1.5)), None);
         assert_eq!(fidelity.of(&Point::default()), Some(1_000_000));

@@ -15,12 +15,11 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use protocol::PointValue;
 use protocol::error::pointer;
 use protocol::limits::RESERVED_PREFIX;
-use protocol::point::is_reserved;
 use protocol::steering::{HistoryEntry, STOPPED};
 use protocol::{Loss, Outcome, Point, Problem};
-use serde_json::Value;
 
 use super::Fidelity;
 use crate::history::{self, Mode};
@@ -133,7 +132,7 @@ impl Configuration<'_> {
 impl Configuration<'_> {
     /// Whoever has a loss above a cutoff of its table has stopped itself there: at the last such epoch, as nobody says where.
     fn stop_by_table(&mut self, full: u64) {
-        let table = self.first.point.reserved("stop").and_then(Value::as_str);
+        let table = self.first.point.reserved("stop").and_then(PointValue::as_str);
         let Some(loss) = self.first.outcome.loss() else { return };
         let pair = |part: &str| {
             let (epoch, cutoff) = part.split_once(':')?;
@@ -302,8 +301,8 @@ impl<'f> Keys<'f> {
 
     fn record<'a>(&self, place: usize, entry: &'a HistoryEntry, mode: Mode) -> Result<Record<'a>, Problem> {
         let point = entry.input.point();
-        let number = |key: &String| match point.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
+        let number = |key: &String| match point.get(key) {
+            None | Some(PointValue::Null) => Ok(None),
             Some(value) => value.as_u64().filter(|number| *number < MOST).map(Some).ok_or_else(|| {
                 Problem::new(
                     pointer("", key),
@@ -311,9 +310,9 @@ impl<'f> Keys<'f> {
                 )
             }),
         };
-        let granted = point.0.get(&self.grant);
+        let granted = point.get(&self.grant);
         let resource = self.fidelity.granted(granted).ok_or_else(|| {
-            let found = granted.unwrap_or(&Value::Null);
+            let found = granted.unwrap_or(&PointValue::Null);
             Problem::new(
                 pointer("", &self.grant),
                 format!("expected what a point can be granted, found {found}"),
@@ -392,10 +391,10 @@ trait HyperparametersEqual {
 
 impl HyperparametersEqual for Point {
     fn hyperparameters_equal(&self, other: &Self) -> bool {
-        let own = |point: &Self| point.0.keys().filter(|key| !is_reserved(key)).count();
+        let own = |point: &Self| point.hyperparameters().count();
         own(self) == own(other)
             && self
                 .hyperparameters()
-                .all(|(key, value)| other.0.get(key).is_some_and(|found| crate::space::same(value, found)))
+                .all(|(key, value)| other.get(key).is_some_and(|found| crate::space::same(value, found)))
     }
 }

@@ -18,8 +18,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
+use protocol::PointValue;
 use protocol::{Outcome, Point, limits};
-use serde_json::Value;
 
 use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, bare};
 use crate::explain::Explanation;
@@ -194,7 +194,7 @@ impl Pbt {
         for &position in space.order() {
             let dimension = &space.dimensions()[position];
             let draws = [generator.uniform(), generator.uniform(), generator.uniform()];
-            let Some(value) = point.0.get(&dimension.name) else {
+            let Some(value) = point.get(&dimension.name) else {
                 continue;
             };
             let is_frozen = dimension.is_parent || self.frozen.contains(&dimension.name);
@@ -207,7 +207,7 @@ impl Pbt {
         space.point(assignment)
     }
 
-    fn change(&self, dimension: &Dimension, old: Coordinate, draws: [f64; 3]) -> Value {
+    fn change(&self, dimension: &Dimension, old: Coordinate, draws: [f64; 3]) -> PointValue {
         let [which, up, anew] = draws;
         let up = up < 0.5;
         match (&dimension.domain, old) {
@@ -230,7 +230,7 @@ impl Pbt {
             }
             (Domain::Categorical { categories, .. }, Coordinate::Category(place)) => {
                 // Categories that are numbers stand in an order, the others do not.
-                let numbers: Option<Vec<f64>> = categories.iter().map(Value::as_f64).collect();
+                let numbers: Option<Vec<f64>> = categories.iter().map(PointValue::as_f64).collect();
                 let Some(numbers) = numbers else {
                     return categories[place].clone();
                 };
@@ -424,7 +424,7 @@ impl<'a> Population<'a> {
         stages.reverse();
         let changed: Vec<&str> = point
             .hyperparameters()
-            .filter(|(key, value)| stages.iter().any(|stage| stage.point.0.get(*key) != Some(*value)))
+            .filter(|(key, value)| stages.iter().any(|stage| stage.point.get(key) != Some(*value)))
             .map(|(key, _)| key)
             .collect();
         if changed.is_empty() {
@@ -434,12 +434,12 @@ impl<'a> Population<'a> {
         for (place, stage) in stages.iter().enumerate() {
             // What is the same in the next stage, or in the point itself, goes on there.
             let next = stages.get(place + 1).map_or(point, |next| next.point);
-            if changed.iter().all(|key| stage.point.0.get(*key) == next.0.get(*key)) {
+            if changed.iter().all(|key| stage.point.get(key) == next.get(key)) {
                 continue;
             }
             let separator = if text.is_empty() { "" } else { ";" };
             let _ = write!(text, "{separator}{}:", self.pbt.fidelity.value(stage.resource));
-            let differs = |key: &&&str| stage.point.0.get(**key) != point.0.get(**key);
+            let differs = |key: &&&str| stage.point.get(key) != point.get(key);
             let other: Vec<&str> = changed.iter().filter(differs).copied().collect();
             // A stage in which all values were what they are now names one of them.
             let named = if other.is_empty() { &changed[..1] } else { &other };
@@ -448,7 +448,7 @@ impl<'a> Population<'a> {
                 let _ = write!(
                     text,
                     "{separator}{key}={}",
-                    stage.point.0.get(*key).unwrap_or(&Value::Null)
+                    stage.point.get(key).unwrap_or(&PointValue::Null)
                 );
             }
         }
@@ -507,7 +507,7 @@ impl<'a> Population<'a> {
 /// Whether a point has room for this schedule.
 fn fits(point: &Point, schedule: &str) -> bool {
     let length = |text: Result<String, serde_json::Error>| text.map_or(usize::MAX / 4, |text| text.len());
-    let (point, schedule) = (serde_json::to_string(&point.0), serde_json::to_string(schedule));
+    let (point, schedule) = (serde_json::to_string(point), serde_json::to_string(schedule));
     length(point) + length(schedule) + RESERVED_BYTES <= limits::POINT_BYTES
 }
 

@@ -1,6 +1,6 @@
 //! One dimension: its values, its prior, its encoding.
 
-use serde_json::Value;
+use protocol::PointValue;
 
 use super::condition::{Condition, same};
 use super::numeric::Numeric;
@@ -13,7 +13,7 @@ pub struct Dimension {
     /// The possible values.
     pub domain: Domain,
     /// Values for the grid sampler, when the document lists them.
-    pub(crate) levels: Option<Vec<Value>>,
+    pub(crate) levels: Option<Vec<PointValue>>,
     /// All must hold for the dimension to be active.
     pub(crate) conditions: Vec<Condition>,
     /// Whether another dimension has a condition on this one.
@@ -24,11 +24,11 @@ pub struct Dimension {
 #[derive(Debug, Clone)]
 pub enum Domain {
     /// One value; part of every point, and of no model.
-    Fixed(Value),
+    Fixed(PointValue),
     /// Any of several values without an order.
     Categorical {
         /// The distinct values, at least two.
-        categories: Vec<Value>,
+        categories: Vec<PointValue>,
         /// Probability of each; repeated categories of the document are heavier.
         weights: Vec<f64>,
     },
@@ -83,7 +83,7 @@ impl Coordinate {
 impl Dimension {
     /// The value at the quantile `u` of the prior.
     #[must_use]
-    pub fn at_quantile(&self, u: f64) -> Value {
+    pub fn at_quantile(&self, u: f64) -> PointValue {
         match &self.domain {
             Domain::Fixed(value) => value.clone(),
             Domain::Categorical { categories, weights } => categories[pick(weights, u)].clone(),
@@ -96,7 +96,7 @@ impl Dimension {
     /// # Panics
     /// If the coordinate is of another kind of dimension.
     #[must_use]
-    pub fn decode(&self, coordinate: Coordinate) -> Value {
+    pub fn decode(&self, coordinate: Coordinate) -> PointValue {
         match (&self.domain, coordinate) {
             (Domain::Fixed(value), _) => value.clone(),
             (Domain::Categorical { categories, .. }, Coordinate::Category(position)) => categories[position].clone(),
@@ -107,7 +107,7 @@ impl Dimension {
 
     /// The coordinate of a value, or nothing if the dimension does not have it.
     #[must_use]
-    pub fn encode(&self, value: &Value) -> Option<Coordinate> {
+    pub fn encode(&self, value: &PointValue) -> Option<Coordinate> {
         match &self.domain {
             Domain::Fixed(only) => same(only, value).then_some(Coordinate::Fixed),
             Domain::Categorical { categories, .. } => categories
@@ -120,7 +120,7 @@ impl Dimension {
     }
 
     /// The number nearest to `value`, which the dimension does not have; nothing where there is no nearest.
-    pub(crate) fn nearest(&self, value: &Value) -> Option<Coordinate> {
+    pub(crate) fn nearest(&self, value: &PointValue) -> Option<Coordinate> {
         match &self.domain {
             Domain::Numeric(numeric) => value.as_f64().filter(|v| v.is_finite()).map(|v| numeric.nearest(v)),
             Domain::Fixed(_) | Domain::Categorical { .. } => None,
@@ -138,7 +138,7 @@ impl Dimension {
     }
 
     /// The value number `index` of a dimension with a finite [`Self::size`].
-    pub(crate) fn nth(&self, index: u64) -> Value {
+    pub(crate) fn nth(&self, index: u64) -> PointValue {
         match &self.domain {
             Domain::Fixed(value) => value.clone(),
             Domain::Categorical { categories, .. } => categories[index as usize].clone(),

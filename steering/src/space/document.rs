@@ -1,5 +1,6 @@
 //! From a search-space document to the encoded space.
 
+use protocol::PointValue;
 use protocol::Problem;
 use protocol::error::pointer;
 use protocol::search_space::{self, Levels, RangeKind, SearchSpace};
@@ -58,7 +59,7 @@ fn conditions(document: &SearchSpace, dimension: &search_space::Dimension) -> Ve
         .iter()
         .map(|condition| Condition {
             parent: position(&condition.parent),
-            values: condition.values.clone(),
+            values: condition.values.iter().cloned().map(PointValue::from).collect(),
         })
         .collect();
     conditions.sort_by_key(|condition| condition.parent);
@@ -69,11 +70,11 @@ fn conditions(document: &SearchSpace, dimension: &search_space::Dimension) -> Ve
     conditions
 }
 
-type Encoded = (Domain, Option<Vec<Value>>);
+type Encoded = (Domain, Option<Vec<PointValue>>);
 
 fn domain(document: &search_space::Domain) -> Result<Encoded, Problem> {
     match document {
-        search_space::Domain::Fixed { value } => Ok((Domain::Fixed(value.clone()), None)),
+        search_space::Domain::Fixed { value } => Ok((Domain::Fixed(value.clone().into()), None)),
         search_space::Domain::Categorical { categories, .. } => Ok((categorical(categories), None)),
         search_space::Domain::Range(range) => ranged(range),
         search_space::Domain::Normal {
@@ -94,13 +95,13 @@ fn domain(document: &search_space::Domain) -> Result<Encoded, Problem> {
 }
 
 fn categorical(all: &[Value]) -> Domain {
-    let mut categories: Vec<Value> = Vec::new();
+    let mut categories: Vec<PointValue> = Vec::new();
     let mut weights: Vec<f64> = Vec::new();
     for category in all {
         if let Some(position) = categories.iter().position(|known| known == category) {
             weights[position] += 1.0;
         } else {
-            categories.push(category.clone());
+            categories.push(category.clone().into());
             weights.push(1.0);
         }
     }
@@ -170,8 +171,8 @@ fn stepped(low: f64, high: f64, q: f64, log: bool, integer: bool) -> Result<Nume
 }
 
 /// The distinct values that the grid takes, rising as the document has them.
-fn level_values(numeric: &Numeric, levels: &Levels) -> Vec<Value> {
-    let all: Vec<Value> = match levels {
+fn level_values(numeric: &Numeric, levels: &Levels) -> Vec<PointValue> {
+    let all: Vec<PointValue> = match levels {
         // The ends of the range proper, not those of the widened range of a discrete dimension.
         Levels::Count(1) => vec![numeric.json(numeric.at(0.5))],
         Levels::Count(count) => {
@@ -186,7 +187,7 @@ fn level_values(numeric: &Numeric, levels: &Levels) -> Vec<Value> {
             .map(|value| numeric.json(numeric.nearest(*value)))
             .collect(),
     };
-    let mut distinct: Vec<Value> = Vec::with_capacity(all.len());
+    let mut distinct: Vec<PointValue> = Vec::with_capacity(all.len());
     for value in all {
         if !distinct.iter().any(|other| same(other, &value)) {
             distinct.push(value);
@@ -224,7 +225,7 @@ mod tests {
         let Domain::Categorical { categories, weights } = &space.dimensions()[0].domain else {
             panic!("categorical")
         };
-        assert_eq!(Value::from(categories.clone()).to_string(), "[1,2,1.0,true]");
+        assert_eq!(json!(categories).to_string(), "[1,2,1.0,true]");
         assert_eq!(weights, &[0.4, 0.2, 0.2, 0.2]);
     }
 
@@ -256,7 +257,7 @@ mod tests {
         let levels: Vec<Value> = space
             .dimensions()
             .iter()
-            .map(|d| d.levels.clone().unwrap().into())
+            .map(|d| json!(d.levels.as_ref().unwrap()))
             .collect();
         let logarithmic: Vec<f64> = serde_json::from_value(levels[0].clone()).unwrap();
         for (found, expected) in logarithmic.iter().zip([0.001, 0.01, 0.1]) {

@@ -11,7 +11,7 @@
 //! The range of a discrete dimension is widened by half a step at both ends *before* the logarithm is taken, so that every value
 //! has a whole cell.
 
-use serde_json::Value;
+use protocol::PointValue;
 
 use super::dimension::Coordinate;
 use crate::numerics::normal;
@@ -196,7 +196,7 @@ impl Numeric {
 
     /// The coordinate of a JSON value; nothing for what is no number, out of bounds or off the steps.
     #[must_use]
-    pub fn encode(&self, value: &Value) -> Option<Coordinate> {
+    pub fn encode(&self, value: &PointValue) -> Option<Coordinate> {
         let v = value.as_f64().filter(|v| v.is_finite())?;
         let slack = SLACK * v.abs().max(self.steps.map_or(0.0, |steps| steps.q));
         if v < self.low - slack || v > self.high + slack {
@@ -215,11 +215,11 @@ impl Numeric {
     }
 
     /// The JSON value of a coordinate.
-    pub(crate) fn json(&self, coordinate: Coordinate) -> Value {
+    pub(crate) fn json(&self, coordinate: Coordinate) -> PointValue {
         match (coordinate, self.steps) {
-            (Coordinate::Step { index, .. }, Some(steps)) if self.integer => Value::from(index * steps.q as i64),
-            (Coordinate::Step { index, .. }, Some(steps)) => Value::from(multiple(index, steps.q)),
-            (Coordinate::Real { value, .. }, _) => Value::from(value),
+            (Coordinate::Step { index, .. }, Some(steps)) if self.integer => PointValue::from(index * steps.q as i64),
+            (Coordinate::Step { index, .. }, Some(steps)) => PointValue::from(multiple(index, steps.q)),
+            (Coordinate::Real { value, .. }, _) => PointValue::from(value),
             _ => unreachable!("a number has a numeric coordinate"),
         }
     }
@@ -306,12 +306,12 @@ fn multiple(index: i64, q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn value(numeric: &Numeric, u: f64) -> Value {
-        numeric.json(numeric.at(u))
+        (&numeric.json(numeric.at(u))).into()
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let batch = Numeric::stepped(1.0, 8.0, 1.0, true, true).unwrap();
         let (low, high) = batch.cell(1);
         assert!((high - low - libm::log(3.0) / libm::log(17.0)).abs() < 1e-12);
-        assert_eq!(batch.encode(&json!(8)), batch.encode(&json!(8.0)));
+        assert_eq!(batch.encode(&8.into()), batch.encode(&8.0.into()));
     }
 
     #[test]
@@ -360,18 +360,18 @@ mod tests {
         assert!(value(&weight, 0.0).as_f64().unwrap().is_finite());
         let count = Numeric::normal(0.0, 1.0, true, Some(1.0), true);
         assert_eq!(value(&count, 0.01), json!(0));
-        assert!(count.encode(&json!(0)).unwrap().t().unwrap().is_finite());
+        assert!(count.encode(&0.into()).unwrap().t().unwrap().is_finite());
     }
 
     #[test]
     fn foreign_numbers_have_no_coordinate() {
         let even = Numeric::stepped(2.0, 10.0, 2.0, false, true).unwrap();
         for foreign in [json!(3), json!(12), json!(0), json!("4"), json!(true), json!(null)] {
-            assert_eq!(even.encode(&foreign), None, "{foreign}");
+            assert_eq!(even.encode(&foreign.clone().into()), None, "{foreign}");
         }
         let rate = Numeric::bounded(1e-4, 1.0, true);
         for foreign in [json!(-1.0), json!(0), json!(1.1), json!([1])] {
-            assert_eq!(rate.encode(&foreign), None, "{foreign}");
+            assert_eq!(rate.encode(&foreign.clone().into()), None, "{foreign}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Whether a point is one of the space.
 
+use protocol::PointValue;
 use protocol::error::{did_you_mean, pointer};
 use protocol::{Point, Problem};
-use serde_json::Value;
 
 use super::{Dimension, Domain, Space};
 
@@ -15,7 +15,7 @@ impl Space {
         let mut assignment = self.blank();
         for &position in self.order() {
             let dimension = &self.dimensions()[position];
-            let value = point.0.get(&dimension.name);
+            let value = point.get(&dimension.name);
             let place = pointer("", &dimension.name);
             match (value, self.is_active(position, &assignment)) {
                 (None, true) => problems.push(Problem::new("", format!("the key `{}` is missing", dimension.name))),
@@ -53,7 +53,7 @@ fn describe(dimension: &Dimension) -> String {
     match &dimension.domain {
         Domain::Fixed(value) => value.to_string(),
         Domain::Categorical { categories, .. } => {
-            let shown: Vec<String> = categories.iter().take(12).map(Value::to_string).collect();
+            let shown: Vec<String> = categories.iter().take(12).map(PointValue::to_string).collect();
             let more = if categories.len() > shown.len() { ", …" } else { "" };
             format!("one of {}{more}", shown.join(", "))
         }
@@ -63,7 +63,7 @@ fn describe(dimension: &Dimension) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::tests::space;
     use super::*;
@@ -78,7 +78,7 @@ mod tests {
             "seed": {"method": "fixed", "dimension": {"value": 7}}
         }));
         let faults = |point: Value| -> String {
-            let faults = space.problems(&Point(point.as_object().unwrap().clone()));
+            let faults = space.problems(&Point::from(point.as_object().unwrap().clone()));
             faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         assert_eq!(

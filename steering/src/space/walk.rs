@@ -1,7 +1,7 @@
 //! Counting through all points of a finite space or grid, one after the other.
 
 use protocol::Point;
-use serde_json::Value;
+use protocol::PointValue;
 
 use super::{Assignment, Space};
 
@@ -18,7 +18,7 @@ pub(crate) struct Walk<'space> {
 
 #[derive(Debug)]
 enum Axis {
-    Listed(Vec<Value>),
+    Listed(Vec<PointValue>),
     Counted(u64),
 }
 

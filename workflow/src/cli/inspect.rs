@@ -33,12 +33,11 @@ pub(super) fn point_table(task: &Task, points: &[&PointState]) -> String {
             let time: f64 = point.attempts.iter().map(|attempt| attempt.seconds).sum();
             let values: Vec<String> = point
                 .point
-                .0
                 .iter()
                 .map(|(key, value)| {
                     let value = value
                         .as_f64()
-                        .filter(|_| value.is_f64())
+                        .filter(|_| value.is_real())
                         .map_or_else(|| value.to_string(), number);
                     format!("{}={}", escape(key), escape(&value))
                 })

@@ -97,7 +97,7 @@ fn order(
     let mut files = task.training_files(point.segment).map(<[String]>::to_vec);
     if let (Some(files), true) = (&mut files, settings.takes_files) {
         // The share is taken here; the evaluation must not take it again.
-        let share = shown.0.remove(FRACTION_KEY).and_then(|share| share.as_f64());
+        let share = shown.remove(FRACTION_KEY).and_then(|share| share.as_f64());
         *files = share_of(files, share.unwrap_or(1.0), settings.seed.unwrap_or(0));
     }
     let placeholders = placeholders(task, files.as_deref(), point.segment, attempt.job);
@@ -116,7 +116,6 @@ fn order(
     let text = |path: &Path| path.display().to_string();
 
     let mut variables: Vec<(String, String)> = shown
-        .0
         .iter()
         .filter_map(|(key, value)| {
             let name = variable(key.strip_prefix(limits::RESERVED_PREFIX)?);
@@ -242,7 +241,7 @@ fn variable(name: &str) -> String {
 fn input(settings: &Settings, segment: Option<protocol::SegmentId>, point: &protocol::Point) -> Value {
     let mut point = point.clone();
     if settings.strip_reserved {
-        point.0.retain(|key, _| !protocol::point::is_reserved(key));
+        point.retain(|key| !protocol::point::is_reserved(key));
     }
     match settings.input_format {
         InputFormat::Pair => json!(EvaluationInput::new(segment, point)),

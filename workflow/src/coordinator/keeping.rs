@@ -113,7 +113,7 @@ impl Uses {
 mod tests {
     use super::*;
     use crate::state::{AttemptEnd, Event, NewPoint};
-    use protocol::{Loss, Point};
+    use protocol::Loss;
     use serde_json::{Value, json};
     use steering::schedulers::Fidelity;
 
@@ -141,11 +141,9 @@ mod tests {
             NewPoint {
                 id: PointId(id),
                 segment: None,
-                point: Point(
-                    reserved
-                        .map(|(key, value)| (format!("hpo.{key}"), value.clone()))
-                        .collect(),
-                ),
+                point: reserved
+                    .map(|(key, value)| (format!("hpo.{key}"), value.clone()))
+                    .collect(),
             }
         });
         apply(Event::Iteration {

@@ -67,7 +67,7 @@ impl Pace {
 }
 
 fn epochs(point: &PointState) -> f64 {
-    let granted = point.point.reserved("epochs").and_then(serde_json::Value::as_f64);
+    let granted = point.point.reserved("epochs").and_then(protocol::PointValue::as_f64);
     granted.unwrap_or(1.0).max(1.0)
 }
 

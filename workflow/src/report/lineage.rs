@@ -29,12 +29,12 @@ pub(crate) struct Lineage<'a> {
 
 fn granted(point: &PointState) -> Value {
     let epochs = point.point.reserved("epochs").or_else(|| point.point.reserved("frac"));
-    epochs.cloned().unwrap_or(Value::Null)
+    epochs.map_or(Value::Null, Value::from)
 }
 
 fn hyperparameters(point: &PointState) -> Map<String, Value> {
     let all = point.point.hyperparameters();
-    all.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    all.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 impl<'a> Lineage<'a> {
@@ -48,7 +48,7 @@ impl<'a> Lineage<'a> {
         points.reverse();
         let changing = point.point.hyperparameters().map(|(name, _)| name);
         let changing = changing.filter(|name| {
-            let mut values = points.iter().map(|point| point.point.0.get(*name));
+            let mut values = points.iter().map(|point| point.point.get(name));
             let first = values.next();
             values.any(|value| Some(value) != first)
         });
@@ -76,7 +76,7 @@ impl<'a> Lineage<'a> {
         let last = self.stages.last().map(|stage| stage.last);
         let stages = self.stages.iter().map(|stage| {
             let values: Map<String, Value> = (self.changing.iter())
-                .filter_map(|name| Some(((*name).to_owned(), stage.last.point.0.get(*name)?.clone())))
+                .filter_map(|name| Some(((*name).to_owned(), Value::from(stage.last.point.get(name)?))))
                 .collect();
             json!({
                 "from": stage.from, "until": stage.until, "point": stage.last.id, "loss": stage.last.loss(), "values": values,
@@ -108,7 +108,13 @@ impl<'a> Lineage<'a> {
             .collect();
         let header: Vec<String> = header.into_iter().chain(["loss", "point"]).map(escape).collect();
         let rows = self.stages.iter().map(|stage| {
-            let value = |name: &&str| stage.last.point.0.get(*name).map_or_else(|| "-".to_owned(), shown);
+            let value = |name: &&str| {
+                stage
+                    .last
+                    .point
+                    .get(name)
+                    .map_or_else(|| "-".to_owned(), |value| shown(&value.into()))
+            };
             let mut row = vec![shown(&stage.from), shown(&stage.until)];
             row.extend(self.changing.iter().map(value));
             row.push(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use protocol::SegmentId;
+use protocol::{PointValue, SegmentId};
 use serde_json::{Value, json};
 use steering::two_step::{Guarantee, guarantee};
 
@@ -29,7 +29,7 @@ fn guarantees(state: &State, settings: &Settings) -> Vec<(Option<SegmentId>, Gua
     // By segment and configuration: grants with their losses.
     let mut losses: BTreeMap<Option<SegmentId>, BTreeMap<u64, BTreeMap<u64, f64>>> = BTreeMap::new();
     for point in &state.points {
-        let configuration = point.point.reserved("c").and_then(Value::as_u64);
+        let configuration = point.point.reserved("c").and_then(PointValue::as_u64);
         let granted = schedule.fidelity.of(&point.point);
         if let (Some(configuration), Some(granted), Some(loss)) = (configuration, granted, point.loss()) {
             let known = losses

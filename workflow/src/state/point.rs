@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use protocol::{Loss, Outcome, Point, SegmentId};
+use protocol::{Loss, Outcome, Point, PointValue, SegmentId};
 use serde::{Deserialize, Serialize};
 
 /// Serial number of a point, from 1; a decimal string wherever people or programs see it.
@@ -170,14 +170,14 @@ impl PointState {
     /// The epoch after which it ended, if it was ended early; one that did not hear of it in time was trained in full.
     pub(crate) fn ended_early(&self) -> Option<u64> {
         let (reached, _) = self.reports.last()?;
-        let granted = self.point.reserved("epochs").and_then(serde_json::Value::as_u64);
+        let granted = self.point.reserved("epochs").and_then(PointValue::as_u64);
         let is_full = granted.is_some_and(|granted| *reached >= granted);
         (self.stopped.is_some() && self.loss().is_some() && !is_full).then_some(*reached)
     }
 
     /// What orders points with a loss, the best first: those that were trained on all data, then the loss, then the id.
     pub(crate) fn merit(&self) -> (bool, u64, PointId) {
-        let share = self.point.reserved("frac").and_then(serde_json::Value::as_f64);
+        let share = self.point.reserved("frac").and_then(PointValue::as_f64);
         let loss = self.loss().map_or(f64::INFINITY, Loss::get);
         // The bits of a number in an order of their own: as `total_cmp` has it.
         let bits = loss.to_bits();

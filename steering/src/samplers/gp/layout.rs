@@ -9,7 +9,7 @@
 //! * dimensions under a condition also by whether they are active. Where a dimension is inactive its coordinate is that of the
 //!   middle of the range: a constant keeps the kernel positive definite, and the Hamming part tells the two cases apart.
 
-use serde_json::Value;
+use protocol::PointValue;
 
 use crate::space::{Coordinate, Dimension, Domain, Space};
 
@@ -207,8 +207,8 @@ pub(in crate::samplers) fn is_conditional(dimension: &Dimension) -> bool {
 
 /// The places of the categories between 0 and 1 if they are three or more numbers in rising or falling order, on the scale, linear
 /// or logarithmic, on which they are spaced more evenly.
-fn line(categories: &[Value]) -> Option<Vec<f64>> {
-    let numbers: Vec<f64> = categories.iter().map(Value::as_f64).collect::<Option<_>>()?;
+fn line(categories: &[PointValue]) -> Option<Vec<f64>> {
+    let numbers: Vec<f64> = categories.iter().map(PointValue::as_f64).collect::<Option<_>>()?;
     let rising = numbers.windows(2).all(|pair| pair[0] < pair[1]);
     let falling = numbers.windows(2).all(|pair| pair[0] > pair[1]);
     if numbers.len() < 3 || !(rising || falling) {
@@ -237,21 +237,22 @@ fn line(categories: &[Value]) -> Option<Vec<f64>> {
 mod tests {
     use protocol::Point;
     use protocol::search_space::SearchSpace;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn sorted_numbers_lie_on_the_scale_that_spaces_them_evenly() {
-        let places = line(&[json!(16), json!(32), json!(64)]).unwrap();
+        let places = line(&[16, 32, 64].map(PointValue::from)).unwrap();
         assert!((places[1] - 0.5).abs() < 1e-15);
-        let places = line(&[json!(0.1), json!(0.2), json!(0.3)]).unwrap();
+        let places = line(&[0.1, 0.2, 0.3].map(PointValue::from)).unwrap();
         assert!((places[1] - 0.5).abs() < 1e-15);
         for other in [
-            vec![json!(1), json!(2)],
-            vec![json!(1), json!(3), json!(2)],
-            vec![json!("a"), json!(1), json!(2)],
+            vec![1.into(), 2.into()],
+            vec![1.into(), 3.into(), 2.into()],
+            vec!["a".into(), 1.into(), 2.into()],
         ] {
+            let other: Vec<PointValue> = other;
             assert!(line(&other).is_none());
         }
     }
@@ -270,7 +271,7 @@ mod tests {
         .unwrap();
         let layout = Layout::new(&space);
         assert_eq!((layout.distances, layout.features), (2, 5));
-        let row = |point: Value| layout.row(&space.encode(&Point(point.as_object().unwrap().clone())));
+        let row = |point: Value| layout.row(&space.encode(&Point::from(point.as_object().unwrap().clone())));
         assert_eq!(
             row(json!({"kind": "a", "x": 0.25, "size": 4, "constant": 3})),
             [0.25, 1.0, 0.0, 2.0, 1.0]
