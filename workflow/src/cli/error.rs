@@ -10,6 +10,7 @@ use crate::backend::SlurmError;
 use crate::coordinator::CoordinatorError;
 use crate::import::ImportError;
 use crate::journal::{LockError, ReadError, WriteError, remedy};
+use crate::panda::PandaError;
 use crate::state::IllegalEvent;
 use crate::task::TaskError;
 
@@ -18,6 +19,8 @@ use crate::task::TaskError;
 pub(crate) enum CliError {
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Panda(#[from] PandaError),
     #[error(transparent)]
     Task(#[from] TaskError),
     #[error(transparent)]
@@ -65,10 +68,9 @@ impl CliError {
             _ if self.is_broken_pipe() => exit::DONE,
             CliError::Task(error) => error.exit_code(),
             CliError::Import(ImportError::Document(error)) => error.exit_code(),
-            CliError::Import(_) => exit::USAGE,
             CliError::Slurm(error) if error.is_usage() => exit::USAGE,
-            CliError::Usage(_) => exit::USAGE,
-            CliError::Failed(_) => exit::FAILED,
+            CliError::Usage(_) | CliError::Import(_) | CliError::Panda(PandaError::Credentials(_)) => exit::USAGE,
+            CliError::Failed(_) | CliError::Panda(PandaError::Refused(_)) => exit::FAILED,
             CliError::Illegal { .. } | CliError::Read(ReadError::Damaged { .. } | ReadError::Sequence { .. }) => {
                 exit::DAMAGED
             }

@@ -19,7 +19,7 @@ use crate::files::{self, Durability};
 use crate::import::{self, End, Goal, Search, Tool, Trial, Wish};
 use crate::journal::{Claim, Contents, Journal};
 use crate::report;
-use crate::state::{AttemptEnd, Event, NewPoint, PointId, State, TaskEnd};
+use crate::state::{AttemptEnd, Event, NewPoint, PointId, PointState, State, TaskEnd};
 use crate::task::{Settings, Sources, Task, TaskDirectory, prepare};
 
 /// Points of one record of the journal, which must not become too long.
@@ -295,7 +295,7 @@ impl Output for Imported<'_> {
             "tool": self.tool.title(),
             "points": self.state.points.len(),
             "done": self.state.done,
-            "best": self.state.best().and_then(|point| point.loss()),
+            "best": self.state.best().and_then(PointState::loss),
             "goes_on": self.goes_on,
         })
     }

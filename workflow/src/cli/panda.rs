@@ -6,22 +6,20 @@ use protocol::exit;
 use protocol::json::{self, Dialect};
 use protocol::limits;
 use protocol::task_options::{Backend, TaskOptions};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::arguments::RunArguments;
 use super::error::CliError;
-use super::output::{print_line, remark};
-use crate::panda::{Inputs, archive_name, task_parameters};
+use super::output::{Output, print, print_line, remark};
+use crate::panda::{
+    Credentials, Inputs, LARGEST_ARCHIVE, PandaError, Servers, Submission, archive, archive_name, task_parameters,
+};
+use crate::report::escape;
 
-/// Makes the parameters of a task of PanDA. As with its own client, paths are relative to the current directory.
+/// Makes the parameters of a task of PanDA and, unless told not to, sends it. As with its own client, paths are relative to the
+/// current directory.
 pub(super) fn submit(arguments: &RunArguments) -> Result<u8, CliError> {
     let options = merged(arguments)?;
-    if options.no_submit != Some(true) {
-        return Err(CliError::Usage(
-            "`--backend panda` makes the parameters of a task and does not send them; add `--noSubmit`, and `--dumpTaskParams FILE` for the file that a client of PanDA submits"
-                .to_owned(),
-        ));
-    }
     let space = read(options.search_space_file.as_deref(), "search space")?;
     let segments = match read(options.segment_spec_file.as_deref(), "list of segments")? {
         Some(Value::Array(list)) if list.iter().all(Value::is_object) => Some(list),
@@ -34,30 +32,107 @@ pub(super) fn submit(arguments: &RunArguments) -> Result<u8, CliError> {
         }
     };
     let words: Vec<String> = std::env::args().skip(1).map(|word| quoted(&word)).collect();
-    let inputs = Inputs {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut inputs = Inputs {
         space,
         segments,
         archive: archive_name(),
         command_line: format!("hpo {}", words.join(" ")),
-        cache: std::env::var("PANDACACHE_URL").ok(),
+        cache: Servers::find(&variable, options.intr_srv == Some(true)).cache,
     };
+    if options.no_submit == Some(true) {
+        let parameters = task_parameters(&options, inputs).map_err(CliError::Usage)?;
+        show(arguments, parameters)?;
+        return Ok(exit::DONE);
+    }
+    // What is wrong with the options is said before anything is sent.
+    task_parameters(&options, inputs.clone()).map_err(CliError::Usage)?;
+    let client = Credentials::find(&variable)?.client(&variable)?;
+    let mut submission = Submission {
+        client: &client,
+        servers: Servers::find(&variable, options.intr_srv == Some(true)),
+    };
+    inputs.archive = submission.upload(&inputs.archive, &sandbox(&options)?)?;
+    inputs.cache.clone_from(&submission.servers.cache);
     let parameters = task_parameters(&options, inputs).map_err(CliError::Usage)?;
+    if arguments.dump_task_params.is_some() {
+        show(arguments, parameters.clone())?;
+    }
+    let submitted = submission.submit(&parameters);
+    if let Some(path) = &arguments.dump_json {
+        dump(path, &options, &submitted)?;
+    }
+    let (number, message) = submitted?;
+    print(&Submitted { number, message }, arguments.manager.manner.json)?;
+    Ok(exit::DONE)
+}
+
+/// The small files of the current directory, packed.
+fn sandbox(options: &TaskOptions) -> Result<Vec<u8>, CliError> {
+    let further: Vec<String> = (options.sandbox_pattern.as_deref().unwrap_or_default().split(','))
+        .map(|pattern| pattern.trim().to_owned())
+        .filter(|pattern| !pattern.is_empty())
+        .collect();
+    let root = Path::new(".");
+    let files = crate::task::collect_sandbox(root, &further)?;
+    let packed = archive(root, &files);
+    let packed = packed.map_err(|source| CliError::io("the files of the directory cannot be packed", source))?;
+    if packed.len() > LARGEST_ARCHIVE {
+        return Err(CliError::Usage(format!(
+            "the files of the directory are {} bytes packed, PanDA takes at most {LARGEST_ARCHIVE}; submit from a directory with fewer",
+            packed.len()
+        )));
+    }
+    Ok(packed)
+}
+
+/// Writes or prints the parameters.
+fn show(arguments: &RunArguments, parameters: Map<String, Value>) -> Result<(), CliError> {
     match &arguments.dump_task_params {
-        Some(path) => {
-            let text = format!("{:#}\n", Value::Object(parameters));
-            let written = protocol::json::write_atomically(path, text.as_bytes());
-            written.map_err(|source| CliError::io(format!("`{}` cannot be written", path.display()), source))?;
-        }
-        None if arguments.manager.manner.json => print_line(&format!("{:#}", Value::Object(parameters)))?,
+        Some(path) => write(path, &Value::Object(parameters)),
+        None if arguments.manager.manner.json => print_line(&format!("{:#}", Value::Object(parameters))),
         None => {
             let mut lines: Vec<String> = (parameters.iter())
                 .map(|(key, value)| format!("{key} : {value}"))
                 .collect();
             lines.sort();
-            print_line(&lines.join("\n"))?;
+            print_line(&lines.join("\n"))
         }
     }
-    Ok(exit::DONE)
+}
+
+/// All options and what came of them, by the names of phpo.
+fn dump(
+    path: &Path,
+    options: &TaskOptions,
+    submitted: &Result<(Option<u64>, String), PandaError>,
+) -> Result<(), CliError> {
+    let mut document = serde_json::to_value(options).unwrap_or_default();
+    (document["returnCode"], document["returnOut"], document["jediTaskID"]) = match submitted {
+        Ok((number, message)) => (Value::Null, message.as_str().into(), (*number).into()),
+        Err(error) => (1.into(), error.to_string().into(), Value::Null),
+    };
+    write(path, &document)
+}
+
+fn write(path: &Path, document: &Value) -> Result<(), CliError> {
+    let written = protocol::json::write_atomically(path, format!("{document:#}\n").as_bytes());
+    written.map_err(|source| CliError::io(format!("`{}` cannot be written", path.display()), source))
+}
+
+struct Submitted {
+    number: Option<u64>,
+    message: String,
+}
+
+impl Output for Submitted {
+    fn json(&self) -> Value {
+        json!({"task": self.number, "message": self.message})
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n", escape(self.message.trim()))
+    }
 }
 
 /// Whether the options name PanDA as the place to run.

@@ -76,7 +76,7 @@ impl<'a> Generator<'a> {
         input
     }
 
-    /// A number below `bound`, by SplitMix64 (Steele, Lea and Flood 2014).
+    /// A number below `bound`, by `SplitMix64` (Steele, Lea and Flood 2014).
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;

@@ -152,7 +152,7 @@ fn dimension(found: &Value) -> Option<Value> {
             if log && step > 1 {
                 let powers = std::iter::successors(Some(low.max(1)), |value| value.checked_mul(step));
                 return Some(space::categories(
-                    powers.take_while(|value| *value <= high).map(Value::from).collect(),
+                    powers.take_while(|value| *value <= high).map(Value::from),
                 ));
             }
             Some(space::integers(low, high, step, log))
@@ -164,7 +164,7 @@ fn dimension(found: &Value) -> Option<Value> {
                 Some(step) if log && step > 1.0 && low > 0.0 => {
                     let powers = std::iter::successors(Some(low), |value| Some(value * step));
                     let values = powers.take_while(|value| *value <= high * (1.0 + 1e-9)).take(1_000);
-                    Some(space::categories(values.map(Value::from).collect()))
+                    Some(space::categories(values.map(Value::from)))
                 }
                 step => Some(space::reals(low, high, step, log)),
             }

@@ -12,7 +12,8 @@ pub(super) fn dimension(method: &str, keys: &Value) -> Value {
     json!({"method": method, "dimension": keys})
 }
 
-pub(super) fn categories(values: Vec<Value>) -> Value {
+pub(super) fn categories(values: impl IntoIterator<Item = Value>) -> Value {
+    let values: Vec<Value> = values.into_iter().collect();
     dimension("categorical", &json!({"categories": values}))
 }
 
@@ -24,7 +25,7 @@ pub(super) fn reals(low: f64, high: f64, step: Option<f64>, log: bool) -> Value 
     match step.filter(|step| *step > 0.0) {
         Some(step) if (high - low) / step < MOST_VALUES as f64 => {
             let count = ((high - low) / step + 1e-8).floor() as usize;
-            categories((0..=count).map(|index| json!(low + index as f64 * step)).collect())
+            categories((0..=count).map(|index| json!(low + index as f64 * step)))
         }
         _ if log && low > 0.0 => dimension("loguniform", &json!({"low": low, "high": high})),
         _ => dimension("uniform", &json!({"low": low, "high": high})),
@@ -38,7 +39,7 @@ pub(super) fn integers(low: i64, high: i64, step: i64, log: bool) -> Value {
     }
     let values = high.saturating_sub(low) / step.max(1);
     if step > 1 && values < MOST_VALUES as i64 {
-        return categories((0..=values).map(|index| json!(low + index * step)).collect());
+        return categories((0..=values).map(|index| json!(low + index * step)));
     }
     let method = if log && low > 0 { "loguniformint" } else { "uniformint" };
     dimension(method, &json!({"low": low, "high": high}))

@@ -1,6 +1,26 @@
-//! Tasks of PanDA: the parameters that its server takes, from the options of a task.
+//! Tasks of PanDA: the parameters that its server takes, from the options of a task, and their submission.
 
 mod command;
+mod credentials;
 mod parameters;
+mod submission;
 
+use thiserror::Error;
+
+pub(crate) use credentials::{Credentials, Environment};
 pub(crate) use parameters::{Inputs, archive_name, task_parameters};
+pub(crate) use submission::{LARGEST_ARCHIVE, Servers, Submission, archive};
+
+/// Why a task could not be submitted.
+#[derive(Debug, Error)]
+pub(crate) enum PandaError {
+    /// We have nothing to show to the server, or it does not accept it.
+    #[error("{0}")]
+    Credentials(String),
+    /// The server cannot be reached, or is not well.
+    #[error("PanDA cannot be reached: {0}")]
+    Network(String),
+    /// The server has understood and does not want it.
+    #[error("{0}")]
+    Refused(String),
+}

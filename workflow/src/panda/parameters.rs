@@ -7,8 +7,6 @@ use super::command;
 
 /// The program that PanDA starts around an evaluation.
 const WRAPPER: &str = "http://pandaserver.cern.ch:25080/trf/user/runHPO-00-00-01";
-/// The server that keeps the files of a task, unless `PANDACACHE_URL` names another.
-const CACHE: &str = "https://pandacache.cern.ch";
 /// The client whose parameters these are.
 const PROCESSING: &str = "panda-client-2.2.0-jedi-hpo";
 /// Runs in the container of an evaluation: waits for its work, does it, and says so.
@@ -17,7 +15,7 @@ const CONTAINER_COMMAND: &str = "while [ ! -f __payload_in_sync_file__ ]; do sle
     /bin/sh __run_main_exec.sh; REAL_MAIN_RET_CODE=$?; touch __payload_out_sync_file__; exit $REAL_MAIN_RET_CODE ";
 
 /// What is read from files and the environment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inputs {
     /// The search space, if a file has it.
     pub(crate) space: Option<Value>,
@@ -27,8 +25,8 @@ pub(crate) struct Inputs {
     pub(crate) archive: String,
     /// The command line.
     pub(crate) command_line: String,
-    /// `PANDACACHE_URL`.
-    pub(crate) cache: Option<String>,
+    /// Address of the server that keeps the files of the task.
+    pub(crate) cache: String,
 }
 
 /// A name for the archive of the working directory, which no other has.
@@ -68,7 +66,6 @@ pub(crate) fn task_parameters(options: &TaskOptions, inputs: Inputs) -> Result<M
     let points = u64::from(options.max_points.unwrap_or(10));
     let jobs = options.max_evaluation_jobs.map_or(2 * points, u64::from);
     let log = format!("{}.log/", output.trim_end_matches('/'));
-    let cache = inputs.cache.as_deref().unwrap_or(CACHE);
 
     let mut parameters = Map::new();
     let mut set = |key: &str, value: Value| parameters.insert(key.to_owned(), value);
@@ -126,7 +123,7 @@ pub(crate) fn task_parameters(options: &TaskOptions, inputs: Inputs) -> Result<M
     }
     set(
         "jobParameters",
-        job_parameters(options, &inputs.archive, &server(cache), &output).into(),
+        job_parameters(options, &inputs.archive, &inputs.cache, &output).into(),
     );
     if let Some(mut list) = inputs.segments {
         for (number, segment) in list.iter_mut().enumerate() {
@@ -150,14 +147,6 @@ fn distinct(list: &str) -> Vec<String> {
         }
     }
     items
-}
-
-/// Scheme, host and port of an address.
-fn server(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{}", rest.split('/').next().unwrap_or(rest)),
-        None => address.to_owned(),
-    }
 }
 
 /// How a job runs: before, beside and after the container of the evaluation.

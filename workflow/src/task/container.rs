@@ -287,8 +287,8 @@ impl Container {
         }
         words.push(format!("--name {}", quoted(&surroundings.name)));
         match self.runtime {
-            // An ordinary user is root inside and owns what is written; so is root.
-            Runtime::Podman => {}
+            // Whoever runs it is root inside and owns what is written, also where the image says another user.
+            Runtime::Podman => words.push("--user 0:0".to_owned()),
             _ => words.push(format!("--user {}:{}", self.user.0, self.user.1)),
         }
         for path in &surroundings.writable {
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn podman_names_each_device() {
-        insta::assert_snapshot!(wrapped(Runtime::Podman, "me/train:1", "0,2").command, @r#"exec podman run --rm --read-only --tmpfs /tmp --name hpo-1-7-2 -v '/task/it'\''s:/task/it'\''s' -v /data:/data:ro -w '/task/it'\''s/workDir' -e HPO_POINT_ID=7 -e CUDA_VISIBLE_DEVICES=0,2 --device nvidia.com/gpu=0 --device nvidia.com/gpu=2 --network none --entrypoint /bin/sh me/train:1 -c 'train --input '\''a b'\'' > log'"#);
+        insta::assert_snapshot!(wrapped(Runtime::Podman, "me/train:1", "0,2").command, @r#"exec podman run --rm --read-only --tmpfs /tmp --name hpo-1-7-2 --user 0:0 -v '/task/it'\''s:/task/it'\''s' -v /data:/data:ro -w '/task/it'\''s/workDir' -e HPO_POINT_ID=7 -e CUDA_VISIBLE_DEVICES=0,2 --device nvidia.com/gpu=0 --device nvidia.com/gpu=2 --network none --entrypoint /bin/sh me/train:1 -c 'train --input '\''a b'\'' > log'"#);
     }
 
     #[test]

@@ -1,0 +1,17 @@
+# Steering: proposes points. Built by `containers/build`, whose build context holds the program.
+#
+# The base has bash and the core utilities, because the command lines of iDDS call `/bin/bash -c`.
+ARG BASE=docker.io/library/debian:bookworm-slim
+FROM ${BASE}
+
+LABEL org.opencontainers.image.title="steering" \
+      org.opencontainers.image.description="Proposes the next points of a hyperparameter search; stands in for hpogrid" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+COPY steering /usr/local/bin/steering
+# Command lines written for `hpogrid generate` work as they are. PanDA binds the directory of a job at /srv.
+RUN ln -s steering /usr/local/bin/hpogrid && mkdir -p /srv/workDir && chmod 1777 /srv/workDir
+
+USER 1000:1000
+WORKDIR /srv/workDir
+CMD ["steering", "--help"]
