@@ -36,7 +36,7 @@ use crate::stopping::Stopping;
 pub(crate) use asking::{Deciders, Proposal, Refusal, Search, suggest};
 pub use fidelity::{Fidelity, FidelityError, Unit};
 pub use ledger::{Ledger, Record};
-pub use plan::{Plan, PlannedBracket};
+pub use plan::{Plan, PlannedBracket, PlannedStep};
 
 /// A scheduler with its settings, as it is asked for.
 #[derive(Debug, Clone)]
@@ -47,6 +47,28 @@ pub struct Schedule {
     pub settings: Vec<(String, String)>,
     /// How far points are trained.
     pub fidelity: Fidelity,
+}
+
+impl Schedule {
+    /// Whether nobody will go on from where the training of a point ends: it is full, or whoever follows begins anew.
+    #[must_use]
+    pub fn is_last(&self, point: &Point) -> bool {
+        let granted = self.fidelity.of(point).unwrap_or(self.fidelity.full());
+        match self.fidelity.unit() {
+            Unit::Epochs => granted >= self.fidelity.full(),
+            // On more data training begins anew, so that every loss means the same, unless the steps of a search say otherwise.
+            Unit::Fraction if self.scheduler == two_step::ENTRY.name => {
+                two_step::is_last(self, granted >= self.fidelity.full(), point)
+            }
+            Unit::Fraction => true,
+        }
+    }
+
+    /// A setting, if it is given.
+    fn setting(&self, name: &str) -> Option<&str> {
+        let mut given = self.settings.iter().rev();
+        given.find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// A way of deciding how far points are trained.

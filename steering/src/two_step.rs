@@ -104,7 +104,7 @@ pub fn spread(count: usize, pairs: usize) -> Vec<usize> {
 pub struct Guarantee {
     /// Configurations with a loss on part of the data.
     pub first: usize,
-    /// How many of the best of them, without a gap, have a loss on all data.
+    /// How many of the best of them, without a gap, went on to all data.
     pub second: usize,
     /// The rank correlation in the calibration.
     pub agreement: Agreement,
@@ -112,19 +112,30 @@ pub struct Guarantee {
     pub chance: f64,
 }
 
-/// What can be said after both steps: `losses` are those of each configuration on part of the data and, if it was trained on
-/// them, on all; `calibration` is how many of all ranks were trained on all. Nothing as long as the calibration says nothing.
+/// What a configuration has shown in both steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    /// Its loss on part of the data, or its place where some were trained longer there than others.
+    pub first: f64,
+    /// Whether it went on.
+    pub went_on: bool,
+    /// Its loss after full training on all data.
+    pub full: Option<f64>,
+}
+
+/// What can be said after both steps; `calibration` is how many of all ranks were trained on all data. Nothing as long as the
+/// calibration says nothing.
 #[must_use]
-pub fn guarantee(losses: &[(f64, Option<f64>)], calibration: usize) -> Option<Guarantee> {
-    let mut ranking = losses.to_vec();
-    ranking.sort_by(|a, b| a.0.total_cmp(&b.0));
+pub fn guarantee(configurations: &[Compared], calibration: usize) -> Option<Guarantee> {
+    let mut ranking = configurations.to_vec();
+    ranking.sort_by(|a, b| a.first.total_cmp(&b.first));
     let places = spread(ranking.len(), calibration).into_iter();
     // Only what was chosen for all ranks tells how ranks agree: those that went on for being good differ too little.
     let pairs: Vec<(f64, f64)> = places
-        .filter_map(|place| Some((ranking[place].0, ranking[place].1?)))
+        .filter_map(|place| Some((ranking[place].first, ranking[place].full?)))
         .collect();
     let agreement = agreement(&pairs)?;
-    let second = ranking.iter().take_while(|(_, full)| full.is_some()).count();
+    let second = ranking.iter().take_while(|compared| compared.went_on).count();
     let chance = Chances::new(ranking.len(), agreement.bound.max(0.0)).among(second);
     Some(Guarantee {
         first: ranking.len(),

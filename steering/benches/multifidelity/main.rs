@@ -146,8 +146,13 @@ fn main() {
         .first()
         .map_or("random,asha+random,asha+tpe,asha+gp", String::as_str);
     let (mut curves, problems) = Curves::start(python, kit);
-    if methods == "two-step" {
-        return replay::two_step(&mut curves, &problems, seeds, out);
+    if methods.starts_with("two-step") {
+        let sampled = if methods.contains('+') {
+            methods.to_owned()
+        } else {
+            format!("{methods}+random")
+        };
+        return replay::two_step(&mut curves, &problems, seeds, out, &Method::parse(&sampled));
     }
     let methods: Vec<Method> = methods.split(',').map(Method::parse).collect();
     let is_wanted = |problem: &Problem| {

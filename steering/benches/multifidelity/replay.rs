@@ -1,9 +1,12 @@
 //! Whether two-step search finds what training every configuration in full would find, and at what part of its cost: `two-step` with
-//! its default settings, 500 configurations drawn at random.
+//! its default settings and 500 configurations drawn at random, or with settings behind its name.
 //!
 //! ```text
-//! cargo bench -p steering --bench multifidelity -- PYTHON KIT OUT.jsonl SEEDS two-step
+//! cargo bench -p steering --bench multifidelity -- PYTHON KIT OUT.jsonl SEEDS two-step[:NAME=VALUE...]
 //! ```
+//!
+//! The first step is a twentieth of the epochs, at least one, or, where curves are known for shares of the data as well, all epochs on
+//! 1/27 of the data, with `second=halving`. Both searches choose by the losses that they see; what they have chosen is compared without noise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -13,25 +16,25 @@ use protocol::steering::{HistoryEntry, SteeringInput};
 use protocol::{Loss, Outcome, PointValue};
 use serde_json::{Value, json};
 use steering::ask::{Request, ask};
-use steering::schedulers::{Fidelity, Schedule};
+use steering::schedulers::{Fidelity, Schedule, Unit};
 
-use super::curves::{Curves, Problem};
+use super::Method;
+use super::curves::{Answer, Curves, Problem};
 
-/// Configurations of the first step: what `two-step` takes if nobody says how many.
-const CONFIGURATIONS: usize = 500;
 /// Points that are evaluated at the same time.
 const BATCH: usize = 10;
-/// The problem whose curves are known for shares of the data as well.
+/// The share of the epochs that the first step has.
+const SHARE: f64 = 0.05;
+/// The problem whose curves are known for shares of the data as well, and the least of these shares.
 const SHARED: &str = "mlp_digits";
-/// The least of these shares.
 const LEAST: f64 = 1.0 / 27.0;
 
 /// How much above the loss of the winner counts as having found it.
 const NEAR: f64 = 1.01;
 
-/// Writes a line for each problem and seed: the lowest loss of all configurations, the loss that two-step search ends with, and its
+/// Writes a line for each problem and seed: the losses of the best of all configurations and of what two-step search ends with, and its
 /// cost as a share of training all of them in full. Prints how often the winner was found.
-pub(super) fn two_step(curves: &mut Curves, problems: &[Problem], seeds: u64, out: &str) {
+pub(super) fn two_step(curves: &mut Curves, problems: &[Problem], seeds: u64, out: &str, method: &Method) {
     let mut out = OpenOptions::new()
         .create(true)
         .append(true)
@@ -41,21 +44,21 @@ pub(super) fn two_step(curves: &mut Curves, problems: &[Problem], seeds: u64, ou
     let mut sums: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for seed in 0..seeds {
         for problem in problems {
-            let mut fidelities = vec![(
-                "epochs",
-                Fidelity::epochs(1, problem.full).expect("a problem has epochs"),
-            )];
+            let least = ((SHARE * problem.full as f64).round() as u64).max(1);
+            let epochs = Fidelity::epochs(least, problem.full).expect("a problem has epochs");
+            let mut fidelities = vec![("epochs", epochs)];
             if problem.name == SHARED {
                 fidelities.push(("data", Fidelity::fraction(LEAST).expect("a share")));
             }
             for (unit, fidelity) in fidelities {
-                let mut line = replay(curves, problem, seed, fidelity);
+                let mut line = replay(curves, problem, seed, fidelity, method);
                 let name = format!("{} ({unit})", problem.name);
                 let number = |key: &str| line[key].as_f64().unwrap_or(f64::INFINITY);
                 let sum = sums.entry(name.clone()).or_default();
                 sum.0 += u64::from(number("chosen") <= NEAR * number("winner"));
                 sum.1 += number("cost");
                 line["problem"] = name.into();
+                line["method"] = method.name.clone().into();
                 line["seed"] = seed.into();
                 writeln!(out, "{line}").expect("OUT.jsonl can be written");
             }
@@ -67,12 +70,42 @@ pub(super) fn two_step(curves: &mut Curves, problems: &[Problem], seeds: u64, ou
     }
 }
 
-fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity) -> Value {
+/// The configuration with the lowest loss that was seen, and its loss without noise.
+#[derive(Default)]
+struct Best(Option<(f64, f64)>);
+
+impl Best {
+    fn see(&mut self, answer: Answer) {
+        let Answer {
+            loss: Some(loss),
+            truth: Some(truth),
+        } = answer
+        else {
+            return;
+        };
+        if self.0.is_none_or(|(lowest, _)| loss < lowest) {
+            self.0 = Some((loss, truth));
+        }
+    }
+
+    fn truth(&self) -> Option<f64> {
+        self.0.map(|(_, truth)| truth)
+    }
+}
+
+fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity, method: &Method) -> Value {
+    let (_, given) = method.scheduler.as_ref().expect("it is two-step");
+    let mut settings = given.clone();
+    if fidelity.unit() == Unit::Fraction {
+        let epochs = |name: &str| (name.to_owned(), problem.full.to_string());
+        settings.extend([epochs("epochs"), epochs("full-epochs")]);
+        settings.push(("second".to_owned(), "halving".to_owned()));
+    }
     let request = Request {
-        sampler: "random".into(),
+        sampler: method.sampler.clone(),
         schedule: Some(Schedule {
             scheduler: "two-step".into(),
-            settings: Vec::new(),
+            settings,
             fidelity,
         }),
         ..Request::new(BATCH, seed)
@@ -81,33 +114,36 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity)
         points: Vec::new(),
         space: None,
     };
-    // What each configuration was granted last, and the lowest loss of those that were trained in full.
-    let mut granted: HashMap<u64, u64> = HashMap::new();
-    let (mut used, mut chosen) = (0, f64::INFINITY);
-    let mut second = 0;
+    // Share and epochs that each configuration was granted last.
+    let mut granted: HashMap<u64, (f64, u64)> = HashMap::new();
+    let (mut used, mut chosen) = (0.0, Best::default());
     loop {
         let new = ask(&problem.space, &input, &request).expect("the request is sound");
         if new.is_empty() {
             break;
         }
         for new in new {
-            let resource = fidelity.of(new.point()).expect("the scheduler grants it");
-            let configuration = new
-                .point()
+            let point = new.point();
+            let share = point.reserved("frac").and_then(PointValue::as_f64).unwrap_or(1.0);
+            let epochs = point
+                .reserved("epochs")
+                .and_then(PointValue::as_u64)
+                .unwrap_or(problem.full);
+            let configuration = point
                 .reserved("c")
                 .and_then(PointValue::as_u64)
                 .expect("a configuration");
             // More data mean training anew; more epochs go on from a checkpoint.
-            let before = granted
-                .insert(configuration, resource)
-                .filter(|_| fidelity.full() == problem.full);
-            used += resource - before.unwrap_or(0);
-            let loss = evaluate(curves, problem, seed, &new, fidelity, resource);
-            if resource == fidelity.full() {
-                second += 1;
-                chosen = chosen.min(loss.unwrap_or(f64::INFINITY));
-            }
-            let outcome = loss
+            let before = granted.insert(configuration, (share, epochs));
+            let before = before.map_or(
+                0,
+                |(before, epochs)| if before.to_bits() == share.to_bits() { epochs } else { 0 },
+            );
+            used += share * (epochs - before) as f64;
+            let answer = curves.loss(problem, seed, point, epochs, share);
+            chosen.see(answer);
+            let outcome = answer
+                .loss
                 .and_then(Loss::new)
                 .map_or(Outcome::Failed, |loss| Outcome::Done { loss });
             input.points.push(HistoryEntry {
@@ -117,30 +153,14 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity)
             });
         }
     }
-    assert_eq!(granted.len(), CONFIGURATIONS, "the first step has its default size");
     // The same configurations, each trained in full.
-    let mut winner = f64::INFINITY;
+    let mut winner = Best::default();
     for entry in &input.points {
-        let loss = evaluate(curves, problem, seed, &entry.input, fidelity, fidelity.full());
-        winner = winner.min(loss.unwrap_or(f64::INFINITY));
+        winner.see(curves.loss(problem, seed, entry.input.point(), problem.full, 1.0));
     }
-    let whole = CONFIGURATIONS as u64 * fidelity.full();
-    json!({"winner": winner, "chosen": chosen, "cost": used as f64 / whole as f64, "second": second})
-}
-
-/// The loss as the search sees it.
-fn evaluate(
-    curves: &mut Curves,
-    problem: &Problem,
-    seed: u64,
-    point: &protocol::EvaluationInput,
-    fidelity: Fidelity,
-    resource: u64,
-) -> Option<f64> {
-    let (epochs, share) = if fidelity.full() == problem.full {
-        (resource, 1.0)
-    } else {
-        (problem.full, resource as f64 / fidelity.full() as f64)
-    };
-    curves.loss(problem, seed, point.point(), epochs, share).loss
+    let whole = granted.len() as f64 * problem.full as f64;
+    json!({
+        "winner": winner.truth(), "chosen": chosen.truth(), "cost": used / whole, "configurations": granted.len(),
+        "evaluations": input.points.len(),
+    })
 }

@@ -29,13 +29,18 @@ fn as_json(plan: &Plan, fidelity: &Fidelity) -> String {
         let rungs = bracket
             .rungs
             .iter()
-            .map(|(resource, count)| json!({"granted": fidelity.value(*resource), "evaluations": count}));
-        json!({
+            .map(|(resource, count)| json!({"granted": granted(bracket, fidelity, *resource), "evaluations": count}));
+        let mut shown = json!({
             "bracket": bracket.bracket,
             "rungs": rungs.collect::<Value>(),
             "resumed": fidelity.amount(bracket.resumed()),
             "anew": fidelity.amount(bracket.anew()),
-        })
+        });
+        if let Some(step) = bracket.step {
+            shown["step"] = step.number.into();
+            shown["fraction"] = fidelity.value(step.share);
+        }
+        shown
     });
     let document = json!({
         "brackets": brackets.collect::<Value>(),
@@ -47,19 +52,37 @@ fn as_json(plan: &Plan, fidelity: &Fidelity) -> String {
     format!("{document}\n")
 }
 
+/// What a rung grants, which within a step is epochs.
+fn granted(bracket: &PlannedBracket, fidelity: &Fidelity, resource: u64) -> Value {
+    bracket
+        .step
+        .map_or_else(|| fidelity.value(resource), |_| resource.into())
+}
+
+fn words(bracket: &PlannedBracket, fidelity: &Fidelity, resource: u64) -> String {
+    match (bracket.step, resource) {
+        (None, _) => fidelity.words(resource),
+        (Some(_), 1) => "1 epoch".to_owned(),
+        (Some(_), count) => format!("{count} epochs"),
+    }
+}
+
 fn as_text(plan: &Plan, fidelity: &Fidelity) -> String {
     let mut text = String::new();
     for bracket in &plan.brackets {
         let rungs = bracket
             .rungs
             .iter()
-            .map(|(resource, count)| format!("{count} at {}", fidelity.words(*resource)));
-        let _ = writeln!(
-            text,
-            "bracket {}: {}",
-            bracket.bracket,
-            rungs.collect::<Vec<_>>().join(", ")
-        );
+            .map(|(resource, count)| format!("{count} at {}", words(bracket, fidelity, *resource)));
+        let name = match bracket.step {
+            Some(step) if bracket.bracket == 0 => format!("step {}, {}", step.number, fidelity.words(step.share)),
+            Some(step) => {
+                let share = fidelity.words(step.share);
+                format!("step {}, {share}, bracket {}", step.number, bracket.bracket)
+            }
+            None => format!("bracket {}", bracket.bracket),
+        };
+        let _ = writeln!(text, "{name}: {}", rungs.collect::<Vec<_>>().join(", "));
     }
     let total = |units: u64| fidelity.words_of_amount(units);
     let _ = write!(

@@ -89,7 +89,11 @@ pub(super) fn plan(rule: &impl Rule, configurations: u64) -> Plan {
             rungs.push((*resource, count));
             count /= rule.eta();
         }
-        PlannedBracket { bracket, rungs }
+        PlannedBracket {
+            bracket,
+            step: None,
+            rungs,
+        }
     });
     Plan {
         brackets: brackets.collect(),

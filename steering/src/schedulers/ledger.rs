@@ -21,7 +21,7 @@ use protocol::limits::RESERVED_PREFIX;
 use protocol::steering::{HistoryEntry, STOPPED};
 use protocol::{Loss, Outcome, Point, Problem};
 
-use super::Fidelity;
+use super::{Assignment, Fidelity, Subject, Unit};
 use crate::history::{self, Mode};
 use crate::stopping::Curve;
 
@@ -41,6 +41,8 @@ pub struct Record<'a> {
     pub configuration: Option<u64>,
     /// What it is granted in total.
     pub resource: u64,
+    /// Epochs that it is granted beside a share of the data, if it says so.
+    pub epochs: Option<u64>,
     /// Bracket.
     pub bracket: Option<u64>,
     /// Member of a population.
@@ -68,11 +70,11 @@ pub struct Ledger<'a> {
 }
 
 /// How far one set of hyperparameters was trained.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Configuration<'a> {
     /// Its first record.
     pub first: Record<'a>,
-    /// What it was granted, rising; one stage for each grant.
+    /// What it was granted, rising, by epochs where shares are equal; one stage for each grant.
     pub stages: Vec<Stage>,
 }
 
@@ -83,6 +85,8 @@ pub struct Stage {
     pub ordinal: Option<u64>,
     /// What was granted in total.
     pub resource: u64,
+    /// Epochs that were granted beside a share of the data.
+    pub epochs: Option<u64>,
     /// What became of it.
     pub outcome: Outcome,
     /// Whether a failure tells something about the point.
@@ -111,6 +115,7 @@ impl Configuration<'_> {
                 let stage = Stage {
                     ordinal: self.first.ordinal,
                     resource: *rung,
+                    epochs: None,
                     outcome: Outcome::Done { loss },
                     blamed: true,
                 };
@@ -122,6 +127,7 @@ impl Configuration<'_> {
             self.stages.push(Stage {
                 ordinal: self.first.ordinal,
                 resource: rungs[0],
+                epochs: None,
                 outcome: self.first.outcome,
                 blamed: self.first.blamed,
             });
@@ -251,11 +257,56 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// Adds a point that is only being assigned, as one whose evaluation is pending; `nobody` stands for hyperparameters that are not
+/// chosen yet.
+pub(super) fn add<'a>(
+    configurations: &mut Vec<Configuration<'a>>,
+    assignment: &Assignment,
+    ordinal: u64,
+    nobody: &'a Point,
+) {
+    let tag = |name: &str| assignment.tags.iter().find(|(known, _)| *known == name)?.1.as_u64();
+    let mut record = Record {
+        point: nobody,
+        ordinal: Some(ordinal),
+        configuration: Some(ordinal),
+        resource: assignment.resource,
+        epochs: tag("epochs"),
+        bracket: tag("b"),
+        member: None,
+        generation: None,
+        from: assignment.from,
+        outcome: Outcome::Pending,
+        blamed: false,
+        curve: None,
+        stopped: false,
+        place: 0,
+    };
+    let known = match &assignment.subject {
+        Subject::Known(point, configuration) => {
+            record.configuration = *configuration;
+            configurations.iter_mut().find(|known| match configuration {
+                Some(_) => known.first.configuration == *configuration,
+                None => known.first.configuration.is_none() && known.first.point.hyperparameters_equal(point),
+            })
+        }
+        Subject::New | Subject::Variant(_) => None,
+    };
+    if let Some(known) = known {
+        add_stage(&mut known.stages, &record);
+    } else {
+        let mut stages = Vec::new();
+        add_stage(&mut stages, &record);
+        configurations.push(Configuration { first: record, stages });
+    }
+}
+
 /// Of several evaluations for the same grant the first finite loss counts, else a pending one, else a failure.
 fn add_stage(stages: &mut Vec<Stage>, record: &Record<'_>) {
     let stage = Stage {
         ordinal: record.ordinal,
         resource: record.resource,
+        epochs: record.epochs,
         outcome: record.outcome,
         blamed: record.blamed,
     };
@@ -265,7 +316,8 @@ fn add_stage(stages: &mut Vec<Stage>, record: &Record<'_>) {
         (Outcome::Failed, true) => 2,
         (Outcome::Failed, false) => 3,
     };
-    match stages.binary_search_by_key(&stage.resource, |known| known.resource) {
+    let grant = |stage: &Stage| (stage.resource, stage.epochs);
+    match stages.binary_search_by_key(&grant(&stage), grant) {
         Err(place) => stages.insert(place, stage),
         Ok(place) if rank(&stage) < rank(&stages[place]) => stages[place] = stage,
         Ok(_) => {}
@@ -276,6 +328,7 @@ fn add_stage(stages: &mut Vec<Stage>, record: &Record<'_>) {
 struct Keys<'f> {
     fidelity: &'f Fidelity,
     grant: String,
+    epochs: String,
     ordinal: String,
     configuration: String,
     bracket: String,
@@ -290,6 +343,7 @@ impl<'f> Keys<'f> {
         Self {
             fidelity,
             grant: fidelity.key(),
+            epochs: key("epochs"),
             ordinal: key("n"),
             configuration: key("c"),
             bracket: key("b"),
@@ -330,6 +384,10 @@ impl<'f> Keys<'f> {
             ordinal: number(&self.ordinal)?,
             configuration: number(&self.configuration)?,
             resource,
+            epochs: match self.fidelity.unit() {
+                Unit::Epochs => None,
+                Unit::Fraction => number(&self.epochs)?,
+            },
             bracket: number(&self.bracket)?,
             member: number(&self.member)?,
             generation: number(&self.generation)?,

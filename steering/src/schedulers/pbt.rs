@@ -139,6 +139,7 @@ impl Scheduler for Pbt {
         Plan {
             brackets: vec![PlannedBracket {
                 bracket: 0,
+                step: None,
                 rungs: stages.collect(),
             }],
         }

@@ -148,6 +148,7 @@ impl Scheduler for Stopped {
         Plan {
             brackets: vec![PlannedBracket {
                 bracket: 0,
+                step: None,
                 rungs: vec![(self.fidelity.full(), configurations.unwrap_or(100))],
             }],
         }

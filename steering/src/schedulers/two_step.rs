@@ -9,20 +9,31 @@
 //! Where even the most that may go on would not have the wanted chance, the share of the data was too small. With a ladder the better
 //! half, and the configurations of the calibration, are then compared on more data, and the same is asked again there.
 //!
+//! Over the epochs of each step there may be a scheduler: of the family of successive halving for the first (`first`), and a race for
+//! the second (`second`), in which `top` are trained in full and many more are begun. So a point of a search over shares of the data
+//! has both `hpo.frac` and `hpo.epochs`. With `weights` the second step starts from the weights of the first.
+//!
 //! Points carry `hpo.step`, 1 or 2. While the last of the first step are still being evaluated, the best so far go on early.
 
+mod course;
 mod first_step;
+mod second_step;
 mod settings;
 
-use protocol::Outcome;
+use std::cell::RefCell;
 
-use super::ledger::Configuration;
-use super::{Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, Record, Scheduler, Situation, Subject, bare};
-use crate::explain::Explanation;
+use protocol::Point;
+
+use super::ledger::{self, Configuration, Stage};
+use super::{
+    Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, PlannedStep, Record, Schedule, Scheduler, Situation,
+    Subject, Unit,
+};
 use crate::registry::{Setting, Settings, SetupError};
-use crate::two_step::{Chances, agreement, spread};
-use first_step::{FirstStep, loss_at};
-use settings::{Top, epochs, rungs};
+use crate::two_step::{Agreement, Chances, agreement, spread};
+use course::Course;
+use second_step::sizes;
+use settings::{Second, Top, epochs, rungs};
 
 /// Configurations of the first step when neither setting nor budget says how many.
 const CONFIGURATIONS: usize = 500;
@@ -36,7 +47,7 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "top",
             default: "2%",
-            meaning: "how many go on: a number, or a share such as 2% (of which at least 10)",
+            meaning: "how many are trained in full: a number, or a share such as 2% (of which at least 10)",
         },
         Setting {
             name: "configurations",
@@ -51,7 +62,7 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "chance",
             default: "0.9",
-            meaning: "wanted chance that the true best goes on, in [0, 1); up to 5 times `top` go on for it",
+            meaning: "wanted chance that the true best goes on, in [0, 1); as many go on for it as `second` has room for, or 5 times `top`",
         },
         Setting {
             name: "ladder",
@@ -68,6 +79,31 @@ pub(super) const ENTRY: Entry = Entry {
             default: "0",
             meaning: "epochs of the second step; 0 for the evaluation's own",
         },
+        Setting {
+            name: "first",
+            default: "none",
+            meaning: "scheduler over the `epochs` of the first step: `asha`, `hyperband`, `pasha`, `synchronous`, or `none`",
+        },
+        Setting {
+            name: "second",
+            default: "auto",
+            meaning: "scheduler over the epochs of the second step: `halving`, `asha`, `pasha`, or `none`; `auto` is `halving` where epochs are scheduled",
+        },
+        Setting {
+            name: "eta",
+            default: "3",
+            meaning: "one in so many is promoted by the schedulers of the steps, an integer from 2",
+        },
+        Setting {
+            name: "min-epochs",
+            default: "1",
+            meaning: "epochs on the lowest rung of the schedulers of the steps, where shares of the data are compared",
+        },
+        Setting {
+            name: "weights",
+            default: "off",
+            meaning: "`on` to start training on more data from the weights that less data gave",
+        },
     ],
     build,
 };
@@ -80,18 +116,29 @@ fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, 
         "`off`, `on` or rising shares such as 0.2/0.5",
         |text: &String| rungs(text, fidelity).is_some(),
     )?;
+    let rungs = rungs(&ladder, fidelity).expect("it was parsed when it was read");
+    let last = *rungs.last().expect("there is a rung");
+    let eta = super::asha::eta(settings)?;
+    let epochs = [
+        epochs(settings, "epochs", fidelity)?,
+        epochs(settings, "full-epochs", fidelity)?,
+    ];
+    let first = settings::first(settings, fidelity, epochs, eta)?;
+    let second = settings::second(settings, fidelity, (last, ladder != "off"), epochs[1], eta)?;
     Ok(Box::new(TwoStep {
-        rungs: rungs(&ladder, fidelity).expect("it was parsed when it was read"),
+        race: second.rungs(eta),
+        rungs,
         top: Top::parse(&top).expect("it was parsed when it was read"),
         configurations: settings.get("configurations", "an integer from 0", |_| true)?,
         calibration: settings.get("calibration", "0 or an integer from 4", |count| {
             *count == 0 || *count >= 4
         })?,
-        epochs: [
-            epochs(settings, "epochs", fidelity)?,
-            epochs(settings, "full-epochs", fidelity)?,
-        ],
+        epochs,
         chance: settings.get("chance", "at least 0 and below 1", |chance| (0.0..1.0).contains(chance))?,
+        first,
+        second,
+        eta,
+        weights: settings::weights(settings, fidelity)?,
         fidelity,
     }))
 }
@@ -106,18 +153,60 @@ struct TwoStep {
     rungs: Vec<u64>,
     /// Epochs of both steps, 0 where the evaluation knows.
     epochs: [u64; 2],
+    /// Scheduler over the epochs of the first step.
+    first: Option<Box<dyn Scheduler>>,
+    second: Second,
+    /// Rungs over the epochs of the second step, if whoever goes on is compared there.
+    race: Option<Vec<u64>>,
+    eta: u64,
+    /// Whether the second step starts from the weights of the first.
+    weights: bool,
     fidelity: Fidelity,
 }
 
 impl TwoStep {
-    /// The reserved keys of a point of step 1 or 2.
-    fn tags(&self, step: usize) -> Vec<(&'static str, serde_json::Value)> {
+    /// The reserved keys of a point of step 1 or 2, and what it is granted: `epochs` where the step has a scheduler.
+    fn grant(&self, step: usize, resource: u64, epochs: Option<u64>) -> (u64, Vec<(&'static str, serde_json::Value)>) {
         let mut tags = vec![("step", step.into())];
-        let epochs = self.epochs[step - 1];
+        if self.fidelity.unit() == Unit::Epochs {
+            return (epochs.unwrap_or(resource), tags);
+        }
+        let epochs = epochs.unwrap_or(self.epochs[step - 1]);
         if epochs > 0 {
             tags.push(("epochs", epochs.into()));
         }
-        tags
+        (resource, tags)
+    }
+
+    /// Whether a grant is one of the second step.
+    fn is_second(&self, resource: u64) -> bool {
+        let last = *self.rungs.last().expect("there is a rung");
+        resource > last || resource >= self.fidelity.full()
+    }
+
+    /// What a stage of the second step was granted there: its epochs, or all of them.
+    fn in_race(&self, stage: &Stage) -> u64 {
+        let last = || self.race.as_ref().and_then(|rungs| rungs.last().copied());
+        match self.fidelity.unit() {
+            Unit::Epochs => stage.resource,
+            Unit::Fraction => stage.epochs.or_else(last).unwrap_or(0),
+        }
+    }
+
+    /// Whether it was granted full training.
+    fn is_full(&self, stage: &Stage) -> bool {
+        let last = self.race.as_ref().and_then(|rungs| rungs.last().copied());
+        stage.resource >= self.fidelity.full() && last.is_none_or(|last| self.in_race(stage) >= last)
+    }
+
+    /// Most that go on after a first step of so many.
+    fn most(&self, first: usize) -> usize {
+        let top = self.top.of(first);
+        let most = match &self.race {
+            Some(rungs) => sizes(rungs, self.eta, top, first)[0],
+            None => MOST * top,
+        };
+        most.min(first)
     }
 
     /// Configurations of the first step in a search of so many points.
@@ -126,7 +215,7 @@ impl TwoStep {
             (0, None) => CONFIGURATIONS,
             (0, Some(points)) => {
                 // The largest number that leaves room for the second step; the room grows with it by steps of one.
-                let fits = |count: usize| count + self.climbs(count) + self.second(count) <= points;
+                let fits = |count: usize| self.evaluations(count) + self.climbs(count) + self.second(count) <= points;
                 let (mut low, mut high) = (1, points.max(1));
                 while low < high {
                     let middle = (low + high).div_ceil(2);
@@ -138,10 +227,23 @@ impl TwoStep {
         }
     }
 
-    /// Full trainings after a first step of so many, if the calibration asks for no more.
+    /// Trainings after a first step of so many: in full if the calibration asks for no more, or in a race that is full.
     fn second(&self, first: usize) -> usize {
         // The best belongs to both; where all that there are go on, so do those of the calibration.
-        (self.top.of(first) + self.calibration.saturating_sub(1)).min(first)
+        match &self.race {
+            None => (self.top.of(first) + self.calibration.saturating_sub(1)).min(first),
+            Some(rungs) => {
+                let stages: usize = sizes(rungs, self.eta, self.top.of(first), first).iter().sum();
+                stages + self.calibration.saturating_sub(1)
+            }
+        }
+    }
+
+    /// Evaluations of a first step of so many configurations.
+    fn evaluations(&self, first: usize) -> usize {
+        self.first.as_ref().map_or(first, |scheduler| {
+            scheduler.plan(Some(first as u64)).evaluations() as usize
+        })
     }
 
     /// Trainings on all further rungs of the ladder, if every one of them is needed.
@@ -160,16 +262,22 @@ impl TwoStep {
     }
 
     /// What the calibration says about a ranking; nothing as long as it says nothing.
-    fn certainty(&self, ranking: &[(f64, usize)], full: &[Option<f64>]) -> Option<Certainty> {
+    fn certainty(&self, ranking: &[(f64, usize)], full: &[Option<f64>], memory: &Memory) -> Option<Certainty> {
         let places = spread(ranking.len(), self.calibration);
         let pairs = places
             .iter()
             .filter_map(|place| Some((ranking[*place].0, full[ranking[*place].1]?)));
         let agreement = agreement(&pairs.collect::<Vec<_>>())?;
+        let key = (ranking.len(), agreement);
+        if let Some((known, found)) = &*memory.borrow()
+            && *known == key
+        {
+            return Some(found.clone());
+        }
         let chances = Chances::new(ranking.len(), agreement.bound.max(0.0));
         let top = self.top.of(ranking.len());
         let wanted = chances.smallest(self.chance);
-        let going_on = wanted.min(MOST * top).max(top).min(ranking.len());
+        let going_on = wanted.min(self.most(ranking.len())).max(top).min(ranking.len());
         let text = format!(
             "rank correlation {:.2} (at least {:.2} with 95 % confidence, {} pairs): the true best is among the best {going_on} with \
              a chance of {:.2}",
@@ -178,15 +286,21 @@ impl TwoStep {
             agreement.pairs,
             chances.among(going_on)
         );
-        Some(Certainty {
+        let found = Certainty {
             going_on,
             is_enough: wanted <= going_on,
             text,
-        })
+        };
+        *memory.borrow_mut() = Some((key, found.clone()));
+        Some(found)
     }
 }
 
+/// What was found last, for decisions that are made together: working it out takes longer than all else.
+type Memory = RefCell<Option<((usize, Agreement), Certainty)>>;
+
 /// What is known about the second step.
+#[derive(Clone)]
 struct Certainty {
     /// How many go on.
     going_on: usize,
@@ -195,190 +309,159 @@ struct Certainty {
     text: String,
 }
 
+/// Whether nobody goes on from a point of a search over shares of the data, of its second step or the first.
+pub(super) fn is_last(schedule: &Schedule, is_second: bool, point: &Point) -> bool {
+    let (scheduler, epochs) = if is_second {
+        (
+            schedule
+                .setting("second")
+                .filter(|name| *name != "auto")
+                .unwrap_or("none"),
+            "full-epochs",
+        )
+    } else {
+        (schedule.setting("first").unwrap_or("none"), "epochs")
+    };
+    let until: u64 = schedule
+        .setting(epochs)
+        .and_then(|epochs| epochs.parse().ok())
+        .unwrap_or(0);
+    let reached = point.reserved("epochs").and_then(serde_json::Value::as_u64);
+    let may_climb = scheduler != "none" && reached.is_some_and(|reached| reached < until);
+    let gives_weights = !is_second && schedule.setting("weights") == Some("on");
+    !may_climb && !gives_weights
+}
+
+/// What a configuration lost after full training.
+fn loss_at_end(two_step: &TwoStep, configuration: &Configuration<'_>) -> Option<f64> {
+    let stages = configuration.stages.iter().filter(|stage| two_step.is_full(stage));
+    stages.filter_map(|stage| stage.outcome.loss()).next_back()
+}
+
 impl Scheduler for TwoStep {
     fn assign(&self, situation: &Situation<'_>, count: usize, budget: Budget) -> Vec<Assignment> {
-        let full = self.fidelity.full();
-        let configurations = situation.configurations;
-        let points = situation.ledger.next_ordinal() as usize;
-        let first = self.first(budget.left.map(|left| left + points));
-        let own = |configuration: &&Configuration<'_>| configuration.first.configuration.is_some();
-        let mut begun = configurations.iter().filter(own).count();
-        let mut step = FirstStep::of(self, configurations);
-        let second: Vec<Option<f64>> = configurations
-            .iter()
-            .map(|configuration| loss_at(configuration, full))
-            .collect();
-        let mut granted: Vec<bool> = configurations
-            .iter()
-            .map(|configuration| configuration.stages.iter().any(|stage| stage.resource >= full))
-            .collect();
-        let mut finished = second.iter().any(Option::is_some);
-        let is_quiet = begun >= first && !step.waiting && step.outstanding.is_empty();
-        let certainty = if is_quiet {
-            self.certainty(&step.ranking, &second)
-        } else {
-            None
+        let begun = situation.ledger.next_ordinal();
+        let first = self.first(budget.left.map(|left| left + begun as usize));
+        let (mut left, nobody, memory) = (budget, Point::default(), Memory::default());
+        let next = |configurations: &[Configuration<'_>], budget: Budget| {
+            let situation = Situation {
+                configurations,
+                ..*situation
+            };
+            Course::new(self, &situation, first, budget, &memory).next()
         };
-        let places = spread(step.ranking.len(), self.calibration);
-        let is_calibrated = is_quiet
-            && places.iter().all(|place| {
-                let stages = &configurations[step.ranking[*place].1].stages;
-                stages
-                    .iter()
-                    .any(|stage| stage.resource >= full && stage.outcome != Outcome::Pending)
-            });
-        let next_rung = self.rungs.get(step.rung + 1).copied();
-        if let (Some(next), Some(false), true) = (
-            next_rung,
-            certainty.as_ref().map(|found| found.is_enough),
-            is_calibrated,
-        ) {
-            let outstanding = step.survivors(self, configurations, next);
-            let needed = outstanding.len() + self.second(outstanding.len());
-            if budget.left.is_none_or(|left| left >= needed) {
-                step.rung += 1;
-                step.outstanding = outstanding;
-            }
+        let mut assignments: Vec<Assignment> = next(situation.configurations, budget).into_iter().collect();
+        if count < 2 || assignments.is_empty() {
+            assignments.truncate(count);
+            return assignments;
         }
-        let going_on = certainty
-            .as_ref()
-            .map_or(self.top.of(step.ranking.len()), |found| found.going_on);
-        let certainty = certainty.map(|found| found.text);
-        let is_single = self.fidelity.least() == full;
-
-        let mut assignments = Vec::new();
-        let (mut left, mut new) = (budget.left.unwrap_or(usize::MAX), budget.new.unwrap_or(usize::MAX));
-        while assignments.len() < count && left > 0 {
-            let last = left == 1 && !finished && !is_single;
-            let ranking = &step.ranking;
-            if (begun < first || (is_single && budget.left.is_some())) && new > 0 && (!last || ranking.is_empty()) {
-                assignments.push(self.begin(last));
-                begun += 1;
-                new -= 1;
-                step.waiting = true;
-            } else if let Some(position) = step.outstanding.pop_front().filter(|_| !last) {
-                step.waiting = true;
-                assignments.push(self.compare_again(&configurations[position], self.rungs[step.rung]));
-            } else {
-                let calibration = spread(ranking.len(), if step.waiting { 0 } else { self.calibration });
-                let best = 0..going_on.min(ranking.len());
-                let next = calibration
-                    .into_iter()
-                    .chain(best)
-                    .find(|place| !granted[ranking[*place].1]);
-                // The rest of a budget is for those next in line.
-                let spare = || {
-                    let mut places = (0..ranking.len()).filter(|_| budget.left.is_some());
-                    places.find(|place| !granted[ranking[*place].1])
-                };
-                if let Some(place) = next.or_else(spare) {
-                    granted[ranking[place].1] = true;
-                    finished |= last;
-                    assignments.push(self.go_on(
-                        &configurations[ranking[place].1],
-                        place,
-                        ranking.len(),
-                        certainty.as_deref(),
-                    ));
-                } else if (step.waiting || !finished || budget.left.is_some()) && new > 0 {
-                    // Nobody is known to be good: one more for the first step is better than an answer that would end the search.
-                    assignments.push(self.begin(last));
-                    begun += 1;
-                    new -= 1;
-                } else {
-                    break;
-                }
+        // Each further decision sees the points of those before it.
+        let mut configurations = situation.configurations.to_vec();
+        while let Some(assignment) = assignments.last().filter(|_| assignments.len() < count) {
+            let ordinal = begun + assignments.len() as u64 - 1;
+            ledger::add(&mut configurations, assignment, ordinal, &nobody);
+            left.left = left.left.map(|left| left.saturating_sub(1));
+            if matches!(assignment.subject, Subject::New) {
+                left.new = left.new.map(|new| new.saturating_sub(1));
             }
-            left -= 1;
+            let Some(assignment) = next(&configurations, left) else {
+                break;
+            };
+            assignments.push(assignment);
         }
         assignments
     }
 
     fn plan(&self, configurations: Option<u64>) -> Plan {
         let first = configurations.map_or(self.first(None), |count| count as usize);
-        let second = self.second(first);
-        Plan {
-            brackets: vec![PlannedBracket {
+        let (all, full) = (self.second(first) as u64, self.fidelity.full());
+        let race = self.race.as_ref().map(|rungs| {
+            let sizes = sizes(rungs, self.eta, self.top.of(first), first);
+            let mut counts: Vec<(u64, u64)> = rungs
+                .iter()
+                .copied()
+                .zip(sizes.into_iter().map(|size| size as u64))
+                .collect();
+            if let Some((_, last)) = counts.last_mut() {
+                *last += self.calibration.saturating_sub(1) as u64;
+            }
+            counts
+        });
+        let is_ladder = self.fidelity.unit() == Unit::Epochs || (self.first.is_none() && race.is_none());
+        if is_ladder {
+            let mut rungs = vec![(self.fidelity.least(), first as u64)];
+            rungs.extend(race.unwrap_or_else(|| vec![(full, all)]));
+            let bracket = PlannedBracket {
                 bracket: 0,
-                rungs: vec![
-                    (self.fidelity.least(), first as u64),
-                    (self.fidelity.full(), second as u64),
-                ],
-            }],
+                step: None,
+                rungs,
+            };
+            return Plan {
+                brackets: vec![bracket],
+            };
         }
+        let step = |number, share| {
+            Some(PlannedStep {
+                number,
+                share,
+                full: self.epochs[1],
+            })
+        };
+        let mut plan = match &self.first {
+            Some(scheduler) => scheduler.plan(Some(first as u64)),
+            None => Plan {
+                brackets: vec![PlannedBracket {
+                    bracket: 0,
+                    step: None,
+                    rungs: vec![(self.epochs[0].max(1), first as u64)],
+                }],
+            },
+        };
+        for bracket in &mut plan.brackets {
+            bracket.step = step(1, self.fidelity.least());
+        }
+        plan.brackets.push(PlannedBracket {
+            bracket: 0,
+            step: step(2, full),
+            rungs: race.unwrap_or_else(|| vec![(self.epochs[1], all)]),
+        });
+        plan
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {
-        let grants: Vec<u64> = self.rungs.iter().copied().chain([self.fidelity.full()]).collect();
+        let fidelity = &self.fidelity;
+        // The schedulers of the steps see epochs for grants.
+        let granted = |epochs: u64| {
+            let mut seen = record.clone();
+            seen.resource = epochs;
+            seen
+        };
+        if let (Some(first), true) = (&self.first, record.resource == fidelity.least()) {
+            return first.check(&granted(record.epochs.unwrap_or(self.epochs[0])));
+        }
+        if let (Some(_), Some(epochs), true) = (&self.race, record.epochs, self.is_second(record.resource)) {
+            let mut seen = granted(epochs);
+            // That of the first step means nothing here.
+            seen.bracket = None;
+            return self.second.check(&seen);
+        }
+        let rungs = self.rungs.iter();
+        let grants: Vec<u64> = match &self.race {
+            Some(race) if fidelity.unit() == Unit::Epochs => rungs.chain(race).copied().collect(),
+            _ => rungs.copied().chain([fidelity.full()]).collect(),
+        };
         if record.member.is_none() && record.bracket.is_none() && grants.contains(&record.resource) {
             return Ok(());
         }
-        let shown: Vec<String> = grants
-            .iter()
-            .map(|grant| self.fidelity.value(*grant).to_string())
-            .collect();
+        let shown: Vec<String> = grants.iter().map(|grant| fidelity.value(*grant).to_string()).collect();
         let (last, before) = shown.split_last().expect("full training is one of them");
         Err(format!(
             "expected `{}` to be {} or {last}, without bracket and member, found {}: the point is of another scheduler or of other \
              settings",
-            self.fidelity.key(),
+            fidelity.key(),
             before.join(", "),
-            self.fidelity.value(record.resource)
+            fidelity.value(record.resource)
         ))
-    }
-}
-
-impl TwoStep {
-    fn begin(&self, in_full: bool) -> Assignment {
-        let (step, resource) = if in_full {
-            (2, self.fidelity.full())
-        } else {
-            (1, self.fidelity.least())
-        };
-        let text = format!(
-            "a new configuration of step {step}, to be trained with {}",
-            self.fidelity.words(resource)
-        );
-        Assignment {
-            subject: Subject::New,
-            resource,
-            from: None,
-            tags: self.tags(step),
-            explanation: Explanation::new("start", text),
-        }
-    }
-
-    /// A known configuration, on more data or for longer than before, but not in full.
-    fn compare_again(&self, configuration: &Configuration<'_>, resource: u64) -> Assignment {
-        let text = format!(
-            "ranks agree too little; compared again with {}",
-            self.fidelity.words(resource)
-        );
-        Assignment {
-            resource,
-            tags: self.tags(1),
-            explanation: Explanation::new("ladder", text),
-            ..self.go_on(configuration, 0, 1, None)
-        }
-    }
-
-    fn go_on(&self, configuration: &Configuration<'_>, place: usize, of: usize, certainty: Option<&str>) -> Assignment {
-        let from = configuration
-            .stages
-            .iter()
-            .rev()
-            .find(|stage| stage.outcome.loss().is_some());
-        let certainty = certainty.map(|text| format!("; {text}")).unwrap_or_default();
-        let text = format!("place {} of {of} in the first step{certainty}", place + 1);
-        Assignment {
-            subject: Subject::Known(bare(configuration.first.point), configuration.first.configuration),
-            resource: self.fidelity.full(),
-            from: from.and_then(|stage| stage.ordinal),
-            tags: self.tags(2),
-            explanation: Explanation::new("second step", text)
-                .with("place", place + 1)
-                .with("of", of),
-        }
     }
 }
 
@@ -386,31 +469,85 @@ impl TwoStep {
 mod tests {
     use super::*;
 
+    fn built(text: &str, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
+        let pair = |part: &str| {
+            part.split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let given: Vec<(String, String)> = text.split(',').filter_map(pair).collect();
+        build(
+            &Settings::of("scheduler", ENTRY.name, ENTRY.settings, &given)?,
+            fidelity,
+        )
+    }
+
     fn two_step(top: &str) -> TwoStep {
+        let fidelity = Fidelity::fraction(0.05).unwrap();
         TwoStep {
             top: Top::parse(top).unwrap(),
             configurations: 0,
             calibration: 12,
             chance: 0.9,
-            rungs: rungs("off", Fidelity::fraction(0.05).unwrap()).unwrap(),
+            rungs: rungs("off", fidelity).unwrap(),
             epochs: [3, 0],
-            fidelity: Fidelity::fraction(0.05).unwrap(),
+            first: None,
+            second: Second::Nobody,
+            race: None,
+            eta: 3,
+            weights: false,
+            fidelity,
         }
     }
 
     #[test]
     fn the_steps_may_have_epochs_of_their_own() {
         let tags = |step: usize| {
-            two_step("3")
-                .tags(step)
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect::<Vec<_>>()
+            let (_, tags) = two_step("3").grant(step, 1, None);
+            tags.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!((tags(1), tags(2)), (vec!["step", "epochs"], vec!["step"]));
-        let settings = [("epochs".to_owned(), "3".to_owned())];
-        let settings = Settings::of("scheduler", ENTRY.name, ENTRY.settings, &settings).unwrap();
-        assert!(build(&settings, Fidelity::epochs(1, 9).unwrap()).is_err());
+        assert!(built("epochs=3", Fidelity::epochs(1, 9).unwrap()).is_err());
+    }
+
+    #[test]
+    fn schedulers_of_the_steps_need_to_know_the_epochs() {
+        let (shares, epochs) = (Fidelity::fraction(0.05).unwrap(), Fidelity::epochs(1, 27).unwrap());
+        for (text, fidelity, is_right) in [
+            ("first=asha,epochs=9,full-epochs=9", shares, true),
+            ("first=asha,epochs=9", shares, false),
+            ("first=asha", epochs, false),
+            ("second=halving", shares, false),
+            ("second=halving,full-epochs=9", shares, true),
+            ("second=asha", epochs, true),
+            ("second=asha,ladder=on", epochs, false),
+            ("second=hyperband", epochs, false),
+            ("eta=1", epochs, false),
+            ("min-epochs=10,second=halving,full-epochs=9", shares, false),
+            ("weights=on", epochs, false),
+            ("weights=on", shares, true),
+        ] {
+            assert_eq!(built(text, fidelity).is_ok(), is_right, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_race_has_rungs_of_equal_cost() {
+        let race = built("", Fidelity::epochs(1, 27).unwrap()).unwrap();
+        assert_eq!(
+            race.plan(Some(1_000)).brackets[0].rungs,
+            [(1, 1_000), (3, 180), (9, 60), (27, 31)]
+        );
+        let both = built(
+            "first=asha,second=halving,epochs=9,full-epochs=9",
+            Fidelity::fraction(0.1).unwrap(),
+        )
+        .unwrap();
+        let plan = both.plan(Some(100));
+        let rungs: Vec<_> = plan.brackets.iter().map(|bracket| bracket.rungs.clone()).collect();
+        assert_eq!(rungs, [[(1, 100), (3, 33), (9, 11)], [(1, 90), (3, 30), (9, 21)]]);
+        assert_eq!((plan.configurations(), plan.evaluations()), (100, 285));
+        // A tenth of (100 + 66 + 66) / 9, and (90 + 60 + 126) / 9.
+        assert_eq!(plan.sum(PlannedBracket::resumed), 2_577_777 + 30_666_666);
     }
 
     #[test]
@@ -431,7 +568,7 @@ mod tests {
         let agreeing: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place))).collect();
         let shuffled: Vec<Option<f64>> = (0..200).map(|place| Some(f64::from(place * 77 % 200))).collect();
         let found = |full: &[Option<f64>]| {
-            let found = all.certainty(&ranking, full)?;
+            let found = all.certainty(&ranking, full, &Memory::default())?;
             Some((found.going_on, found.is_enough))
         };
         assert_eq!(found(&agreeing), Some((10, true)));

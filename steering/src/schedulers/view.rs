@@ -30,6 +30,9 @@ const BELIEF: f64 = 4.0;
 /// Steepest slope; the flattest is 0, so that no line turns an order around.
 const STEEPEST: f64 = 3.0;
 
+/// What was granted: the share or the epochs, and the epochs beside a share. Rungs are in this order.
+type Grant = (u64, Option<u64>);
+
 /// The configurations as a history, numbered from 0 in their order.
 pub(super) fn history(space: &Space, configurations: &[Configuration<'_>]) -> History {
     let (losses, glimpses) = losses(configurations);
@@ -65,7 +68,7 @@ fn has_failed(configuration: &Configuration<'_>) -> bool {
 
 /// The loss of each configuration on the highest rung, found or expected; and the same from every rung that it has stood on.
 fn losses(configurations: &[Configuration<'_>]) -> (Vec<Option<f64>>, Glimpses) {
-    let curves: Vec<Vec<(u64, f64)>> = configurations
+    let curves: Vec<Vec<(Grant, f64)>> = configurations
         .iter()
         .map(|configuration| {
             if has_failed(configuration) {
@@ -73,18 +76,18 @@ fn losses(configurations: &[Configuration<'_>]) -> (Vec<Option<f64>>, Glimpses) 
             }
             let stages = configuration.stages.iter();
             stages
-                .filter_map(|stage| Some((stage.resource, stage.outcome.loss()?)))
+                .filter_map(|stage| Some(((stage.resource, stage.epochs), stage.outcome.loss()?)))
                 .collect()
         })
         .collect();
-    let rungs: BTreeSet<u64> = curves.iter().flatten().map(|(resource, _)| *resource).collect();
-    let rungs: Vec<u64> = rungs.into_iter().collect();
+    let rungs: BTreeSet<Grant> = curves.iter().flatten().map(|(grant, _)| *grant).collect();
+    let rungs: Vec<Grant> = rungs.into_iter().collect();
     let lines: Vec<Line> = rungs
         .windows(2)
         .map(|pair| Line::through(&pairs(&curves, pair[0], pair[1])))
         .collect();
     if lines.is_empty() {
-        let last = |curve: &Vec<(u64, f64)>| curve.last().map(|(_, loss)| *loss);
+        let last = |curve: &Vec<(Grant, f64)>| curve.last().map(|(_, loss)| *loss);
         return (curves.iter().map(last).collect(), Glimpses::default());
     }
     let mut glimpses = Vec::new();
@@ -107,9 +110,9 @@ fn losses(configurations: &[Configuration<'_>]) -> (Vec<Option<f64>>, Glimpses) 
 }
 
 /// The losses of all that were evaluated at both of two rungs.
-fn pairs(curves: &[Vec<(u64, f64)>], low: u64, high: u64) -> Vec<(f64, f64)> {
-    let at = |curve: &[(u64, f64)], rung: u64| {
-        let place = curve.binary_search_by_key(&rung, |(resource, _)| *resource).ok()?;
+fn pairs<G: Ord + Copy>(curves: &[Vec<(G, f64)>], low: G, high: G) -> Vec<(f64, f64)> {
+    let at = |curve: &[(G, f64)], rung: G| {
+        let place = curve.binary_search_by_key(&rung, |(grant, _)| *grant).ok()?;
         Some(curve[place].1)
     };
     curves

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 use steering::ask::Request;
-use steering::schedulers::{Registry, Schedule};
+use steering::schedulers::{Fidelity, Registry, Schedule};
 
 use super::simulation::{Course, Finished, run};
 use super::{next, plane, schedule, scheduled};
@@ -15,8 +15,33 @@ fn schedules() -> Vec<Schedule> {
     names.map(|name| schedule(name, 9, &[])).collect()
 }
 
+/// Searches over shares of the data with a scheduler in each step.
+fn in_two_steps() -> Vec<Schedule> {
+    let settings = |first, second| {
+        [
+            ("first", first),
+            ("second", second),
+            ("epochs", "9"),
+            ("full-epochs", "9"),
+            ("top", "2"),
+            ("calibration", "4"),
+        ]
+    };
+    let steps = [("asha", "halving"), ("hyperband", "asha"), ("none", "pasha")];
+    let schedules = steps.map(|(first, second)| Schedule {
+        fidelity: Fidelity::fraction(0.1).unwrap(),
+        ..schedule("two-step", 9, &settings(first, second))
+    });
+    schedules.to_vec()
+}
+
 fn trained_in_full(finished: &Finished, full: u64) -> (usize, usize) {
-    let in_full = finished.points.iter().filter(|pair| pair[0]["hpo.epochs"] == full);
+    let is_whole = |pair: &&Value| pair[0].get("hpo.frac").is_none_or(|share| *share == 1.0);
+    let in_full = finished
+        .points
+        .iter()
+        .filter(|pair| pair[0]["hpo.epochs"] == full)
+        .filter(is_whole);
     let evaluated = in_full
         .clone()
         .filter(|pair| pair[1].as_f64().is_some_and(|loss| loss < 1e5));
@@ -30,8 +55,8 @@ proptest! {
     fn in_any_course_of_events_the_same_facts_lead_to_the_same_decisions(
         seed in any::<u64>(), workers in 1_usize..9, failures in 0.0_f64..0.4, max_points in 12_usize..40,
     ) {
-        for schedule in schedules() {
-            let full = schedule.fidelity.full();
+        for schedule in schedules().into_iter().chain(in_two_steps()) {
+            let full = 9;
             let request = scheduled(schedule, 1, Some(max_points));
             let course = Course { seed, workers, failures, copies: 0.2 };
             let finished = run(&plane(), &request, course);

@@ -127,14 +127,18 @@ fn checked(
 
 /// What no answer may contain.
 fn judge(points: &[Value], answer: &[Value], request: &Request) {
-    let mut granted: HashSet<(u64, u64)> = HashSet::new();
+    let mut granted: HashSet<(u64, u64, String)> = HashSet::new();
     let mut failed: HashSet<u64> = HashSet::new();
     let mut done: HashMap<u64, bool> = HashMap::new();
     let key = |point: &Value, name: &str| point[name].as_u64();
     for pair in points {
         let point = &pair[0];
         let configuration = key(point, "hpo.c").unwrap();
-        granted.insert((configuration, key(point, "hpo.epochs").unwrap()));
+        granted.insert((
+            configuration,
+            key(point, "hpo.epochs").unwrap(),
+            point["hpo.frac"].to_string(),
+        ));
         let finite = pair[1].as_f64().is_some_and(|loss| loss < 1e5);
         if !finite && !pair[1].is_null() {
             failed.insert(configuration);
@@ -145,7 +149,10 @@ fn judge(points: &[Value], answer: &[Value], request: &Request) {
     for point in answer {
         let (configuration, epochs) = (key(point, "hpo.c").unwrap(), key(point, "hpo.epochs").unwrap());
         assert!((1..=full).contains(&epochs), "{point}");
-        assert!(granted.insert((configuration, epochs)), "promoted twice: {point}");
+        assert!(
+            granted.insert((configuration, epochs, point["hpo.frac"].to_string())),
+            "promoted twice: {point}"
+        );
         assert!(!failed.contains(&configuration), "promoted after a failure: {point}");
         assert!(
             !done.contains_key(&key(point, "hpo.n").unwrap()),

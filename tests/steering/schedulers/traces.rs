@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use protocol::steering::SteeringInput;
 use steering::ask::ask;
+use steering::schedulers::{Fidelity, Schedule};
 
 use super::{next, plane, schedule, scheduled};
 
@@ -328,6 +329,7 @@ fn the_second_step_begins_with_a_calibration_and_goes_on_with_the_best() {
         ("top", "3"),
         ("calibration", "4"),
         ("chance", "0"),
+        ("second", "none"),
     ];
     let mut request = scheduled(schedule("two-step", 9, &settings), 1, None);
     let mut points: Vec<Value> = Vec::new();
@@ -360,6 +362,81 @@ fn the_second_step_begins_with_a_calibration_and_goes_on_with_the_best() {
         .map(|point| point["hpo.step"].clone())
         .collect();
     assert_eq!(steps, [2, 2, 2, 1, 1]);
+}
+
+/// All points of a search one by one, the loss being `x`, as (step, share, epochs, loss).
+fn by_x(schedule: Schedule) -> Vec<(u64, f64, u64, f64)> {
+    let request = scheduled(schedule, 1, None);
+    let mut points: Vec<Value> = Vec::new();
+    while let Some(point) = next(&plane(), &points, &request).into_iter().next() {
+        let loss = point["x"].clone();
+        points.push(json!([point, loss]));
+        assert!(points.len() < 200, "it does not end");
+    }
+    let line = |pair: &Value| {
+        let point = &pair[0];
+        let share = point["hpo.frac"].as_f64().unwrap_or(1.0);
+        (
+            point["hpo.step"].as_u64().unwrap(),
+            share,
+            point["hpo.epochs"].as_u64().unwrap(),
+            pair[1].as_f64().unwrap(),
+        )
+    };
+    points.iter().map(line).collect()
+}
+
+#[test]
+fn the_second_step_is_a_race_that_promotes_nobody_wrongly() {
+    let raced = |calibration: &str| {
+        let settings = [("configurations", "40"), ("top", "2"), ("calibration", calibration)];
+        let found = by_x(schedule("two-step", 9, &settings));
+        let at = |step: u64, epochs: u64| {
+            let there = found.iter().filter(|line| (line.0, line.2) == (step, epochs));
+            let mut losses: Vec<f64> = there.map(|line| line.3).collect();
+            losses.sort_by(f64::total_cmp);
+            losses
+        };
+        [at(1, 1), at(2, 3), at(2, 9)]
+    };
+    let [first, entered, full] = raced("0");
+    assert_eq!((first.len(), &entered[..], &full[..]), (40, &first[..6], &first[..2]));
+    // Where ranks agree only the best enter.
+    let [first, entered, full] = raced("4");
+    assert_eq!(entered, [first[1]]);
+    assert_eq!(full, [0, 1, 13, 26, 39].map(|place| first[place]));
+}
+
+#[test]
+fn each_step_has_a_scheduler_over_its_epochs() {
+    let names = [
+        ("configurations", "27"),
+        ("top", "1"),
+        ("calibration", "0"),
+        ("first", "asha"),
+        ("second", "asha"),
+        ("epochs", "3"),
+        ("full-epochs", "9"),
+    ];
+    let shares = Schedule {
+        fidelity: Fidelity::fraction(0.1).unwrap(),
+        ..schedule("two-step", 9, &names)
+    };
+    let found = by_x(shares);
+    let count = |step: u64, epochs: u64| found.iter().filter(|line| (line.0, line.2) == (step, epochs)).count();
+    assert!(found.iter().all(|line| (line.1 < 1.0) == (line.0 == 1)), "{found:?}");
+    assert_eq!(count(1, 1), 27);
+    assert!((9..=15).contains(&count(1, 3)), "{found:?}");
+    assert_eq!(count(2, 1), 9);
+    assert!(count(2, 3) >= 3 && count(2, 9) >= 1, "{found:?}");
+    // Whoever was trained longer on part of the data ranks before the others.
+    let longer: Vec<f64> = found
+        .iter()
+        .filter(|line| (line.0, line.2) == (1, 3))
+        .map(|line| line.3)
+        .collect();
+    let entered = found.iter().filter(|line| (line.0, line.2) == (2, 1));
+    assert!(entered.into_iter().all(|line| longer.contains(&line.3)), "{found:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::SegmentId;
-use steering::schedulers::{Schedule, Unit};
+use steering::schedulers::Schedule;
 
 use crate::checkpoint::Label;
 use crate::state::{PointId, PointOutcome, PointState, State, TaskEnd};
@@ -13,12 +13,9 @@ use crate::state::{PointId, PointOutcome, PointState, State, TaskEnd};
 /// What a checkpoint of this point would be called; `None` if nobody can go on from one.
 pub(super) fn label(point: &PointState, schedule: Option<&Schedule>) -> Option<Label> {
     number(point, "n")?;
-    let epochs = number(point, "epochs")?;
-    let is_last = schedule.is_some_and(|schedule| match schedule.fidelity.unit() {
-        Unit::Epochs => epochs >= schedule.fidelity.full(),
-        // On more data training begins anew, so that every loss means the same.
-        Unit::Fraction => true,
-    });
+    // Of a share of the data the evaluation may know its epochs itself.
+    let epochs = number(point, "epochs").or_else(|| point.point.reserved("frac").map(|_| 0))?;
+    let is_last = schedule.is_some_and(|schedule| schedule.is_last(&point.point));
     (!is_last).then(|| Label {
         point: point.id,
         configuration: number(point, "c"),
@@ -29,6 +26,13 @@ pub(super) fn label(point: &PointState, schedule: Option<&Schedule>) -> Option<L
 /// Whether a scheduler made this point, so that others may go on from it.
 pub(super) fn is_scheduled(point: &PointState) -> bool {
     number(point, "n").is_some()
+}
+
+/// How far a point is trained, in the order in which configurations go on: millionths of the data, and epochs.
+fn grant(point: &PointState) -> (u64, u64) {
+    let share = point.point.reserved("frac").and_then(protocol::PointValue::as_f64);
+    let millionths = share.map_or(1e6, |share| (share * 1e6).round());
+    (millionths as u64, number(point, "epochs").unwrap_or(0))
 }
 
 /// The point from which this one may go on.
@@ -66,7 +70,7 @@ struct Uses {
     /// Ordinals from which open points go on.
     asked: BTreeSet<(Option<SegmentId>, u64)>,
     /// How far each configuration was trained with a loss.
-    reached: BTreeMap<(Option<SegmentId>, u64), u64>,
+    reached: BTreeMap<(Option<SegmentId>, u64), (u64, u64)>,
     /// The newest generation of each member of a population.
     members: BTreeMap<(Option<SegmentId>, u64), u64>,
 }
@@ -79,9 +83,9 @@ impl Uses {
             if point.outcome == PointOutcome::Open {
                 uses.asked.extend(named("from"));
             }
-            if let (Some(configuration), Some(epochs), Some(_)) = (named("c"), number(point, "epochs"), point.loss()) {
+            if let (Some(configuration), Some(_)) = (named("c"), point.loss()) {
                 let reached = uses.reached.entry(configuration).or_default();
-                *reached = epochs.max(*reached);
+                *reached = grant(point).max(*reached);
             }
             if let (Some(member), Some(generation)) = (named("m"), number(point, "g")) {
                 let newest = uses.members.entry(member).or_default();
@@ -110,7 +114,7 @@ impl Uses {
         }
         let configuration = label.configuration.map(|number| (point.segment, number));
         let reached = configuration.and_then(|key| self.reached.get(&key));
-        reached.is_none_or(|reached| *reached <= label.epochs)
+        reached.is_none_or(|reached| *reached <= grant(point))
     }
 }
 
@@ -211,6 +215,37 @@ mod tests {
         assert_eq!(discarded(&first), NOBODY, "member 1 is still at generation 0");
         let all = [&first[..], &[member(3, 1, 1, false)]].concat();
         assert_eq!(discarded(&all), [1, 2]);
+    }
+
+    #[test]
+    fn weights_are_kept_until_the_second_step_has_a_loss() {
+        let shares = |weights: &str| Schedule {
+            scheduler: "two-step".to_owned(),
+            settings: [("full-epochs", "9"), ("second", "halving"), ("weights", weights)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            fidelity: Fidelity::fraction(0.1).unwrap(),
+        };
+        let first = (json!({"n": 0, "c": 0, "frac": 0.1, "step": 1}), true);
+        let second = |epochs: u64| {
+            (
+                json!({"n": epochs, "c": 0, "frac": 1.0, "epochs": epochs, "step": 2}),
+                true,
+            )
+        };
+        let discarded = |points: &[(Value, bool)], schedule: &Schedule| {
+            let stored = (1..=points.len() as u32).map(PointId).collect();
+            let found = unreachable(&state(points), Some(schedule), &stored);
+            found.into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(discarded(std::slice::from_ref(&first), &shares("on")), NOBODY);
+        assert_eq!(discarded(std::slice::from_ref(&first), &shares("off")), [1]);
+        assert_eq!(
+            discarded(&[first.clone(), second(3)], &shares("on")),
+            [1],
+            "the race goes on from its own"
+        );
+        assert_eq!(discarded(&[first, second(3), second(9)], &shares("on")), [1, 2, 3]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! How far the result of a two-step search can be trusted.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use protocol::{PointValue, SegmentId};
+use protocol::{Loss, PointValue, SegmentId};
 use serde_json::{Value, json};
-use steering::two_step::{Guarantee, guarantee};
+use steering::two_step::{Compared, Guarantee, guarantee};
 
 use super::escape::escape;
 use crate::state::State;
@@ -26,31 +27,78 @@ fn guarantees(state: &State, settings: &Settings) -> Vec<(Option<SegmentId>, Gua
     let calibration = schedule.settings.iter().rev().find(|(name, _)| name == "calibration");
     let calibration = calibration.map_or(CALIBRATION, |(_, count)| count.parse().unwrap_or(CALIBRATION));
     let full = schedule.fidelity.full();
-    // By segment and configuration: grants with their losses.
-    let mut losses: BTreeMap<Option<SegmentId>, BTreeMap<u64, BTreeMap<u64, f64>>> = BTreeMap::new();
+    let mut segments: BTreeMap<Option<SegmentId>, BTreeMap<u64, Vec<Grant>>> = BTreeMap::new();
     for point in &state.points {
-        let configuration = point.point.reserved("c").and_then(PointValue::as_u64);
-        let granted = schedule.fidelity.of(&point.point);
-        if let (Some(configuration), Some(granted), Some(loss)) = (configuration, granted, point.loss()) {
-            let known = losses
+        let number = |name: &str| point.point.reserved(name).and_then(PointValue::as_u64);
+        if let (Some(configuration), Some(granted)) = (number("c"), schedule.fidelity.of(&point.point)) {
+            let grants = segments
                 .entry(point.segment)
                 .or_default()
                 .entry(configuration)
                 .or_default();
-            known.entry(granted).or_insert(loss.get());
+            grants.push(Grant {
+                is_second: number("step") == Some(2),
+                granted,
+                epochs: number("epochs"),
+                loss: point.loss().map(Loss::get),
+            });
         }
     }
-    losses
+    segments
         .into_iter()
         .filter_map(|(segment, configurations)| {
-            // Of a ladder its last rung counts.
-            let grants = configurations.values().flat_map(BTreeMap::keys).copied();
-            let compared = grants.filter(|granted| *granted < full).max()?;
-            let pair = |losses: &BTreeMap<u64, f64>| Some((*losses.get(&compared)?, losses.get(&full).copied()));
-            let pairs: Vec<(f64, Option<f64>)> = configurations.values().filter_map(pair).collect();
-            Some((segment, guarantee(&pairs, calibration)?))
+            Some((segment, guarantee(&compared(&configurations, full)?, calibration)?))
         })
         .collect()
+}
+
+/// One training of a configuration.
+#[derive(Debug, Clone, Copy)]
+struct Grant {
+    is_second: bool,
+    granted: u64,
+    epochs: Option<u64>,
+    loss: Option<f64>,
+}
+
+/// What the configurations have shown in both steps.
+fn compared(configurations: &BTreeMap<u64, Vec<Grant>>, full: u64) -> Option<Vec<Compared>> {
+    let all = || configurations.values().flatten();
+    // Of a ladder its last rung counts, and full training is the longest on all data.
+    let rung = all()
+        .filter(|grant| !grant.is_second && grant.loss.is_some())
+        .map(|grant| grant.granted)
+        .max()?;
+    let longest = all()
+        .filter(|grant| grant.granted >= full)
+        .map(|grant| grant.epochs)
+        .max();
+    let at_rung = |grants: &[Grant]| {
+        let there = grants.iter().filter(|grant| !grant.is_second && grant.granted == rung);
+        let known = there.filter_map(|grant| Some((Reverse(grant.epochs), grant.loss?)));
+        known.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)))
+    };
+    let mut found: Vec<(Reverse<Option<u64>>, Compared)> = configurations
+        .values()
+        .filter_map(|grants| {
+            let (epochs, first) = at_rung(grants)?;
+            let in_full = |grant: &&Grant| grant.granted >= full && Some(grant.epochs) == longest;
+            let compared = Compared {
+                first,
+                went_on: grants.iter().any(|grant| grant.is_second),
+                full: grants.iter().filter(in_full).find_map(|grant| grant.loss),
+            };
+            Some((epochs, compared))
+        })
+        .collect();
+    if found.windows(2).any(|pair| pair[0].0 != pair[1].0) {
+        // Whoever was trained longer in the first step comes first.
+        found.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.first.total_cmp(&b.1.first)));
+        for (place, (_, compared)) in found.iter_mut().enumerate() {
+            compared.first = place as f64;
+        }
+    }
+    Some(found.into_iter().map(|(_, compared)| compared).collect())
 }
 
 /// A list with an object a segment, or nothing.

@@ -1,5 +1,6 @@
 //! How far the first step has come.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use protocol::Outcome;
@@ -11,7 +12,7 @@ use crate::two_step::spread;
 /// The state of the first step, on the rung of the ladder that it has come to.
 pub(super) struct FirstStep {
     pub(super) rung: usize,
-    /// Loss and position of the configurations that have a loss there, best first.
+    /// Loss, or place under a scheduler, and position of the configurations that have a loss there, best first.
     pub(super) ranking: Vec<(f64, usize)>,
     /// Whether something is still being evaluated there or below.
     pub(super) waiting: bool,
@@ -36,12 +37,22 @@ impl FirstStep {
 
     fn at(two_step: &TwoStep, configurations: &[Configuration<'_>], rung: usize) -> Self {
         let resource = two_step.rungs[rung];
-        let mut ranking: Vec<(f64, usize)> = configurations
+        // Whoever was trained longer comes first: under a scheduler it has earned that.
+        let mut known: Vec<(Reverse<Option<u64>>, f64, usize)> = configurations
             .iter()
             .enumerate()
-            .filter_map(|(place, configuration)| Some((loss_at(configuration, resource)?, place)))
+            .filter_map(|(position, configuration)| {
+                let (epochs, loss) = longest_at(configuration, resource)?;
+                Some((Reverse(epochs), loss, position))
+            })
             .collect();
-        ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        known.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        let are_ranks = two_step.first.is_some();
+        let ranking: Vec<(f64, usize)> = known
+            .into_iter()
+            .enumerate()
+            .map(|(place, (_, loss, position))| (if are_ranks { place as f64 } else { loss }, position))
+            .collect();
         let is_pending = |stage: &Stage| stage.resource <= resource && stage.outcome == Outcome::Pending;
         Self {
             rung,
@@ -75,8 +86,15 @@ impl FirstStep {
     }
 }
 
-/// What a configuration lost with this grant.
-pub(super) fn loss_at(configuration: &Configuration<'_>, resource: u64) -> Option<f64> {
-    let stage = configuration.stages.iter().find(|stage| stage.resource == resource)?;
-    stage.outcome.loss()
+/// Epochs and loss of the longest training with this grant; nothing if there is none, or one of them failed.
+fn longest_at(configuration: &Configuration<'_>, resource: u64) -> Option<(Option<u64>, f64)> {
+    let mut longest = None;
+    for stage in configuration.stages.iter().filter(|stage| stage.resource == resource) {
+        match stage.outcome {
+            Outcome::Done { loss } => longest = Some((stage.epochs, loss.get())),
+            Outcome::Failed => return None,
+            Outcome::Pending => {}
+        }
+    }
+    longest
 }

@@ -1,10 +1,25 @@
 //! What the settings of two-step search mean.
 
+use super::second_step::Halving;
 use crate::registry::{Settings, SetupError};
-use crate::schedulers::{Fidelity, Unit};
+use crate::schedulers::{Fidelity, Registry, Schedule, Scheduler, Unit};
 
 /// Fewest that go on when `top` is a share.
 const FEWEST: usize = 10;
+/// Schedulers of the registry that a first step may have, and those without brackets, which a second step may have.
+const FIRST: [&str; 4] = ["asha", "hyperband", "pasha", "synchronous"];
+const SECOND: [&str; 2] = ["asha", "pasha"];
+
+/// How the configurations of the second step are compared on the way to full training.
+#[derive(Debug)]
+pub(super) enum Second {
+    /// They are not: whoever goes on is trained in full.
+    Nobody,
+    /// By halvings of known size.
+    Halving(Halving),
+    /// By a scheduler of the registry.
+    Scheduler(Box<dyn Scheduler>, Fidelity),
+}
 
 /// Epochs of a step; they are the scheduler's own business where it schedules epochs.
 pub(super) fn epochs(settings: &Settings, name: &'static str, fidelity: Fidelity) -> Result<u64, SetupError> {
@@ -13,6 +28,127 @@ pub(super) fn epochs(settings: &Settings, name: &'static str, fidelity: Fidelity
         Unit::Epochs => settings.get(name, "0 where epochs are scheduled, not shares of the data", |epochs| {
             *epochs == 0
         }),
+    }
+}
+
+fn refusal(name: &'static str, expected: &'static str, found: &str) -> SetupError {
+    SetupError::BadSetting {
+        kind: "scheduler",
+        owner: super::ENTRY.name,
+        name,
+        expected,
+        found: found.to_owned(),
+    }
+}
+
+/// The epochs of a step, from the lowest rung on.
+fn range(settings: &Settings, full: u64) -> Result<Fidelity, SetupError> {
+    let expected = "an integer from 1 to the epochs of each step that has a scheduler";
+    let least: u64 = settings.get("min-epochs", expected, |least| *least >= 1)?;
+    Fidelity::epochs(least, full).map_err(|_| refusal("min-epochs", expected, &least.to_string()))
+}
+
+fn registered(name: &str, eta: u64, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
+    Registry::standard().build(&Schedule {
+        scheduler: name.to_owned(),
+        settings: vec![("eta".to_owned(), eta.to_string())],
+        fidelity,
+    })
+}
+
+/// The scheduler over the epochs of the first step, if there is one.
+pub(super) fn first(
+    settings: &Settings,
+    fidelity: Fidelity,
+    [epochs, in_full]: [u64; 2],
+    eta: u64,
+) -> Result<Option<Box<dyn Scheduler>>, SetupError> {
+    let is_known = |name: &String| name == "none" || FIRST.contains(&name.as_str());
+    let name: String = settings.get(
+        "first",
+        "`none`, `asha`, `hyperband`, `pasha` or `synchronous`",
+        is_known,
+    )?;
+    match (name.as_str(), fidelity.unit()) {
+        ("none", _) => Ok(None),
+        (found, Unit::Epochs) => Err(refusal(
+            "first",
+            "`none` where epochs are scheduled, not shares of the data; there it would be a scheduler of its own",
+            found,
+        )),
+        (found, Unit::Fraction) if epochs < 2 || in_full == 0 || fidelity.least() == fidelity.full() => Err(refusal(
+            "first",
+            "`none` unless `epochs`, from 2, and `full-epochs` say how long the steps are, and the first has less data",
+            found,
+        )),
+        (name, Unit::Fraction) => registered(name, eta, range(settings, epochs)?).map(Some),
+    }
+}
+
+/// What the second step has; `last` is the last rung of the first.
+pub(super) fn second(
+    settings: &Settings,
+    fidelity: Fidelity,
+    (last, is_ladder): (u64, bool),
+    epochs: u64,
+    eta: u64,
+) -> Result<Second, SetupError> {
+    let is_known =
+        |name: &String| ["auto", "none", "halving"].contains(&name.as_str()) || SECOND.contains(&name.as_str());
+    let name: String = settings.get("second", "`auto`, `none`, `halving`, `asha` or `pasha`", is_known)?;
+    let is_single = last == fidelity.full();
+    let inner = match (name.as_str(), fidelity.unit()) {
+        // Over shares of the data a race needs more points than its users have counted on.
+        ("none", _) | ("auto", Unit::Fraction) => return Ok(Second::Nobody),
+        ("auto", Unit::Epochs) if is_single || is_ladder => return Ok(Second::Nobody),
+        (found, Unit::Epochs) if is_ladder => {
+            return Err(refusal(
+                "second",
+                "`none` with a `ladder` of epochs, which is one itself",
+                found,
+            ));
+        }
+        (found, _) if is_single => {
+            return Err(refusal(
+                "second",
+                "`none` where the first step is full training already",
+                found,
+            ));
+        }
+        (found, Unit::Fraction) if epochs < 2 => {
+            return Err(refusal(
+                "second",
+                "`none` unless `full-epochs` says from 2 on how many epochs the second step has",
+                found,
+            ));
+        }
+        (_, Unit::Fraction) => range(settings, epochs)?,
+        (_, Unit::Epochs) => {
+            let rungs = Fidelity::epochs(last, fidelity.full())
+                .expect("the first step is shorter")
+                .rungs(eta);
+            let next = rungs.into_iter().find(|rung| *rung > last).unwrap_or(fidelity.full());
+            Fidelity::epochs(next, fidelity.full()).expect("a rung is not above full training")
+        }
+    };
+    match name.as_str() {
+        "auto" | "halving" => Ok(Second::Halving(Halving::new(inner, eta))),
+        name => Ok(Second::Scheduler(registered(name, eta, inner)?, inner)),
+    }
+}
+
+/// Whether the second step starts from the weights of the first.
+pub(super) fn weights(settings: &Settings, fidelity: Fidelity) -> Result<bool, SetupError> {
+    let weights: String = settings.get("weights", "`on` or `off`", |word: &String| {
+        word == "on" || word == "off"
+    })?;
+    match fidelity.unit() {
+        Unit::Epochs if weights == "on" => Err(refusal(
+            "weights",
+            "`off` where epochs are scheduled, not shares of the data: longer training goes on from shorter in any case",
+            &weights,
+        )),
+        _ => Ok(weights == "on"),
     }
 }
 
