@@ -117,7 +117,8 @@ fn a_paused_task_says_so_and_goes_on_when_it_is_resumed() {
 
 #[test]
 fn what_was_made_ready_ahead_is_taken_back_by_a_pause() {
-    let options = json!({"maxPoints": 8, "nParallelEvaluation": 1, "nPointsPerIteration": 8, "minUnevaluatedPoints": 0});
+    let options =
+        json!({"maxPoints": 8, "nParallelEvaluation": 1, "nPointsPerIteration": 8, "minUnevaluatedPoints": 0});
     let task = Task::new().with(&options);
     let (ledger, go_on_file) = (task.ledger(), task.path("go-on"));
     // Two short ones, so that others are made ready while the third does not come to its end.
@@ -138,7 +139,11 @@ fn what_was_made_ready_ahead_is_taken_back_by_a_pause() {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let mut points: Vec<String> = task.attempts().iter().map(|line| line[..1].to_owned()).collect();
     points.sort();
-    assert_eq!(points.concat(), "123345678", "each once, and the one that was interrupted once more");
+    assert_eq!(
+        points.concat(),
+        "123345678",
+        "each once, and the one that was interrupted once more"
+    );
     assert!(task.points().iter().all(|point| point["status"] == "done"));
 }
 
