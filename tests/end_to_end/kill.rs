@@ -170,7 +170,8 @@ fn disturb(task: &Task, moments: &mut Moments, kills: usize) -> (usize, usize) {
         if !task.run_until_growth(&mut manager, moments.below(1200)) {
             break;
         }
-        if moments.below(3) == 0 {
+        // On a busy machine there is not always one to be found.
+        if evaluations_killed == 0 || moments.below(3) == 0 {
             let running = evaluations(&task.directory());
             if !running.is_empty() {
                 let victim = running[moments.below(running.len() as u64) as usize];
