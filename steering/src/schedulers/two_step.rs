@@ -22,7 +22,7 @@ mod settings;
 
 use std::cell::RefCell;
 
-use protocol::Point;
+use protocol::{Point, PointValue};
 
 use super::ledger::{self, Configuration, Stage};
 use super::{
@@ -326,7 +326,7 @@ pub(super) fn is_last(schedule: &Schedule, is_second: bool, point: &Point) -> bo
         .setting(epochs)
         .and_then(|epochs| epochs.parse().ok())
         .unwrap_or(0);
-    let reached = point.reserved("epochs").and_then(serde_json::Value::as_u64);
+    let reached = point.reserved("epochs").and_then(PointValue::as_u64);
     let may_climb = scheduler != "none" && reached.is_some_and(|reached| reached < until);
     let gives_weights = !is_second && schedule.setting("weights") == Some("on");
     !may_climb && !gives_weights
