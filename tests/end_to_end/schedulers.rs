@@ -410,31 +410,3 @@ fn two_steps_search_on_part_of_the_files_and_say_how_sure_that_is() {
         "{text}"
     );
 }
-
-#[test]
-fn a_step_goes_on_from_its_own_checkpoints_and_from_weights_if_wanted() {
-    let task = Task::new(&json!({
-        "twoStep": "fraction=0.1,top=1,calibration=4,first=asha,second=halving,epochs=3,full-epochs=9,weights=on",
-        "sampler": "random", "maxPoints": 30
-    }));
-    let found = task.finish();
-    let of = |point: &Value, key: &str| point[key].as_f64().unwrap();
-    let (mut climbs, mut weights) = (0, 0);
-    for [point, begun, _] in task.trainings() {
-        let (point, _) = &found[point as usize - 1];
-        let source = point["hpo.from"].as_u64().map(|from| &found[from as usize].0);
-        assert_eq!(
-            Some(begun),
-            source.map_or(Some(0), |source| source["hpo.epochs"].as_u64()),
-            "{point}"
-        );
-        let has_less = source.is_some_and(|source| of(source, "hpo.frac") < of(point, "hpo.frac"));
-        assert_eq!(has_less, point["hpo.weights"] == 1, "{point}");
-        climbs += usize::from(source.is_some() && !has_less);
-        weights += usize::from(has_less);
-    }
-    assert!(climbs > 2 && weights > 2, "{climbs} {weights} {found:?}");
-    assert_eq!(fs::read_dir(task.directory().join("checkpoints")).unwrap().count(), 0);
-    let shown = crate::programs::json(&["run", "--taskDir", task.directory().to_str().unwrap(), "--json"]);
-    assert!(shown["two_step"][0]["pairs"].as_u64() > Some(1), "{shown}");
-}
