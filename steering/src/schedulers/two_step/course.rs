@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::Outcome;
 use serde_json::Value;
 
 use super::first_step::FirstStep;
@@ -199,9 +200,13 @@ impl<'a> Course<'a> {
     /// What the scheduler of the second step wants next.
     fn ask_second(&self, new: Option<usize>) -> Option<Assignment> {
         let two_step = self.two_step;
-        let part = within(self.situation.configurations, false, |stage| {
+        let mut part = within(self.situation.configurations, false, |stage| {
             two_step.is_second(stage.resource).then(|| two_step.in_race(stage))
         });
+        if two_step.second.is_open() {
+            // Nobody waits for those who failed, and they climb no more, wherever it was.
+            part.retain(|configuration| !self.has_failed(configuration.first.configuration));
+        }
         let situation = Situation {
             configurations: &part,
             ..*self.situation
@@ -217,7 +222,17 @@ impl<'a> Course<'a> {
             new,
         };
         let race = (two_step.top.of(ranking.len()), self.is_decided.then(entering));
-        two_step.second.assign(&situation, budget, race)
+        let next = two_step.second.assign(&situation, budget, race)?;
+        let is_dead = matches!(&next.subject, Subject::Known(_, configuration) if self.has_failed(*configuration));
+        (!is_dead).then_some(next)
+    }
+
+    /// Whether a training of a configuration has failed through its own fault, in either step.
+    fn has_failed(&self, configuration: Option<u64>) -> bool {
+        let is_it = |known: &&Configuration<'_>| known.first.configuration == configuration;
+        let mut known = self.situation.configurations.iter().filter(is_it);
+        let is_failure = |stage: &Stage| stage.outcome == Outcome::Failed && stage.blamed;
+        configuration.is_some() && known.any(|known| known.stages.iter().any(is_failure))
     }
 
     /// One more for the first step: nobody is known to be good, and an answer that would end the search is worse.

@@ -47,6 +47,11 @@ impl Second {
         }
     }
 
+    /// Whether promotions depend on who is there alone, not on how many entered.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Scheduler(..))
+    }
+
     /// What the next point of the second step is for, a new one being that of somebody who enters. `entering` is how many will, or `None` as
     /// long as that is not known.
     pub(super) fn assign(
