@@ -96,16 +96,6 @@ search room strace -o /dev/null -P "$room/room/journal" -e trace=write -e inject
 grep -q 'no space left for the journal' room.err && whole room
 echo "a journal without room: the search waits and goes on"
 
-# Runners are killed as they claim an attempt, each at its second one: those attempts are lost, and tried again.
-search runners strace -f -o /dev/null -e trace=link,linkat -e inject=link,linkat:signal=KILL:when=2 || {
-  echo "killed runners end the search"
-  cat runners.err
-  exit 1
-}
-whole runners
-grep -q '"how":"lost"' runners/journal || { echo "no runner was killed"; exit 1; }
-echo "runners killed as they claim attempts: nothing lost, nothing doubled"
-
 # Too few descriptors for all slots: fewer evaluations at a time, and all of them.
 (ulimit -n 24 && hpo run --quiet --taskDir few --outDS faults --maxPoints 30 --nParallelEvaluation 30 --nPointsPerIteration 30 \
   --steeringExec 'sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT' \
