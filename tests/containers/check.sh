@@ -6,6 +6,7 @@
 # Needs buildah, podman, runc and a static busybox, which are installed where this runs as root on Debian; elsewhere, where
 # something is missing, it says so and ends without having checked anything.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 PATH=$(realpath "$1"):$PATH
 for program in buildah podman runc busybox; do
   if ! command -v "$program" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -23,15 +24,7 @@ FROM scratch
 COPY busybox /bin/busybox
 COPY busybox /bin/sh
 END
-# What a sandbox without privileges of its own allows: no overlay, no systemd, and limits below podman's.
-cat >containers.conf <<'END'
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-[containers]
-default_ulimits = ["nofile=1024:4096", "nproc=1000:1000"]
-END
-export CONTAINERS_CONF=$room/containers.conf STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+. "$here/sandbox.sh"
 image=localhost/hpo-check-$$
 buildah bud -q -t "$image" image >/dev/null
 if ! podman run --rm --network none "$image" /bin/busybox true; then

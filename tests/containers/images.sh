@@ -15,14 +15,8 @@ done
 
 room=$(mktemp -d)
 cd "$room"
-cat >containers.conf <<'END'
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-[containers]
-default_ulimits = ["nofile=1024:4096", "nproc=1000:1000"]
-END
-export CONTAINERS_CONF=$room/containers.conf STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot BUILDER=buildah BUILD_OPTIONS=--pull-never
+. "$here/sandbox.sh"
+export BUILDER=buildah BUILD_OPTIONS=--pull-never
 base=localhost/hpo-base-$$ steering=localhost/hpo-steering-$$ evaluation=localhost/hpo-evaluation-$$
 trap 'podman rmi -f "$steering" "$evaluation" "$base" >/dev/null 2>&1 || true; rm -rf "$room"' EXIT
 

@@ -1,13 +1,13 @@
 //! Correlations: products of weights with shifted images.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use super::super::Parallel;
 use super::super::packing::{Weights, packed};
 use super::super::planes::Planes;
 use super::super::scratch::Scratch;
 use super::super::tile::{Correlation, Form, lanes};
-use super::DEPTH;
+use super::{DEPTH, group_size, groups};
 
 /// Numbers of the images that are worked on together; they fit into the second cache.
 const GROUP: usize = 1 << 17;
@@ -91,11 +91,8 @@ impl Job<'_> {
         let smallest = areas.min().unwrap_or(1).max(1);
         let copied = |part: &Part<'_>| matches!(self.layout(&part.grid), Layout::Copies { .. });
         let places = if self.parts.iter().all(copied) { COPIED } else { 256 };
-        let most = (GROUP / self.planes.image().max(1))
-            .max(places / smallest)
-            .clamp(1, images.div_ceil(threads).max(1));
-        // As many groups, but all of the same size.
-        images.div_ceil(images.div_ceil(most).max(1)).max(1)
+        let most = (GROUP / self.planes.image().max(1)).max(places / smallest);
+        group_size(images, most, threads)
     }
 
     pub(super) fn run(
@@ -111,10 +108,7 @@ impl Job<'_> {
             self.outputs * self.size[0] * self.size[1],
         );
         let group = self.group(images, threads);
-        let groups: Vec<(&[f32], Mutex<&mut [f32]>)> = source
-            .chunks(group * from)
-            .zip(target.chunks_mut(group * to).map(Mutex::new))
-            .collect();
+        let groups = groups(source, target, [from, to], group);
         let plans: Vec<Plan<'_>> = self
             .parts
             .iter()

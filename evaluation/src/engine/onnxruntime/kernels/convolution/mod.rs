@@ -10,11 +10,14 @@
 //! All three are products of a matrix with shifted images, computed where they lie, without a matrix of all shifts
 //! (Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD architectures", §II): each
 //! number of a window is one distance in [`Planes`]. Small images of many channels are the exception: there the shifts
-//! are copied, which is little work beside the products, and no vector is half empty.
+//! are copied, which is little work beside the products, and no vector is half empty. Windows of three by three between many
+//! channels take fewer products in [`winograd`].
 
 mod correlations;
 mod weight_gradient;
 mod winograd;
+
+use std::sync::Mutex;
 
 use self::correlations::{Grid, Job, Part};
 pub(super) use self::weight_gradient::weight_gradient;
@@ -38,6 +41,21 @@ pub(super) struct Shapes {
 
 /// Products added up before the next part of the sums; their images fit into the nearest cache.
 const DEPTH: usize = 192;
+
+/// Images of a group: as many groups as it takes for none to have more than `most`, all of the same size, and some for every thread.
+fn group_size(images: usize, most: usize, threads: usize) -> usize {
+    let most = most.clamp(1, images.div_ceil(threads).max(1));
+    images.div_ceil(images.div_ceil(most).max(1)).max(1)
+}
+
+/// A group of images, and where its results go.
+type Group<'a> = (&'a [f32], Mutex<&'a mut [f32]>);
+
+/// Groups of `size` images, which have so many numbers in the source and in the target.
+fn groups<'a>(source: &'a [f32], target: &'a mut [f32], [from, to]: [usize; 2], size: usize) -> Vec<Group<'a>> {
+    let targets = target.chunks_mut(size * to).map(Mutex::new);
+    source.chunks(size * from).zip(targets).collect()
+}
 
 impl Shapes {
     fn taps(&self) -> usize {

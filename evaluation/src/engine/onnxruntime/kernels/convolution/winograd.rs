@@ -28,7 +28,7 @@ use super::super::Parallel;
 use super::super::packing::packed;
 use super::super::scratch::Scratch;
 use super::super::tile::{Correlation, Form, lanes, machine, vectorized};
-use super::{DEPTH, Shapes};
+use super::{DEPTH, Shapes, group_size, groups};
 
 /// Products of a tile.
 const PRODUCTS: usize = 16;
@@ -113,15 +113,12 @@ impl<'a> Winograd<'a> {
         let area: usize = self.tiles().iter().product();
         let from = self.channels * self.from[0] * self.from[1];
         let to = self.outputs * self.to[0] * self.to[1];
-        let most = (GROUP / PRODUCTS / (self.channels + self.outputs) / area).clamp(1, images.div_ceil(threads).max(1));
-        let group = images.div_ceil(images.div_ceil(most).max(1)).max(1);
+        let most = GROUP / PRODUCTS / (self.channels + self.outputs) / area;
+        let group = group_size(images, most, threads);
         let form = Form::for_columns(group * area);
         let mut weights = Scratch::new(PRODUCTS * packed(self.outputs, self.channels, form.rows));
         self.transform_weights(form.rows, &mut weights, parallel);
-        let groups: Vec<(&[f32], Mutex<&mut [f32]>)> = source
-            .chunks(group * from)
-            .zip(target.chunks_mut(group * to).map(Mutex::new))
-            .collect();
+        let groups = groups(source, target, [from, to], group);
         let weights = &*weights;
         parallel(groups.len(), &|index| {
             let (source, target) = &groups[index];
