@@ -72,6 +72,8 @@ pub(super) struct Correlation<'a> {
     pub(super) vectors: &'a [u32],
     pub(super) target: &'a mut [f32],
     pub(super) target_row: usize,
+    /// Distances of the tiles of weights, and of those of the target.
+    pub(super) apart: [usize; 2],
     pub(super) places: &'a [u32],
     /// Whether the sums begin with the bias, or go on with what is in the target.
     pub(super) begins: bool,
@@ -92,18 +94,19 @@ impl Form {
         Self { rows, vectors: 3 }
     }
 
-    /// Those that leave the fewest columns of their last tile unused.
-    pub(super) fn for_columns(columns: usize) -> Self {
+    /// Those that leave the least of their last tiles unused.
+    pub(super) fn fitting(rows: usize, columns: usize) -> Self {
+        let wide = Self::wide();
         let narrow = Self {
-            rows: if lanes() >= 16 { 12 } else { 6 },
+            rows: wide.rows * 3 / 2,
             vectors: 2,
         };
-        let taken = |form: Self| columns.next_multiple_of(form.vectors * lanes());
-        if taken(narrow) < taken(Self::wide()) {
-            narrow
-        } else {
-            Self::wide()
-        }
+        let small = Self { vectors: 2, ..wide };
+        // The smallest tiles load more for each product.
+        let taken = |form: Self| rows.next_multiple_of(form.rows) * columns.next_multiple_of(form.width());
+        let costs = [(wide, 16), (narrow, 16), (small, 17)].map(|(form, cost)| (form, cost * taken(form)));
+        let least = costs.into_iter().min_by_key(|(_, cost)| *cost);
+        least.map_or(wide, |(form, _)| form)
     }
 
     /// Columns of a tile.
@@ -119,7 +122,9 @@ impl Correlation<'_> {
             (12, 2) => self.tiles::<12, 2>(),
             (4, 3) => self.tiles::<4, 3>(),
             (6, 2) => self.tiles::<6, 2>(),
-            _ => unreachable!("there are four forms"),
+            (8, 2) => self.tiles::<8, 2>(),
+            (4, 2) => self.tiles::<4, 2>(),
+            _ => unreachable!("there are six forms"),
         }
     }
 
@@ -127,19 +132,14 @@ impl Correlation<'_> {
         let length = R * self.offsets.len();
         for (vectors, places) in self.vectors.chunks(V).zip(self.places.chunks(V)) {
             let at: [usize; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)] as usize);
-            for (tile, weights) in self
-                .weights
-                .chunks_exact(length)
-                .enumerate()
-                .take(self.outputs.div_ceil(R))
-            {
-                let top = tile * R;
+            for (tile, top) in (0..self.outputs).step_by(R).enumerate() {
+                let [weights, target] = self.apart.map(|apart| tile * apart);
                 machine().dispatch(Tile::<R, V> {
-                    weights: weights.as_chunks::<R>().0,
+                    weights: self.weights[weights..weights + length].as_chunks::<R>().0,
                     offsets: self.offsets,
                     source: self.source,
                     at,
-                    target: &mut self.target[top * self.target_row..],
+                    target: &mut self.target[target..],
                     target_row: self.target_row,
                     places,
                     rows: self.outputs - top,

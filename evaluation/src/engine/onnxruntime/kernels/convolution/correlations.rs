@@ -137,7 +137,7 @@ impl Job<'_> {
     fn plan<'a>(&self, part: &'a Part<'a>, group: usize, shared: bool) -> Plan<'a> {
         let layout = self.layout(&part.grid);
         let form = if matches!(layout, Layout::Copies { .. }) {
-            Form::for_columns(group * part.grid.size[0] * part.grid.size[1])
+            Form::fitting(self.outputs, group * part.grid.size[0] * part.grid.size[1])
         } else {
             Form::wide()
         };
@@ -193,6 +193,7 @@ impl Job<'_> {
                 vectors,
                 target: &mut *target.numbers,
                 target_row: target.row,
+                apart: [plan.form.rows * offsets.len(), plan.form.rows * target.row],
                 places,
                 begins: first == 0,
                 bias: self.bias,
@@ -292,6 +293,7 @@ impl Job<'_> {
                 .map(|vector| vector * lanes)
                 .map(|column| (column / width * panel + column % width) as u32)
                 .collect();
+            let target_row = if direct { area } else { strip_row };
             Correlation {
                 form: plan.form,
                 weights,
@@ -300,7 +302,8 @@ impl Job<'_> {
                 source: &copies,
                 vectors: &vectors,
                 target: if direct { &mut *target } else { &mut strip },
-                target_row: if direct { area } else { strip_row },
+                target_row,
+                apart: [offsets.len(), target_row].map(|length| plan.form.rows * length),
                 places: &places,
                 begins: first == 0,
                 bias: self.bias,

@@ -6,7 +6,7 @@ use super::super::Parallel;
 use super::super::packing::{Weights, packed};
 use super::super::scratch::Scratch;
 use super::super::tile::{Correlation, Form, Outer, lanes, machine, outer_tile};
-use super::{DEPTH, Shapes};
+use super::{DEPTH, Shapes, winograd};
 
 /// Places of a result up to which its images are taken together, with vectors along the weights.
 const SMALL: usize = 64;
@@ -20,6 +20,9 @@ pub(in super::super) fn weight_gradient(
     threads: usize,
     parallel: Parallel<'_>,
 ) {
+    if winograd::weight_gradient(shapes, x, dy, dw, threads, parallel) {
+        return;
+    }
     if shapes.to[0] * shapes.to[1] <= SMALL && shapes.outputs >= 64 && shapes.depth() >= 3 * lanes() {
         along_weights(shapes, x, dy, dw, parallel);
     } else {
@@ -44,7 +47,7 @@ fn along_weights(shapes: &Shapes, x: &[f32], dy: &[f32], dw: &mut [f32], paralle
         .flat_map(|at| (0..shapes.to[0]).map(move |row| at * image + row * planes.plane[1]))
         .flat_map(|start| start..start + shapes.to[1])
         .collect();
-    let form = Form::for_columns(depth);
+    let form = Form::fitting(outputs, depth);
     let width = form.width();
     // Each number of `dy` is one weight of the sums over all places of all images.
     let weights = Weights::Blocks {
@@ -90,6 +93,7 @@ fn along_weights(shapes: &Shapes, x: &[f32], dy: &[f32], dw: &mut [f32], paralle
                 vectors: &vectors,
                 target: &mut sums,
                 target_row: width,
+                apart: [form.rows * begins.len(), form.rows * width],
                 places: &vectors,
                 begins: first == 0,
                 bias: None,

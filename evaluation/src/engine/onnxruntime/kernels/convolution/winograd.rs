@@ -20,10 +20,15 @@
     clippy::inline_always,
     reason = "their instructions are those of the caller, which alone knows the processor"
 )]
+mod lines;
+mod weight_gradient;
+
 use std::sync::{Mutex, PoisonError};
 
 use pulp::{Simd, WithSimd};
 
+use self::lines::{add, subtract, three};
+pub(super) use self::weight_gradient::weight_gradient;
 use super::super::Parallel;
 use super::super::packing::packed;
 use super::super::scratch::Scratch;
@@ -38,6 +43,8 @@ const CHANNELS: usize = 32;
 const TILES: usize = 192;
 /// Most tiles of an image: more would not stay in the second cache from one step to the next.
 const LARGEST: usize = 1024;
+/// Numbers of weights that are multiplied with a panel while it stays in the nearest cache.
+const BLOCK: usize = 1 << 15;
 /// Numbers of a group of images in the 16 planes, before and after the products.
 const GROUP: usize = 1 << 18;
 
@@ -115,7 +122,7 @@ impl<'a> Winograd<'a> {
         let to = self.outputs * self.to[0] * self.to[1];
         let most = GROUP / PRODUCTS / (self.channels + self.outputs) / area;
         let group = group_size(images, most, threads);
-        let form = Form::for_columns(group * area);
+        let form = Form::fitting(self.outputs, group * area);
         let mut weights = Scratch::new(PRODUCTS * packed(self.outputs, self.channels, form.rows));
         self.transform_weights(form.rows, &mut weights, parallel);
         let groups = groups(source, target, [from, to], group);
@@ -134,7 +141,8 @@ impl<'a> Winograd<'a> {
             });
             let row = columns.next_multiple_of(lanes());
             let mut after = Scratch::new(PRODUCTS * self.outputs * row);
-            self.multiply(form, columns, weights, &before, &mut after);
+            let factors = Factors::new(form, self.channels, columns, &before);
+            self.multiply(&factors, weights, &mut after, row);
             machine().dispatch(TransformSums {
                 shape: self,
                 sums: &after,
@@ -196,47 +204,88 @@ impl<'a> Winograd<'a> {
         );
     }
 
-    /// The sums over channels, as `[ξ, outputs, columns]`.
-    fn multiply(&self, form: Form, columns: usize, weights: &[f32], source: &[f32], target: &mut [f32]) {
-        let width = form.width();
-        let offsets: Vec<u32> = (0..self.channels).map(|channel| (channel * width) as u32).collect();
-        let places: Vec<u32> = (0..columns).step_by(lanes()).map(|column| column as u32).collect();
-        let vectors: Vec<u32> = (0..columns)
-            .step_by(lanes())
-            .map(|column| (column / width * width * self.channels + column % width) as u32)
-            .collect();
-        let row = target.len() / PRODUCTS / self.outputs;
-        let (before, after) = (source.len() / PRODUCTS, target.len() / PRODUCTS);
-        for (tile, weights) in weights.chunks_exact(PRODUCTS * self.channels * form.rows).enumerate() {
-            let top = tile * form.rows;
-            let products = weights
-                .chunks_exact(self.channels * form.rows)
-                .zip(source.chunks_exact(before))
-                .zip(target.chunks_exact_mut(after));
-            for ((weights, source), target) in products {
-                let parts = weights.chunks(DEPTH * form.rows).zip(offsets.chunks(DEPTH));
-                for (part, (weights, offsets)) in parts.enumerate() {
-                    Correlation {
-                        form,
-                        weights,
-                        outputs: (self.outputs - top).min(form.rows),
-                        offsets,
-                        source,
-                        vectors: &vectors,
-                        target: &mut target[top * row..],
-                        target_row: row,
-                        places: &places,
-                        begins: part == 0,
-                        bias: None,
-                    }
-                    .run();
-                }
+    /// The sums over channels, as `[ξ, outputs, columns]` with outputs `row` apart.
+    fn multiply(&self, factors: &Factors<'_>, weights: &[f32], target: &mut [f32], row: usize) {
+        let rows = factors.form.rows;
+        let length = self.channels * rows;
+        let block = (BLOCK / (rows * self.channels.min(DEPTH))).max(1);
+        for (index, weights) in weights.chunks(block * PRODUCTS * length).enumerate() {
+            let top = index * block * rows;
+            for (product, target) in target.chunks_exact_mut(self.outputs * row).enumerate() {
+                let mut results = Rows {
+                    numbers: &mut target[top * row..],
+                    count: (self.outputs - top).min(block * rows),
+                    apart: row,
+                    tiles_apart: rows * row,
+                };
+                factors.multiply(product, &weights[product * length..], &mut results, true);
             }
         }
     }
 }
 
-/// `Bᵀ d B` of all tiles as `[ξ, panels, channels, width]`.
+/// The second factors of the products of matrices, as `[panels, ξ, depth, width]`.
+struct Factors<'a> {
+    form: Form,
+    /// Numbers that are multiplied and added up for one number of a product.
+    depth: usize,
+    numbers: &'a [f32],
+    offsets: Vec<u32>,
+    vectors: Vec<u32>,
+    places: Vec<u32>,
+}
+
+/// Where rows of products go.
+struct Rows<'a> {
+    numbers: &'a mut [f32],
+    count: usize,
+    /// Distances of two rows, and of two tiles of `R` rows.
+    apart: usize,
+    tiles_apart: usize,
+}
+
+impl<'a> Factors<'a> {
+    fn new(form: Form, depth: usize, columns: usize, numbers: &'a [f32]) -> Self {
+        let width = form.width();
+        let starts = || (0..columns).step_by(lanes());
+        let panel = PRODUCTS * depth * width;
+        Self {
+            form,
+            depth,
+            numbers,
+            offsets: (0..depth).map(|k| (k * width) as u32).collect(),
+            vectors: starts()
+                .map(|column| (column / width * panel + column % width) as u32)
+                .collect(),
+            places: starts().map(|column| column as u32).collect(),
+        }
+    }
+
+    /// The product `ξ` of some rows with weights, which begin with the first tile's and lie as `[tiles, 16, depth, R]`. Rows begin
+    /// with it, or it is added to them.
+    fn multiply(&self, product: usize, weights: &[f32], rows: &mut Rows<'_>, begin: bool) {
+        let parts = (0..).step_by(DEPTH).zip(self.offsets.chunks(DEPTH));
+        for (first, offsets) in parts {
+            Correlation {
+                form: self.form,
+                weights: &weights[first * self.form.rows..],
+                outputs: rows.count,
+                offsets,
+                source: &self.numbers[product * self.depth * self.form.width()..],
+                vectors: &self.vectors,
+                target: &mut *rows.numbers,
+                target_row: rows.apart,
+                apart: [PRODUCTS * self.depth * self.form.rows, rows.tiles_apart],
+                places: &self.places,
+                begins: begin && first == 0,
+                bias: None,
+            }
+            .run();
+        }
+    }
+}
+
+/// `Bᵀ d B` of all tiles as `[panels, ξ, channels, width]`.
 struct TransformImages<'a> {
     shape: &'a Winograd<'a>,
     source: &'a [f32],
@@ -258,7 +307,7 @@ impl WithSimd for TransformImages<'_> {
         let [rows, t] = shape.tiles();
         let area = rows * t;
         let [height, breadth] = shape.from;
-        let product = target.len() / PRODUCTS;
+        let product = shape.channels * width;
         // Of each `b`, the even rows of tiles and the odd ones.
         let plane = (rows + 1) * t;
         let mut planes = Scratch::new(8 * plane);
@@ -298,7 +347,7 @@ impl WithSimd for TransformImages<'_> {
                 while done < area {
                     let column = first + done;
                     let part = (area - done).min(width - column % width);
-                    let place = (column / width * shape.channels + channel) * width + column % width;
+                    let place = column / width * PRODUCTS * product + channel * width + column % width;
                     let (even, odd) = (&even[done..], &odd[done..]);
                     let (next, after) = (&even[t..], &odd[t..]);
                     let start = b * product + place;
@@ -378,80 +427,5 @@ fn halved<const R: usize>(row: usize, x: [f32; R], y: [f32; R], z: [f32; R]) -> 
             let sign = if row == 1 { 1.0 } else { -1.0 };
             std::array::from_fn(|r| 0.5 * (x[r] + sign * y[r] + z[r]))
         }
-    }
-}
-
-/// `x + y`
-#[inline(always)]
-fn add<S: Simd>(simd: S, target: &mut [f32], x: &[f32], y: &[f32]) {
-    each(
-        simd,
-        target,
-        [x, y],
-        #[inline(always)]
-        |[x, y]: [S::f32s; 2]| simd.add_f32s(x, y),
-    );
-}
-
-/// `x - y`
-#[inline(always)]
-fn subtract<S: Simd>(simd: S, target: &mut [f32], x: &[f32], y: &[f32]) {
-    each(
-        simd,
-        target,
-        [x, y],
-        #[inline(always)]
-        |[x, y]: [S::f32s; 2]| simd.sub_f32s(x, y),
-    );
-}
-
-/// A row of `Aᵀ` times three numbers: all of them added, or the last two subtracted from the first.
-#[inline(always)]
-fn three<S: Simd>(simd: S, target: &mut [f32], sources: [&[f32]; 3], all: bool, bias: f32) {
-    let bias = simd.splat_f32s(bias);
-    if all {
-        each(
-            simd,
-            target,
-            sources,
-            #[inline(always)]
-            |[x, y, z]: [S::f32s; 3]| simd.add_f32s(simd.add_f32s(simd.add_f32s(x, y), z), bias),
-        );
-    } else {
-        each(
-            simd,
-            target,
-            sources,
-            #[inline(always)]
-            |[x, y, z]: [S::f32s; 3]| simd.add_f32s(simd.sub_f32s(simd.sub_f32s(x, y), z), bias),
-        );
-    }
-}
-
-/// `with` of the numbers at each place of the sources.
-#[inline(always)]
-fn each<S: Simd, const N: usize>(
-    simd: S,
-    target: &mut [f32],
-    mut sources: [&[f32]; N],
-    with: impl Fn([S::f32s; N]) -> S::f32s,
-) {
-    let mut numbers = [simd.splat_f32s(0.0); N];
-    let mut whole: [&[S::f32s]; N] = [&[]; N];
-    for n in 0..N {
-        (whole[n], sources[n]) = S::as_simd_f32s(&sources[n][..target.len()]);
-    }
-    let (vectors, rest) = S::as_mut_simd_f32s(target);
-    for (index, vector) in vectors.iter_mut().enumerate() {
-        for n in 0..N {
-            numbers[n] = whole[n][index];
-        }
-        *vector = with(numbers);
-    }
-    if !rest.is_empty() {
-        for n in 0..N {
-            numbers[n] = simd.partial_load_f32s(sources[n]);
-        }
-        simd.partial_store_f32s(rest, with(numbers));
     }
 }
