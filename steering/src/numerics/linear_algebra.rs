@@ -107,11 +107,6 @@ impl Cholesky {
         })
     }
 
-    /// Order of the matrix.
-    pub(crate) fn len(&self) -> usize {
-        self.n
-    }
-
     /// Adds a row and column to A: its products with the old rows and its diagonal. A diagonal that would not leave A positive
     /// definite is raised to the least that does.
     pub(crate) fn append(&mut self, covariances: &[f64], diagonal: f64) {
@@ -286,7 +281,7 @@ mod tests {
             let row = &a[row_start(i)..row_start(i + 1)];
             grown.append(&row[..i], row[i]);
         }
-        assert_eq!(grown.len(), 9);
+        assert_eq!(grown.n, 9);
         for (found, wanted) in grown.rows.iter().zip(&whole.rows) {
             assert!((found - wanted).abs() < 1e-14);
         }

@@ -13,7 +13,8 @@
 //!    from their distribution; [`posterior`]: one process for each of these sets, conditioned on the data.
 //! 4. [`acquisition`], [`model`]: a point is worth the improvement that a reader of the lowest measured loss may expect of it,
 //!    summed over these processes, times its chance of success if points have failed. Points that are being evaluated are believed
-//!    to have the loss that the model predicts. Every other point is chosen for what it teaches instead, but not towards the end.
+//!    to have the loss that the model predicts, and improvement counts from the best of them. Every other point is chosen for what
+//!    it teaches instead, but not towards the end.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
 //!
 //! Under a scheduler, how far a point was trained is one more feature, and points are chosen for what they promise after training

@@ -194,7 +194,7 @@ impl Model {
         for observation in known.take(PENDING) {
             let row = layout.row(&observation.coordinates);
             for member in &mut model.members {
-                member.posterior.believe(&row);
+                member.believe(&row);
             }
             if let Some(success) = &mut model.success {
                 success.expect(&row);
@@ -296,6 +296,16 @@ impl Model {
                 .fold(0.0, f64::max)
         });
         nearest.fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Member {
+    /// Takes a point that is still being evaluated for one with the predicted loss, on which the next is to improve as well.
+    fn believe(&mut self, row: &[f64]) {
+        let mean = self.posterior.believe(row);
+        self.incumbent = self.incumbent.min(mean);
+        self.reading.lowest = self.reading.lowest.min(mean);
+        self.reading.predicted = self.reading.predicted.min(mean);
     }
 }
 

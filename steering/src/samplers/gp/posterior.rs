@@ -123,12 +123,13 @@ impl Posterior {
         None
     }
 
-    /// Adds a point that is still being evaluated, with its predicted value for its loss: the mean stays, the variance shrinks.
+    /// Adds a point that is still being evaluated, with its predicted value for its loss: the mean stays, the variance shrinks. Returns
+    /// that value.
     ///
     /// D. Ginsbourger, R. Le Riche, L. Carraro, *Kriging is well-suited to parallelize optimization* (2010), the kriging believer.
-    pub(super) fn believe(&mut self, row: &[f64]) {
+    pub(super) fn believe(&mut self, row: &[f64]) -> f64 {
         let mut scratch = Scratch::default();
-        self.covary(row, self.factor.len(), false, &mut scratch);
+        let mean = self.mean(row, &mut scratch);
         let parameters = &self.parameters;
         self.factor.append(
             &scratch.covariances,
@@ -142,12 +143,12 @@ impl Posterior {
                 row[feature]
             });
         }
+        mean
     }
 
     /// Adds a point as if `value` had been measured there.
     pub(super) fn suppose(&mut self, row: &[f64], value: f64) {
-        let surprise = value - self.mean(row, &mut Scratch::default());
-        self.believe(row);
+        let surprise = value - self.believe(row);
         // The last column of the new K⁻¹, by which α changes.
         let mut column = vec![0.0; self.weights.len()];
         if let Some(last) = column.last_mut() {

@@ -103,7 +103,7 @@ fn search_around(fails: impl Fn(&Value) -> bool) -> f64 {
 #[test]
 fn a_half_that_fails_is_left_alone_and_its_border_searched() {
     let least = search_around(|point| place(point, "x") > 0.6);
-    assert!(least < 0.03, "{least}");
+    assert!(least < 0.05, "{least}");
 }
 
 #[test]
