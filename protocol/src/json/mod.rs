@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::error::DocumentError;
 
 pub(crate) use strict::{Nested, checked_key, checked_string, duplicate_key, nested_list, nested_object};
-pub use write::write_atomically;
+pub use write::{write_atomically, write_whole};
 
 /// Which text is accepted beyond RFC 8259.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,13 +10,26 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// What the system says; the temporary file is removed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return File::options().write(true).open(path)?.write_all(bytes);
+    if put(path, bytes, File::sync_all)? {
+        File::open(directory(path))?.sync_all()?;
     }
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    Ok(())
+}
+
+/// As [`write_atomically`], for what would be made anew after a power cut: nobody waits for the disk.
+///
+/// # Errors
+/// As for [`write_atomically`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    put(path, bytes, |_| Ok(())).map(|_| ())
+}
+
+/// Puts a file with `bytes` in the place of `path`, after `finish` has had it; says whether a file is there, not a device.
+fn put(path: &Path, bytes: &[u8], finish: impl FnOnce(&File) -> std::io::Result<()>) -> std::io::Result<bool> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        File::options().write(true).open(path)?.write_all(bytes)?;
+        return Ok(false);
+    }
     let temporary = temporary_name(path);
     let written = File::options()
         .write(true)
@@ -24,14 +37,21 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .open(&temporary)
         .and_then(|mut file| {
             file.write_all(bytes)?;
-            file.sync_all()
+            finish(&file)
         })
         .and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = written {
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    File::open(directory)?.sync_all()
+    Ok(true)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn temporary_name(path: &Path) -> PathBuf {

@@ -34,7 +34,8 @@ pub(super) fn run(options: &AskOptions, dialect: Dialect) -> Result<u8, Failure>
     }
     let text = answer(options, dialect)?;
     match &options.outfile {
-        Some(path) => json::write_atomically(path, text.as_bytes()).map_err(|error| {
+        // A call that a power cut ended is made again: its answer need not be on the disk.
+        Some(path) => json::write_whole(path, text.as_bytes()).map_err(|error| {
             Failure::infrastructure(anyhow!("cannot write the new points to `{}`: {error}", path.display()))
         })?,
         None => output::print(&text)?,

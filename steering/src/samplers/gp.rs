@@ -187,9 +187,16 @@ impl Gp {
         (varying / 2 + 3).clamp(6, 10)
     }
 
-    fn model_point(&self, space: &Space, layout: &Layout, history: &History, model: &Model, key: Key) -> Option<Point> {
+    fn model_point(
+        &self,
+        space: &Space,
+        layout: &Layout,
+        history: &History,
+        model: &mut Model,
+        key: Key,
+    ) -> Option<Point> {
         let ordinal = history.next_ordinal();
-        let mut model = model.with_pending(layout, history);
+        model.believe_pending(layout, history);
         let source = Source::new(space, layout);
         let purpose = purpose(history);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.
@@ -198,13 +205,13 @@ impl Gp {
         let mut candidates = if few {
             Self::unused(space, history, &source)
         } else {
-            self.candidates(&source, &model, history, key)
+            self.candidates(&source, model, history, key)
         };
         let mut workspace = Workspace::default();
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
         let worths = model.balanced(&rows, purpose, &mut workspace);
         let goal = Goal {
-            model: &model,
+            model,
             purpose,
             radius,
             source: &source,

@@ -18,7 +18,7 @@ impl Gp {
         } else {
             Model::new(&layout, history, &self.options, key)
         };
-        let Some(model) = model else {
+        let Some(mut model) = model else {
             let known = history.len();
             let text = if known == 0 {
                 "the middle of the space, where a search begins".to_owned()
@@ -28,9 +28,8 @@ impl Gp {
             return Explanation::new("design", text).with("index", history.next_ordinal());
         };
         let pending = history.pending();
-        let forecast = model
-            .with_pending(&layout, history)
-            .forecast(&layout.row(&space.encode(point)));
+        model.believe_pending(&layout, history);
+        let forecast = model.forecast(&layout.row(&space.encode(point)));
         let (name, aim) = match purpose(history) {
             Purpose::Improve => ("improvement", "expected to lower the loss most"),
             Purpose::Explore => ("exploration", "chosen to learn most where a low loss is still possible"),

@@ -4,6 +4,9 @@ mod cost;
 mod data;
 mod forecast;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use protocol::Outcome;
 
 use self::cost::Cost;
@@ -18,6 +21,7 @@ use super::transfer::{self, Own};
 use crate::history::History;
 use crate::numerics::log_sum_exp;
 use crate::numerics::normal::{LOG_SQRT_TWO_PI, distribution};
+use crate::numerics::side_by_side::side_by_side;
 use crate::rng::{Generator, Key, Stream};
 use crate::space::Coordinate;
 
@@ -42,6 +46,8 @@ const FITTED: usize = 300;
 const DIFFERENCES: f64 = 2.5e6;
 /// Points from which on the data leave little doubt about the parameters.
 pub(super) const MANY: usize = 150;
+/// Points from which on a fit takes long enough to share it among processors.
+const FEW: usize = 40;
 /// Median of ln v for success and failure.
 const LABEL_NOISE: f64 = -1.0;
 /// Share of failures that is put up with.
@@ -56,7 +62,7 @@ const PENALTY: f64 = 1_000.0;
 const PENDING: usize = 128;
 
 /// Everything that is learnt from a history.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Model {
     members: Vec<Member>,
     success: Option<Success>,
@@ -67,6 +73,8 @@ pub(super) struct Model {
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
     /// The best point of every other search that was learnt from.
     pub(super) elsewhere: Vec<Vec<Option<Coordinate>>>,
+    /// The keys of the points that are still being evaluated and taken into account.
+    believed: HashSet<Arc<[u64]>>,
 }
 
 /// What decides whether a point will fail.
@@ -79,7 +87,7 @@ pub(in crate::samplers) struct Success {
     points: f64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Member {
     /// What is added to the logarithm of its worths.
     shift: f64,
@@ -141,29 +149,25 @@ impl Model {
         if let Some(joint) = joint {
             (data, values, parameters, elsewhere) = (joint.rows, joint.values, joint.parameters, joint.elsewhere);
         }
-        let mut members = Vec::new();
-        for parameters in parameters {
-            if let Some(posterior) = Posterior::new(parameters, layout.distances, &data, &values) {
-                let mut scratch = Scratch::default();
-                let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
-                let incumbent = means.iter().copied().fold(f64::INFINITY, f64::min);
-                let reading = Reading {
+        let learn = |parameters: &Parameters| {
+            let posterior = Posterior::new(parameters.clone(), layout.distances, &data, &values)?;
+            let mut scratch = Scratch::default();
+            let means: Vec<f64> = rows.iter().map(|row| posterior.mean(row, &mut scratch)).collect();
+            let member = Member {
+                shift: 0.0,
+                incumbent: means.iter().copied().fold(f64::INFINITY, f64::min),
+                reading: Reading {
                     lowest: values[lowest],
                     predicted: means[lowest],
                     noise: posterior.noise(),
-                };
-                members.push((
-                    Member {
-                        shift: 0.0,
-                        posterior,
-                        incumbent,
-                        reading,
-                    },
-                    means,
-                ));
-            }
-        }
-        let means = members.first()?.1.clone();
+                },
+                posterior,
+            };
+            Some((member, means))
+        };
+        let learnt = side_by_side(parameters.len(), data.len() > MANY, |set| learn(&parameters[set]));
+        let (members, means): (Vec<Member>, Vec<Vec<f64>>) = learnt.into_iter().flatten().unzip();
+        let means = means.first()?;
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
         let best = order
@@ -171,7 +175,6 @@ impl Model {
             .take(10)
             .map(|position| chosen[position].coordinates.to_vec())
             .collect();
-        let members = members.into_iter().map(|(member, _)| member).collect();
         Some(Self {
             members,
             success: success(layout, history),
@@ -179,28 +182,27 @@ impl Model {
             rows: data,
             best,
             elsewhere,
+            believed: HashSet::new(),
         })
     }
 
-    /// Takes the points into account that are still being evaluated.
-    #[must_use]
-    pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Self {
-        let mut model = self.clone();
-        let pending = history
-            .observations()
-            .iter()
-            .filter(|observation| observation.outcome == Outcome::Pending);
-        let known = pending.filter(|observation| observation.key().is_some());
-        for observation in known.take(PENDING) {
+    /// Takes the points into account that are still being evaluated, those that it does not know yet.
+    pub(super) fn believe_pending(&mut self, layout: &Layout, history: &History) {
+        let observations = history.observations().iter();
+        let pending = observations.filter(|observation| observation.outcome == Outcome::Pending);
+        for observation in pending {
+            let new = |key: &Arc<[u64]>| self.believed.len() < PENDING && self.believed.insert(Arc::clone(key));
+            if !observation.key().is_some_and(new) {
+                continue;
+            }
             let row = layout.row(&observation.coordinates);
-            for member in &mut model.members {
+            for member in &mut self.members {
                 member.believe(&row);
             }
-            if let Some(success) = &mut model.success {
+            if let Some(success) = &mut self.success {
                 success.expect(&row);
             }
         }
-        model
     }
 
     /// The worths of many points, and if wanted their derivatives by the features that are compared by distance.
@@ -211,10 +213,7 @@ impl Model {
         with_slopes: bool,
         workspace: &mut Workspace,
     ) -> Vec<Worth> {
-        let members = self.members.iter();
-        let outlooks: Vec<Vec<Outlook>> = members
-            .map(|member| (member.posterior).outlooks(rows, with_slopes, &mut workspace.scratch))
-            .collect();
+        let outlooks = self.outlooks(rows, with_slopes);
         let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
         (rows.iter().enumerate())
             .map(|(point, row)| self.worth(row, outlooks(point), purpose, with_slopes, workspace))
@@ -224,22 +223,25 @@ impl Model {
     /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all of
     /// them, lest the one with the highest hopes decide alone.
     pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
-        let mut outlooks = Vec::with_capacity(self.members.len());
-        for member in &mut self.members {
-            let own = member.posterior.outlooks(rows, false, &mut workspace.scratch);
+        let outlooks = self.outlooks(rows, false);
+        for (member, own) in self.members.iter_mut().zip(&outlooks) {
             let highest = own
                 .iter()
                 .map(|outlook| purpose.worth(outlook.prediction, member).0)
                 .fold(f64::NEG_INFINITY, f64::max);
-            if highest.is_finite() {
-                member.shift -= highest;
-            }
-            outlooks.push(own);
+            member.shift = if highest.is_finite() { -highest } else { 0.0 };
         }
         let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
         (rows.iter().enumerate())
             .map(|(point, row)| self.worth(row, outlooks(point), purpose, false, workspace).value)
             .collect()
+    }
+
+    /// What each member thinks of each point.
+    fn outlooks(&self, rows: &[&[f64]], with_slopes: bool) -> Vec<Vec<Outlook>> {
+        side_by_side(self.members.len(), self.rows.len() > MANY, |member| {
+            self.members[member].posterior.outlooks(rows, with_slopes)
+        })
     }
 
     /// The worth of a point of which the members think so.
@@ -394,12 +396,17 @@ fn fit(
 /// The better of two optima.
 fn from_both_starts(fit: &Fit, values: &[f64]) -> Vec<f64> {
     let starts = [fit.prior_median(), fit.data_driven(values)];
-    let [prior_driven, data_driven] = starts.map(|start| fit.climb(values, &start, CLIMB));
-    if data_driven.log_density > prior_driven.log_density {
-        data_driven.theta
-    } else {
-        prior_driven.theta
-    }
+    let optima = side_by_side(starts.len(), values.len() > FEW, |start| {
+        fit.climb(values, &starts[start], CLIMB)
+    });
+    let best = optima.into_iter().reduce(|best, other| {
+        if other.log_density > best.log_density {
+            other
+        } else {
+            best
+        }
+    });
+    best.map_or_else(|| fit.prior_median(), |best| best.theta)
 }
 
 /// The losses on their scale and the most probable parameters, for samplers with a single process.

@@ -101,14 +101,11 @@ impl Posterior {
         };
         let n = rows.len();
         let mut scratch = Scratch::default();
-        let mut lower = Vec::with_capacity(row_start(n));
-        for (i, row) in rows.iter().enumerate() {
-            posterior.covary(row, i + 1, false, &mut scratch);
-            lower.extend_from_slice(&scratch.covariances);
-        }
         for jitter in [0.0, 1e-8, 1e-6, 1e-4, 1e-2] {
-            let mut noisy = lower.clone();
-            for i in 0..n {
+            let mut noisy = Vec::with_capacity(row_start(n));
+            for (i, row) in rows.iter().enumerate() {
+                posterior.covary(row, i + 1, false, &mut scratch);
+                noisy.extend_from_slice(&scratch.covariances);
                 noisy[row_start(i) + i] += posterior.parameters.noise + jitter;
             }
             if let Some(factor) = Cholesky::new(noisy, n) {
@@ -171,12 +168,13 @@ impl Posterior {
     }
 
     /// The predictions at many rows of features, which cost much less together.
-    pub(super) fn outlooks(&self, rows: &[&[f64]], with_slopes: bool, scratch: &mut Scratch) -> Vec<Outlook> {
+    pub(super) fn outlooks(&self, rows: &[&[f64]], with_slopes: bool) -> Vec<Outlook> {
+        let mut scratch = Scratch::default();
         let mut means = Vec::with_capacity(rows.len());
         let mut slopes = Vec::with_capacity(rows.len());
         let mut solved = Vec::with_capacity(rows.len());
         for row in rows {
-            self.covary(row, self.weights.len(), with_slopes, scratch);
+            self.covary(row, self.weights.len(), with_slopes, &mut scratch);
             means.push(dot(&scratch.covariances, &self.weights));
             slopes.push(std::mem::take(&mut scratch.slopes));
             solved.push(std::mem::take(&mut scratch.covariances));
@@ -446,8 +444,8 @@ mod tests {
             .collect();
         let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
         for count in [2, 11] {
-            let all = posterior.outlooks(&rows[..count], true, &mut Scratch::default());
-            let without = posterior.outlooks(&rows[..count], false, &mut Scratch::default());
+            let all = posterior.outlooks(&rows[..count], true);
+            let without = posterior.outlooks(&rows[..count], false);
             for ((row, found), plain) in rows.iter().zip(all).zip(without) {
                 let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
                 let wanted =
