@@ -147,7 +147,7 @@ impl SteeringInput {
     /// [`DocumentError`].
     pub fn read(path: &Path, failed_loss: Option<f64>) -> Result<Self, DocumentError> {
         let bytes = json::read_bytes(INPUT, path, limits::HISTORY_BYTES)?;
-        if let Some(input) = json::text(&bytes).ok().and_then(|text| typed::read(text, failed_loss)) {
+        if let Some(input) = Self::read_quickly(&bytes, failed_loss) {
             return Ok(input);
         }
         let value = json::parse(&bytes, Dialect::NonFinite).map_err(|message| DocumentError::Syntax {
@@ -156,6 +156,13 @@ impl SteeringInput {
             message,
         })?;
         Self::from_value(value, failed_loss).map_err(|problems| DocumentError::invalid(INPUT, path, problems))
+    }
+
+    /// Reads a steering input without a tree of JSON values in between, in a third of the time; nothing where anything is not in
+    /// order, which [`SteeringInput::from_value`] can explain. What is read is the same.
+    #[must_use]
+    pub fn read_quickly(bytes: &[u8], failed_loss: Option<f64>) -> Option<Self> {
+        typed::read(json::text(bytes).ok()?, failed_loss)
     }
 
     /// The input as JSON text. Failed points carry `failed_loss`; `meta` is written if any entry has it.

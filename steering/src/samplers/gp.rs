@@ -196,7 +196,8 @@ impl Gp {
         key: Key,
     ) -> Option<Point> {
         let ordinal = history.next_ordinal();
-        model.believe_pending(layout, history);
+        let mut with_pending = model.with_pending(layout, history);
+        let model = with_pending.as_mut().unwrap_or(model);
         let source = Source::new(space, layout);
         let purpose = purpose(history);
         // X. Song et al., The Vizier Gaussian process bandit algorithm (2024), section 4.5: early on, no leaps into the unknown.

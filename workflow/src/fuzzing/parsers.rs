@@ -81,14 +81,21 @@ fn search_space(bytes: &[u8]) {
     }
 }
 
-/// Of steering, of an earlier task, and as the answer of steering.
+/// Of steering, of an earlier task, and as the answer of steering. What can be read quickly is the same as what is read thoroughly.
 fn history(bytes: &[u8]) {
+    let quick = SteeringInput::read_quickly(bytes, Some(limits::FAILED_LOSS));
     let Some(value) = value(bytes, Dialect::NonFinite) else {
+        assert_eq!(quick, None);
         return;
     };
+    if quick.is_some() {
+        assert_eq!(
+            quick,
+            SteeringInput::from_value(value.clone(), Some(limits::FAILED_LOSS)).ok()
+        );
+    }
     let _ = new_points(value.clone());
     let _ = earlier::from_value(value.clone(), Some(limits::FAILED_LOSS));
-    as_file(bytes);
     if let Ok(input) = SteeringInput::from_value(value, Some(limits::FAILED_LOSS)) {
         let space = SpaceDocument::from_value(&serde_json::json!({"x": [0, 1]})).expect("a space of one dimension");
         for (_, space) in steering::ask::spaces(&space).expect("a space of one dimension") {
@@ -97,13 +104,6 @@ fn history(bytes: &[u8]) {
         }
         let _ = input.to_json(limits::FAILED_LOSS);
     }
-}
-
-/// A file is read without a tree of values where nothing is wrong with it.
-fn as_file(bytes: &[u8]) {
-    let file = tempfile::NamedTempFile::new_in(room()).expect("a scratch file");
-    std::fs::write(file.path(), bytes).expect("the scratch file can be written");
-    let _ = SteeringInput::read(file.path(), Some(limits::FAILED_LOSS));
 }
 
 fn task_file(bytes: &[u8]) {

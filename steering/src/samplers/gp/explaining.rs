@@ -18,7 +18,7 @@ impl Gp {
         } else {
             Model::new(&layout, history, &self.options, key)
         };
-        let Some(mut model) = model else {
+        let Some(model) = model else {
             let known = history.len();
             let text = if known == 0 {
                 "the middle of the space, where a search begins".to_owned()
@@ -28,8 +28,9 @@ impl Gp {
             return Explanation::new("design", text).with("index", history.next_ordinal());
         };
         let pending = history.pending();
-        model.believe_pending(&layout, history);
-        let forecast = model.forecast(&layout.row(&space.encode(point)));
+        let forecast = (model.with_pending(&layout, history).as_ref())
+            .unwrap_or(&model)
+            .forecast(&layout.row(&space.encode(point)));
         let (name, aim) = match purpose(history) {
             Purpose::Improve => ("improvement", "expected to lower the loss most"),
             Purpose::Explore => ("exploration", "chosen to learn most where a low loss is still possible"),

@@ -4,9 +4,6 @@ mod cost;
 mod data;
 mod forecast;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use protocol::Outcome;
 
 use self::cost::Cost;
@@ -62,7 +59,7 @@ const PENALTY: f64 = 1_000.0;
 const PENDING: usize = 128;
 
 /// Everything that is learnt from a history.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Model {
     members: Vec<Member>,
     success: Option<Success>,
@@ -73,8 +70,6 @@ pub(super) struct Model {
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
     /// The best point of every other search that was learnt from.
     pub(super) elsewhere: Vec<Vec<Option<Coordinate>>>,
-    /// The keys of the points that are still being evaluated and taken into account.
-    believed: HashSet<Arc<[u64]>>,
 }
 
 /// What decides whether a point will fail.
@@ -87,7 +82,7 @@ pub(in crate::samplers) struct Success {
     points: f64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Member {
     /// What is added to the logarithm of its worths.
     shift: f64,
@@ -182,27 +177,29 @@ impl Model {
             rows: data,
             best,
             elsewhere,
-            believed: HashSet::new(),
         })
     }
 
-    /// Takes the points into account that are still being evaluated, those that it does not know yet.
-    pub(super) fn believe_pending(&mut self, layout: &Layout, history: &History) {
+    /// The model that takes the points into account that are still being evaluated; nothing if there are none.
+    #[must_use]
+    pub(super) fn with_pending(&self, layout: &Layout, history: &History) -> Option<Self> {
         let observations = history.observations().iter();
         let pending = observations.filter(|observation| observation.outcome == Outcome::Pending);
-        for observation in pending {
-            let new = |key: &Arc<[u64]>| self.believed.len() < PENDING && self.believed.insert(Arc::clone(key));
-            if !observation.key().is_some_and(new) {
-                continue;
+        let known = pending.filter(|observation| observation.key().is_some()).take(PENDING);
+        let rows: Vec<Vec<f64>> = known.map(|observation| layout.row(&observation.coordinates)).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let mut model = self.clone();
+        for row in &rows {
+            for member in &mut model.members {
+                member.believe(row);
             }
-            let row = layout.row(&observation.coordinates);
-            for member in &mut self.members {
-                member.believe(&row);
-            }
-            if let Some(success) = &mut self.success {
-                success.expect(&row);
+            if let Some(success) = &mut model.success {
+                success.expect(row);
             }
         }
+        Some(model)
     }
 
     /// The worths of many points, and if wanted their derivatives by the features that are compared by distance.
