@@ -6,7 +6,8 @@
 # KIT is the folder of a benchmark kit with `peer_steering.py`, which makes each Python library a command that reads a history, asks
 # for points and writes them, as `steering` does. A PYTHON is the interpreter of an environment in which these PEERs are installed.
 # HPO_STEERING names the program to be measured, else it is built. RUNS is the number of runs of ours, of which the fastest counts, as
-# it does of three runs of a peer. CPU seconds (user and system) stand beside those of the clock: on a busy machine they say more.
+# it does of three runs of a peer. CPU seconds (user and system) stand beside those of the clock, by which the ratios are: on a busy machine
+# they say more.
 set -eu
 
 kit=$1
@@ -89,7 +90,7 @@ def measure(command, times):
     return clock, cpu, memory
 
 
-print("| points | sampler | clock, ms | CPU, ms | memory, MB | CPU against ours |\n|---|---|---|---|---|---|")
+print("| points | sampler | clock, ms | CPU, ms | memory, MB | clock against ours |\n|---|---|---|---|---|---|")
 slow = set()
 with tempfile.TemporaryDirectory() as folder:
     infile, outfile = os.path.join(folder, "in.json"), os.path.join(folder, "out.json")
@@ -113,7 +114,7 @@ with tempfile.TemporaryDirectory() as folder:
                     slow.add(peer)
                     print(f"| {count:,} | {peer} | | | | failed, or over {LIMIT} s |", flush=True)
                     continue
-                ratio = found[1] / ours[SAME[peer]][1] if peer in SAME else 0
+                ratio = found[0] / ours[SAME[peer]][0] if peer in SAME else 0
                 against = f"{ratio:.0f} × `{SAME[peer]}`" if ratio else ""
                 print(f"| {count:,} | {peer} | {found[0]:.0f} | {found[1]:.0f} | {found[2]:.0f} | {against} |", flush=True)
 PYTHON
