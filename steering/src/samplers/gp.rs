@@ -47,7 +47,7 @@ use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
 use candidates::{Candidate, Source};
 use layout::Layout;
-use model::{Model, Purpose, Workspace};
+use model::{Model, Purpose};
 use search::Goal;
 
 /// Candidates drawn from the density of the good points.
@@ -208,9 +208,8 @@ impl Gp {
         } else {
             self.candidates(&source, model, history, key)
         };
-        let mut workspace = Workspace::default();
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
-        let worths = model.balanced(&rows, purpose, &mut workspace);
+        let worths = model.balanced(&rows, purpose);
         let goal = Goal {
             model,
             purpose,
@@ -223,7 +222,7 @@ impl Gp {
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         if !few {
             let mut climbed: Vec<Candidate> = candidates.iter().take(CLIMBERS).cloned().collect();
-            goal.climb(&mut climbed, &mut workspace);
+            goal.climb(&mut climbed);
             climbed.sort_by(|a, b| b.score.total_cmp(&a.score));
             climbed.append(&mut candidates);
             candidates = climbed;

@@ -3,11 +3,13 @@
 mod cost;
 mod data;
 mod forecast;
+mod success;
 
 use protocol::Outcome;
 
 use self::cost::Cost;
 use self::data::{Trained, evaluated, subset};
+pub(in crate::samplers) use self::success::Success;
 use super::Options;
 use super::acquisition::{Reading, log_improvement};
 use super::fit::{Fit, Prior};
@@ -45,16 +47,6 @@ const DIFFERENCES: f64 = 2.5e6;
 pub(super) const MANY: usize = 150;
 /// Points from which on a fit takes long enough to share it among processors.
 const FEW: usize = 40;
-/// Median of ln v for success and failure.
-const LABEL_NOISE: f64 = -1.0;
-/// Share of failures that is put up with.
-const AFFORDABLE: f64 = 0.05;
-/// Chance of success that is asked for when there are more.
-const SAFE: f64 = 0.965;
-/// Variance added to that of the process for success, which is too sure of itself beside labels.
-const DOUBT: f64 = 0.25;
-/// What a point loses for each unit of chance that is missing.
-const PENALTY: f64 = 1_000.0;
 /// Points still being evaluated that are taken into account, at most.
 const PENDING: usize = 128;
 
@@ -70,16 +62,6 @@ pub(super) struct Model {
     pub(super) best: Vec<Vec<Option<Coordinate>>>,
     /// The best point of every other search that was learnt from.
     pub(super) elsewhere: Vec<Vec<Option<Coordinate>>>,
-}
-
-/// What decides whether a point will fail.
-#[derive(Debug, Clone)]
-pub(in crate::samplers) struct Success {
-    posterior: Posterior,
-    /// Failures so far, and the chances of it of points that are still being evaluated.
-    failures: f64,
-    /// Points so far, those still being evaluated included.
-    points: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -99,14 +81,6 @@ pub(super) enum Purpose {
     Improve,
     /// To learn most where a low loss is still possible.
     Explore,
-}
-
-/// Memory of one evaluation of the acquisition after another.
-#[derive(Debug, Default)]
-pub(super) struct Workspace {
-    scratch: Scratch,
-    by_mean: Vec<f64>,
-    by_variance: Vec<f64>,
 }
 
 /// The logarithm of how much a point is worth to know, and its derivatives where they were asked for.
@@ -172,7 +146,7 @@ impl Model {
             .collect();
         Some(Self {
             members,
-            success: success(layout, history),
+            success: Success::new(layout, history),
             cost: Cost::new(layout, history),
             rows: data,
             best,
@@ -203,23 +177,17 @@ impl Model {
     }
 
     /// The worths of many points, and if wanted their derivatives by the features that are compared by distance.
-    pub(super) fn worths(
-        &self,
-        rows: &[&[f64]],
-        purpose: Purpose,
-        with_slopes: bool,
-        workspace: &mut Workspace,
-    ) -> Vec<Worth> {
+    pub(super) fn worths(&self, rows: &[&[f64]], purpose: Purpose, with_slopes: bool) -> Vec<Worth> {
         let outlooks = self.outlooks(rows, with_slopes);
         let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
         (rows.iter().enumerate())
-            .map(|(point, row)| self.worth(row, outlooks(point), purpose, with_slopes, workspace))
+            .map(|(point, row)| self.worth(row, outlooks(point), purpose, with_slopes))
             .collect()
     }
 
     /// The worths of many points. Puts those of the members on one scale first: the best of `rows` is worth the same to all of
     /// them, lest the one with the highest hopes decide alone.
-    pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose, workspace: &mut Workspace) -> Vec<f64> {
+    pub(super) fn balanced(&mut self, rows: &[&[f64]], purpose: Purpose) -> Vec<f64> {
         let outlooks = self.outlooks(rows, false);
         for (member, own) in self.members.iter_mut().zip(&outlooks) {
             let highest = own
@@ -230,7 +198,7 @@ impl Model {
         }
         let outlooks = |point: usize| outlooks.iter().map(move |outlooks| &outlooks[point]);
         (rows.iter().enumerate())
-            .map(|(point, row)| self.worth(row, outlooks(point), purpose, false, workspace).value)
+            .map(|(point, row)| self.worth(row, outlooks(point), purpose, false).value)
             .collect()
     }
 
@@ -248,7 +216,6 @@ impl Model {
         outlooks: impl Iterator<Item = &'a Outlook>,
         purpose: Purpose,
         with_slopes: bool,
-        workspace: &mut Workspace,
     ) -> Worth {
         let mut terms = Vec::with_capacity(self.members.len());
         let mut parts = Vec::with_capacity(self.members.len());
@@ -270,10 +237,10 @@ impl Model {
         }
         let mut wanted = with_slopes.then_some(&mut slopes);
         if let Some(cost) = &self.cost {
-            value -= cost.weight(row, workspace, wanted.as_deref_mut());
+            value -= cost.weight(row, wanted.as_deref_mut());
         }
         if let Some(success) = &self.success {
-            value += chance(success, row, workspace, wanted);
+            value += success.worth(row, wanted);
         }
         let value = if value.is_nan() { f64::NEG_INFINITY } else { value };
         Worth { value, slopes }
@@ -415,99 +382,4 @@ pub(in crate::samplers) fn most_probable(
 ) -> Option<(Vec<f64>, Parameters)> {
     let (scaled, parameters) = fit(rows, losses, layout, 0, generator)?;
     Some((scaled.values, parameters.into_iter().next()?))
-}
-
-/// A process for success, +1, and failure, −1; nothing while nothing failed. Failures of the infrastructure say nothing.
-pub(in crate::samplers) fn success(layout: &Layout, history: &History) -> Option<Success> {
-    let mut rows = Vec::new();
-    let mut values = Vec::new();
-    for observation in history.observations() {
-        let value = match observation.outcome {
-            Outcome::Done { .. } => 1.0,
-            Outcome::Failed if observation.blamed => -1.0,
-            Outcome::Failed | Outcome::Pending => continue,
-        };
-        if observation.key().is_some() {
-            rows.push(layout.row(&observation.coordinates));
-            values.push(value);
-        }
-    }
-    let failures = values.iter().filter(|value| **value < 0.0).count() as f64;
-    let points = values.len() as f64;
-    if failures < 1.0 {
-        return None;
-    }
-    // Of a long history, failures and successes evenly.
-    let stride = rows.len().div_ceil(2 * FITTED);
-    let rows: Vec<Vec<f64>> = rows.into_iter().step_by(stride).collect();
-    let values: Vec<f64> = values.into_iter().step_by(stride).collect();
-    let part = rows.len().div_ceil(FITTED);
-    let some_rows: Vec<Vec<f64>> = rows.iter().step_by(part).cloned().collect();
-    let some_values: Vec<f64> = values.iter().step_by(part).copied().collect();
-    // Much noise keeps the border smooth: a process that follows every label is sure of itself right up to the other side.
-    let prior = Prior {
-        noise: (LABEL_NOISE, 0.3),
-        ..PRIOR
-    };
-    let fit = Fit::new(&some_rows, layout.distances, layout.features, prior);
-    let optimum = fit.climb(&some_values, &fit.data_driven(&some_values), 20);
-    let posterior = Posterior::new(fit.parameters(&optimum.theta), layout.distances, &rows, &values)?;
-    Some(Success {
-        posterior,
-        failures,
-        points,
-    })
-}
-
-impl Success {
-    /// Takes a point into account that is still being evaluated: as one that may go either way. Where success is well known that
-    /// changes little; near the border, where all points of a batch would make the same mistake, the others keep away.
-    fn expect(&mut self, row: &[f64]) {
-        self.failures += 1.0 - self.chance(row, &mut Scratch::default());
-        self.points += 1.0;
-        self.posterior.suppose(row, 0.0);
-    }
-
-    /// P, the chance that the point with these features does not fail.
-    pub(in crate::samplers) fn chance(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
-        let prediction = self.posterior.predict(row, scratch);
-        distribution(prediction.mean / (prediction.variance + DOUBT).sqrt())
-    }
-
-    /// Least chance of success that the next point should have. An optimum at the border would draw every second point across
-    /// it, so there is a budget of failures: what is left of it is the most that the next point may take of it.
-    fn least(&self) -> f64 {
-        let left = AFFORDABLE * (self.points + 1.0) - self.failures;
-        (1.0 - left).clamp(0.0, SAFE)
-    }
-}
-
-/// ln P, less a penalty where P is too low, with P the mass above zero of the process for success; slopes are added to `slopes`.
-fn chance(success: &Success, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
-    let posterior = &success.posterior;
-    let prediction = if slopes.is_some() {
-        posterior.predict_with_slopes(
-            row,
-            &mut workspace.scratch,
-            &mut workspace.by_mean,
-            &mut workspace.by_variance,
-        )
-    } else {
-        posterior.predict(row, &mut workspace.scratch)
-    };
-    let deviation = (prediction.variance + DOUBT).sqrt();
-    let z = prediction.mean / deviation;
-    let mass = distribution(z).max(1e-300);
-    let missing = success.least() - mass;
-    if let Some(slopes) = slopes {
-        let density = libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
-        let by_z = density / mass + if missing > 0.0 { PENALTY * density } else { 0.0 };
-        mix(slopes, by_z / deviation, &workspace.by_mean);
-        mix(
-            slopes,
-            -by_z * z * 0.5 / (deviation * deviation),
-            &workspace.by_variance,
-        );
-    }
-    libm::log(mass) - PENALTY * missing.max(0.0)
 }

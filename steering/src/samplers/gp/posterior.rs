@@ -217,20 +217,10 @@ impl Posterior {
         dot(&scratch.covariances, &self.weights)
     }
 
-    /// The prediction with the derivatives of mean and variance by the features that are compared by distance.
-    pub(super) fn predict_with_slopes(
-        &self,
-        row: &[f64],
-        scratch: &mut Scratch,
-        by_mean: &mut Vec<f64>,
-        by_variance: &mut Vec<f64>,
-    ) -> Prediction {
-        let n = self.weights.len();
-        self.covary(row, n, true, scratch);
-        let prediction = self.solve(scratch);
-        self.factor.solve_upper(&mut scratch.solved);
-        (*by_mean, *by_variance) = self.descend(row, &scratch.slopes, &scratch.solved);
-        prediction
+    /// The prediction at one row with the derivatives of mean and variance, if wanted.
+    pub(super) fn outlook(&self, row: &[f64], with_slopes: bool) -> Outlook {
+        let mut outlooks = self.outlooks(&[row], with_slopes);
+        outlooks.swap_remove(0)
     }
 
     /// The derivatives of mean and variance at `row`, given those of the covariances by r² and K⁻¹ times the covariances.
@@ -447,15 +437,13 @@ mod tests {
             let all = posterior.outlooks(&rows[..count], true);
             let without = posterior.outlooks(&rows[..count], false);
             for ((row, found), plain) in rows.iter().zip(all).zip(without) {
-                let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
-                let wanted =
-                    posterior.predict_with_slopes(row, &mut Scratch::default(), &mut by_mean, &mut by_variance);
-                close(found.prediction.mean, wanted.mean);
-                close(found.prediction.variance, wanted.variance);
+                let wanted = posterior.outlook(row, true);
+                close(found.prediction.mean, wanted.prediction.mean);
+                close(found.prediction.variance, wanted.prediction.variance);
                 assert_eq!(plain.prediction, found.prediction);
                 for feature in 0..2 {
-                    close(found.by_mean[feature], by_mean[feature]);
-                    close(found.by_variance[feature], by_variance[feature]);
+                    close(found.by_mean[feature], wanted.by_mean[feature]);
+                    close(found.by_variance[feature], wanted.by_variance[feature]);
                 }
             }
         }
@@ -465,9 +453,10 @@ mod tests {
     fn slopes_agree_with_differences() {
         let mut posterior = posterior();
         posterior.believe(&[0.6, 0.1]);
-        let (mut by_mean, mut by_variance) = (Vec::new(), Vec::new());
         let row = [0.25, 0.45];
-        posterior.predict_with_slopes(&row, &mut Scratch::default(), &mut by_mean, &mut by_variance);
+        let Outlook {
+            by_mean, by_variance, ..
+        } = posterior.outlook(&row, true);
         for feature in 0..2 {
             let at = |step: f64| {
                 let mut moved = row;

@@ -5,7 +5,7 @@
 //! nothing changes.
 
 use super::candidates::{Candidate, Source};
-use super::model::{MANY, Model, Purpose, Workspace, Worth};
+use super::model::{MANY, Model, Purpose, Worth};
 use crate::space::Coordinate;
 
 /// Rounds of climbing and trying.
@@ -34,12 +34,12 @@ impl Goal<'_> {
 
     /// Improves the candidates until nothing helps, all at the same time: the processes predict many points for little more than
     /// one.
-    pub(super) fn climb(&self, candidates: &mut [Candidate], workspace: &mut Workspace) {
+    pub(super) fn climb(&self, candidates: &mut [Candidate]) {
         let mut climbing: Vec<usize> = (0..candidates.len()).collect();
         for _ in 0..ROUNDS {
             let before: Vec<f64> = climbing.iter().map(|which| candidates[*which].score).collect();
-            self.ascend(candidates, &climbing, workspace);
-            let changed = self.sweep(candidates, &climbing, workspace);
+            self.ascend(candidates, &climbing);
+            let changed = self.sweep(candidates, &climbing);
             climbing = (climbing.iter().zip(before).zip(changed))
                 .filter(|((which, before), changed)| *changed && candidates[**which].score >= before + 1e-6)
                 .map(|((which, _), _)| *which)
@@ -48,9 +48,9 @@ impl Goal<'_> {
     }
 
     /// Scores candidates.
-    fn score(&self, candidates: &mut [Candidate], workspace: &mut Workspace) {
+    fn score(&self, candidates: &mut [Candidate]) {
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
-        let worths = self.model.worths(&rows, self.purpose, false, workspace);
+        let worths = self.model.worths(&rows, self.purpose, false);
         for (candidate, worth) in candidates.iter_mut().zip(worths) {
             candidate.score = self.trusted(&candidate.row, worth.value);
         }
@@ -61,13 +61,13 @@ impl Goal<'_> {
     }
 
     /// Along the slope, in the box of the numbers that have many values.
-    fn ascend(&self, candidates: &mut [Candidate], climbing: &[usize], workspace: &mut Workspace) {
+    fn ascend(&self, candidates: &mut [Candidate], climbing: &[usize]) {
         let mut ascents: Vec<Ascent> = (climbing.iter())
             .map(|which| Ascent::new(*which, &candidates[*which], self.source))
             .filter(|ascent| !ascent.axes.is_empty())
             .collect();
         let rows: Vec<&[f64]> = ascents.iter().map(|ascent| ascent.row.as_slice()).collect();
-        let worths = self.model.worths(&rows, self.purpose, true, workspace);
+        let worths = self.model.worths(&rows, self.purpose, true);
         for (ascent, worth) in ascents.iter_mut().zip(worths) {
             ascent.worth = worth;
         }
@@ -80,7 +80,7 @@ impl Goal<'_> {
                 break;
             }
             let rows: Vec<&[f64]> = trials.iter().map(Vec::as_slice).collect();
-            let found = self.model.worths(&rows, self.purpose, true, workspace);
+            let found = self.model.worths(&rows, self.purpose, true);
             for ((which, trial), found) in going.into_iter().zip(trials).zip(found) {
                 let ascent = &mut ascents[which];
                 if found.value > ascent.worth.value && self.is_trusted(&trial) {
@@ -96,7 +96,7 @@ impl Goal<'_> {
         let mut climbed: Vec<Candidate> = (ascents.iter())
             .map(|ascent| ascent.candidate(&candidates[ascent.which], self.source))
             .collect();
-        self.score(&mut climbed, workspace);
+        self.score(&mut climbed);
         for (ascent, climbed) in ascents.iter().zip(climbed) {
             if climbed.score > candidates[ascent.which].score {
                 candidates[ascent.which] = climbed;
@@ -105,7 +105,7 @@ impl Goal<'_> {
     }
 
     /// Every dimension with few values, one after the other, at its best value; says which candidates changed.
-    fn sweep(&self, candidates: &mut [Candidate], climbing: &[usize], workspace: &mut Workspace) -> Vec<bool> {
+    fn sweep(&self, candidates: &mut [Candidate], climbing: &[usize]) -> Vec<bool> {
         let mut changed = vec![false; climbing.len()];
         for position in 0..self.source.space.dimensions().len() {
             let (owners, mut others): (Vec<usize>, Vec<Candidate>) = (climbing.iter().enumerate())
@@ -114,7 +114,7 @@ impl Goal<'_> {
                     others.into_iter().map(move |other| (rank, other))
                 })
                 .unzip();
-            self.score(&mut others, workspace);
+            self.score(&mut others);
             for (rank, other) in owners.into_iter().zip(others) {
                 let candidate = &mut candidates[climbing[rank]];
                 if other.score > candidate.score {

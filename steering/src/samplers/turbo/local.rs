@@ -7,7 +7,7 @@
 
 use super::super::gp::candidates::Candidate;
 use super::super::gp::layout::Layout;
-use super::super::gp::model::{Success, most_probable, success};
+use super::super::gp::model::{Success, most_probable};
 use super::super::gp::posterior::{Parameters, Posterior, Prediction, Scratch};
 use super::region::Region;
 use crate::history::History;
@@ -73,7 +73,7 @@ impl Local {
             length: region.length,
             relevance,
             posterior,
-            success: success(layout, history),
+            success: Success::new(layout, history),
             centre_mean,
         })
     }
@@ -89,7 +89,7 @@ impl Local {
 
     /// P; nothing while no point has failed.
     pub(super) fn chance(&self, row: &[f64]) -> Option<f64> {
-        (self.success.as_ref()).map(|success| success.chance(row, &mut Scratch::default()))
+        (self.success.as_ref()).map(|success| success.chance(row))
     }
 
     /// The position of the candidate that has the lowest loss in one draw from the process.
@@ -127,9 +127,8 @@ impl Local {
         let Some(success) = &self.success else {
             return (0..candidates.len()).collect();
         };
-        let mut scratch = Scratch::default();
         let mut chances: Vec<(f64, usize)> = (candidates.iter().enumerate())
-            .map(|(position, candidate)| (success.chance(&candidate.row, &mut scratch), position))
+            .map(|(position, candidate)| (success.chance(&candidate.row), position))
             .collect();
         chances.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let enough = chances.partition_point(|(chance, _)| *chance >= wanted);

@@ -9,7 +9,7 @@
 //! *Practical Bayesian optimization of machine learning algorithms*, Advances in Neural Information
 //! Processing Systems 25 (2012), section 3.2, has a = 1.
 
-use super::{FITTED, Fit, PRIOR, Posterior, Scratch, Workspace, mix};
+use super::{FITTED, Fit, PRIOR, Posterior, Scratch, mix};
 use crate::history::History;
 use crate::samplers::gp::layout::Layout;
 
@@ -63,23 +63,18 @@ impl Cost {
     }
 
     /// a ln c; its derivatives are subtracted from `slopes`.
-    pub(super) fn weight(&self, row: &[f64], workspace: &mut Workspace, slopes: Option<&mut Vec<f64>>) -> f64 {
+    pub(super) fn weight(&self, row: &[f64], slopes: Option<&mut Vec<f64>>) -> f64 {
         let Some(slopes) = slopes else {
-            return self.thrift * self.log_seconds(row, &mut workspace.scratch);
+            return self.thrift * self.log_seconds(row);
         };
-        let prediction = self.posterior.predict_with_slopes(
-            row,
-            &mut workspace.scratch,
-            &mut workspace.by_mean,
-            &mut workspace.by_variance,
-        );
-        mix(slopes, -self.thrift * self.deviation, &workspace.by_mean);
-        self.thrift * (self.mean + self.deviation * prediction.mean)
+        let outlook = self.posterior.outlook(row, true);
+        mix(slopes, -self.thrift * self.deviation, &outlook.by_mean);
+        self.thrift * (self.mean + self.deviation * outlook.prediction.mean)
     }
 
     /// ln c.
-    pub(super) fn log_seconds(&self, row: &[f64], scratch: &mut Scratch) -> f64 {
-        self.mean + self.deviation * self.posterior.mean(row, scratch)
+    pub(super) fn log_seconds(&self, row: &[f64]) -> f64 {
+        self.mean + self.deviation * self.posterior.mean(row, &mut Scratch::default())
     }
 }
 

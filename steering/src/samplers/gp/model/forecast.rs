@@ -33,13 +33,13 @@ impl Model {
             improvement += distribution((member.incumbent - prediction.mean) / spread);
         }
         let count = self.members.len() as f64;
-        let success = self.success.as_ref().map(|success| success.chance(row, &mut scratch));
+        let success = self.success.as_ref().map(|success| success.chance(row));
         Forecast {
             above_best: above_best / count,
             deviation: deviation / count,
             improvement: improvement / count,
             success,
-            seconds: (self.cost.as_ref()).map(|cost| libm::exp(cost.log_seconds(row, &mut scratch))),
+            seconds: (self.cost.as_ref()).map(|cost| libm::exp(cost.log_seconds(row))),
         }
     }
 }
