@@ -14,7 +14,7 @@ const ROUNDS: usize = 4;
 const STEPS: usize = 16;
 
 /// Beyond [`MANY`] points, where each step takes long, a step that adds less to the logarithm of the worth is the last.
-const GAIN: f64 = 0.005;
+const GAIN: f64 = 0.01;
 
 /// What is maximised.
 #[derive(Debug)]
