@@ -158,7 +158,7 @@ impl SteeringInput {
         Self::from_value(value, failed_loss).map_err(|problems| DocumentError::invalid(INPUT, path, problems))
     }
 
-    /// Reads a steering input without a tree of JSON values in between, in a third of the time; nothing where anything is not in
+    /// Reads a steering input without a tree of JSON values in between, which is quicker; nothing where anything is not in
     /// order, which [`SteeringInput::from_value`] can explain. What is read is the same.
     #[must_use]
     pub fn read_quickly(bytes: &[u8], failed_loss: Option<f64>) -> Option<Self> {

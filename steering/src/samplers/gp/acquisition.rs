@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | μ, s | mean and standard deviation of the model at a point |
 //! | v | variance of the noise |
-//! | y₀, m₀ | the lowest measured loss, and the loss that the model predicts at its point |
+//! | y₀, m₀ | the lowest measured loss, and the loss that the model predicts at its point; less where a point that is being evaluated is predicted to be lower |
 //! | t | √(s² + v), the standard deviation of a measurement at the point |
 //! | z | (y₀ − μ)/t |
 //! | h(z) | φ(z) + z Φ(z) |
