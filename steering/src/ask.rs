@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::history::{Goal, History, Mode, Related};
-use crate::objectives::{Objectives, ObjectivesError, for_next_point};
+use crate::objectives::{self, Objectives, ObjectivesError};
 use crate::registry::SetupError;
 use crate::rng::Key;
 use crate::samplers::{Entry, Registry, Sampler, SuggestError};
@@ -251,22 +251,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The next points; with several objectives one by one, each for weights of its own.
+    /// The next points.
     pub(crate) fn suggest(&self, sampler: &dyn Sampler) -> Result<Vec<Point>, SuggestError> {
-        if self.history.objectives() < 2 {
-            return sampler.suggest(&self.space, &self.history, self.count, self.key);
-        }
-        let mut grown = self.history.clone();
-        let mut points = Vec::new();
-        while points.len() < self.count {
-            let seen = for_next_point(&grown, self.key);
-            let Some(point) = sampler.suggest(&self.space, &seen, 1, self.key)?.pop() else {
-                break;
-            };
-            grown.push(&self.space, &point);
-            points.push(point);
-        }
-        Ok(points)
+        objectives::suggest(sampler, &self.space, &self.history, self.count, self.key)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::ask::{AskError, Request, sampler, scheduled, turns};
 use crate::history::{History, Mode};
-use crate::objectives::{for_next_point, weights_of_next};
+use crate::objectives::{self, WEIGHTS};
 use crate::samplers::Registry;
 use crate::space::{Coordinate, Space};
 
@@ -125,17 +125,15 @@ pub fn explain(document: &SpaceDocument, input: &SteeringInput, request: &Reques
         let segment = turn.segment;
         let points = (turn.suggest(sampler.as_ref())).map_err(|reason| AskError::Suggest { segment, reason })?;
         for point in points {
-            let seen = for_next_point(&turn.history, turn.key);
-            let mut explanation = sampler.explain(&turn.space, &seen, &point, turn.key);
-            if let (Some(weights), Some(objectives)) = (weights_of_next(&turn.history, turn.key), &request.objectives) {
-                let named = objectives.all().iter().zip(&weights);
+            let mut explanation = objectives::explain(sampler.as_ref(), &turn.space, &turn.history, &point, turn.key);
+            let weights = explanation.facts.get(WEIGHTS).and_then(Value::as_array);
+            if let (Some(weights), Some(objectives)) = (weights, &request.objectives) {
+                let named = objectives.all().iter().zip(weights.iter().filter_map(Value::as_f64));
                 let named: Vec<String> = named
                     .map(|(objective, weight)| format!("{} {weight:.2}", objective.name))
                     .collect();
                 explanation.text = format!("{}; made for the weights {}", explanation.text, named.join(", "));
-                explanation = explanation.with("weights", weights);
             }
-            drop(seen);
             let nearest = nearest(&turn.space, &turn.history, &point, request.goal().mode());
             turn.history.push(&turn.space, &point);
             answer.push(Explained {

@@ -1,18 +1,10 @@
 //! Searches with several objectives.
 //!
-//! | symbol | meaning | shape |
-//! | --- | --- | --- |
-//! | m | objectives, 2 to 5 | |
-//! | y | losses of a point, all of them minimised | m |
-//! | l, h | the least loss of each objective, and the largest on the front | m |
-//! | w | weights, at least 0, sum 1 | m |
-//!
-//! Every point is chosen for a weighting of its own: y becomes the one number max w (y − l)/(h − l) + ρ Σ w (y − l)/(h − l), the
-//! augmented Chebyshev norm of J. Knowles, *`ParEGO`*, IEEE Transactions on Evolutionary Computation 10 (2006), equation 2, and any
-//! sampler minimises that. Deviations: the weights of successive points are a low-discrepancy sequence, so that a few points already
-//! cover the front; and losses are scaled by the front, not by all points, because diverged trainings would squash the front.
+//! A sampler that knows fronts, as `gp` does, chooses by the hypervolume that a point is expected to add; for every other one each
+//! point has a [`weighting`] of its own.
 
 mod front;
+mod weighting;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,17 +14,16 @@ use protocol::Loss;
 use protocol::error::did_you_mean;
 use protocol::steering::HistoryEntry;
 
+pub(crate) use front::of_interest;
 pub use front::{Front, front, hypervolume, reference};
+pub(crate) use weighting::{WEIGHTS, explain, ranked, suggest};
 
 use crate::history::{History, Mode};
-use crate::rng::{Key, Stream};
 
 /// Most objectives of a search; beyond, nearly all points are on the front.
 pub const MOST: usize = 5;
 /// The name of the loss itself.
 pub const LOSS: &str = "loss";
-/// ρ.
-const AUGMENTATION: f64 = 0.05;
 
 /// One thing to be made small or large.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,71 +184,30 @@ impl Objectives {
     }
 }
 
-/// The history as the sampler of the next point sees it: with several objectives, one number for each point, by the weights of
-/// the next point.
-pub(crate) fn for_next_point(history: &History, key: Key) -> Cow<'_, History> {
-    match weights_of_next(history, key) {
-        None => Cow::Borrowed(history),
-        Some(weights) => Cow::Owned(history.with_losses(|losses| scalars(losses, &weights))),
+/// The history with one objective as the loss, on the scale on which volume is measured: as it is, up to what is still of interest.
+/// Beyond, where one diverged training would hide all differences that count, it goes on as a logarithm.
+pub(crate) fn of_objective(history: &History, objective: usize) -> Cow<'_, History> {
+    if history.objectives() < 2 {
+        return Cow::Borrowed(history);
     }
-}
-
-/// The weights of the next point; nothing with one objective.
-pub(crate) fn weights_of_next(history: &History, key: Key) -> Option<Vec<f64>> {
-    let objectives = history.objectives();
-    (objectives > 1).then(|| weights(objectives, history.next_ordinal(), key))
-}
-
-/// Weights from a Kronecker sequence with a random start: M. Roberts's generalised golden ratio in m − 1 dimensions, whose sorted
-/// coordinates divide the unit interval into m parts.
-fn weights(objectives: usize, ordinal: u64, key: Key) -> Vec<f64> {
-    let dimensions = objectives - 1;
-    // The root above 1 of g^(d + 1) = g + 1.
-    let mut ratio = 1.5_f64;
-    for _ in 0..60 {
-        ratio = libm::pow(1.0 + ratio, 1.0 / (dimensions as f64 + 1.0));
-    }
-    let mut start = key.generator(0, Stream::Weights);
-    let mut cuts: Vec<f64> = (1..=dimensions)
-        .map(|power| {
-            let step = libm::pow(ratio, -(power as f64));
-            // Beyond 2^32 points nothing is lost by beginning again.
-            let place = start.uniform() + (ordinal % (1 << 32)) as f64 * step;
-            place - libm::floor(place)
-        })
-        .collect();
-    cuts.sort_by(f64::total_cmp);
-    let ends = cuts.iter().copied().chain([1.0]);
-    let begins = [0.0].into_iter().chain(cuts.iter().copied());
-    begins.zip(ends).map(|(begin, end)| end - begin).collect()
-}
-
-/// One number for each point.
-fn scalars(losses: &[&[f64]], weights: &[f64]) -> Vec<f64> {
-    let objectives = weights.len();
-    let on_front = front(losses);
-    let (mut least, mut range) = (vec![0.0; objectives], vec![1.0; objectives]);
-    for objective in 0..objectives {
-        let mut all: Vec<f64> = losses.iter().map(|losses| losses[objective]).collect();
-        all.sort_by(f64::total_cmp);
-        let Some(first) = all.first() else { continue };
-        let widest = on_front.iter().map(|position| losses[*position][objective]);
-        let widest = widest.fold(*first, f64::max) - first;
-        // The front may be a single point: then half of all points, or all of them, give the scale.
-        let ranges = [widest, all[all.len() / 2] - first, all[all.len() - 1] - first, 1.0];
-        least[objective] = *first;
-        range[objective] = ranges.into_iter().find(|range| *range > 0.0).unwrap_or(1.0);
-    }
-    (losses.iter())
-        .map(|losses| {
-            let terms = (0..objectives).map(|i| weights[i] * (losses[i] - least[i]) / range[i]);
-            let (most, sum) = terms.fold((f64::NEG_INFINITY, 0.0), |(most, sum): (f64, f64), term| {
-                (most.max(term), sum + term)
-            });
-            // A loss of one objective may be astronomic; the number must stay a loss.
-            Loss::new(most + AUGMENTATION * sum).map_or(1e29, Loss::get)
-        })
-        .collect()
+    Cow::Owned(history.with_losses(|losses| {
+        let Some(end) = of_interest(losses).get(objective).copied() else {
+            return Vec::new();
+        };
+        let least = losses
+            .iter()
+            .map(|losses| losses[objective])
+            .fold(f64::INFINITY, f64::min);
+        let bound = |loss: f64| {
+            let range = end - least;
+            if loss > end {
+                end + range * libm::log1p((loss - end) / range)
+            } else {
+                loss
+            }
+        };
+        losses.iter().map(|losses| bound(losses[objective])).collect()
+    }))
 }
 
 #[cfg(test)]
@@ -275,36 +225,5 @@ mod tests {
         insta::assert_snapshot!(message("loss:min,"), @"expected objectives as `name:min` or `name:max`, separated by commas, found ``");
         insta::assert_snapshot!(message("loss:min,loss:max"), @"the objective `loss` is given twice; name it once");
         insta::assert_snapshot!(message("a:min,b:min,c:min,d:min,e:min,f:min"), @"expected at most 5 objectives, found 6; put the less important ones together into one loss");
-    }
-
-    #[test]
-    fn weights_sum_to_one_and_spread_over_the_simplex() {
-        let key = Key::new(1, "", None, "test");
-        for objectives in 2..=MOST {
-            let all: Vec<Vec<f64>> = (0..200).map(|ordinal| weights(objectives, ordinal, key)).collect();
-            for weights in &all {
-                assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-                assert!(weights.iter().all(|weight| (0.0..=1.0).contains(weight)));
-            }
-            for objective in 0..objectives {
-                let mean = all.iter().map(|weights| weights[objective]).sum::<f64>() / 200.0;
-                assert!((mean - 1.0 / objectives as f64).abs() < 0.05, "{objectives} {mean}");
-            }
-        }
-        let mut firsts: Vec<f64> = (0..32).map(|ordinal| weights(2, ordinal, key)[0]).collect();
-        firsts.sort_by(f64::total_cmp);
-        assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] < 0.08), "{firsts:?}");
-    }
-
-    #[test]
-    fn the_best_point_for_an_extreme_weighting_is_best_in_that_objective() {
-        let losses: Vec<&[f64]> = vec![&[0.0, 9.0], &[1.0, 1.0], &[8.0, 0.0], &[1e29, 1e29], &[9.0, 9.0]];
-        let best = |weights: &[f64]| {
-            let scalars = scalars(&losses, weights);
-            (0..losses.len())
-                .min_by(|a, b| scalars[*a].total_cmp(&scalars[*b]))
-                .unwrap()
-        };
-        assert_eq!((best(&[0.99, 0.01]), best(&[0.01, 0.99]), best(&[0.5, 0.5])), (0, 2, 1));
     }
 }

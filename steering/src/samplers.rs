@@ -53,6 +53,11 @@ pub trait Sampler: fmt::Debug {
         false
     }
 
+    /// Whether the history may have several objectives, whose front the sampler then widens by itself.
+    fn knows_fronts(&self) -> bool {
+        false
+    }
+
     /// Whether the losses of the history may be others in the next call, as they are with several objectives.
     fn bears_changing_losses(&self) -> bool {
         true

@@ -1,5 +1,8 @@
 //! The Pareto front and how much it dominates.
 
+/// Times as far from the least loss as any other: an outlier.
+const OUTLYING: f64 = 10.0;
+
 /// The front of a set of points with what it dominates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Front {
@@ -73,6 +76,32 @@ pub fn reference(points: &[&[f64]]) -> Option<Vec<f64>> {
         high + 0.1 * ranges.into_iter().find(|range| *range > 0.0).unwrap_or(1.0)
     });
     Some(reference.collect())
+}
+
+/// For each objective, the largest loss that a search for the front is interested in: that of any point but the outliers. These
+/// begin where a loss is [`OUTLYING`] times as far from the least one as the worst on the front, half of all, and any below it. The
+/// range of the front alone would not do: of a front that was found at one end, it would keep the search there.
+pub(crate) fn of_interest(losses: &[&[f64]]) -> Vec<f64> {
+    let on_front = front(losses);
+    let objectives = 0..losses.first().map_or(0, |losses| losses.len());
+    let end = |objective: usize| {
+        let mut all: Vec<f64> = losses.iter().map(|losses| losses[objective]).collect();
+        all.sort_by(f64::total_cmp);
+        let least = all[0];
+        let worst = on_front.iter().map(|position| losses[*position][objective]);
+        let begin = worst.fold(all[all.len() / 2], f64::max) - least;
+        let ranges = all.iter().map(|loss| loss - least);
+        let reach = ranges.fold(begin, |reach: f64, range| {
+            if reach == 0.0 || range <= OUTLYING * reach {
+                reach.max(range)
+            } else {
+                reach
+            }
+        });
+        let ranges = [reach, least.abs()];
+        least + ranges.into_iter().find(|range| *range > 0.0).unwrap_or(1.0)
+    };
+    objectives.map(end).collect()
 }
 
 /// The volume of what `points` dominate up to `reference`; points beyond the reference add nothing.

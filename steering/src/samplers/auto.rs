@@ -19,6 +19,7 @@ use protocol::Point;
 use super::{Entry, Sampler, Settings, SetupError, SuggestError, gp, tpe, turbo};
 use crate::explain::Explanation;
 use crate::history::History;
+use crate::objectives;
 use crate::rng::Key;
 use crate::space::{Domain, Space};
 
@@ -74,7 +75,7 @@ impl Sampler for Auto {
                 grown.push(space, point);
             }
             let (_, other) = self.otherwise(space, history);
-            points.extend(other.suggest(space, &grown, count - share, key)?);
+            points.extend(objectives::suggest(other, space, &grown, count - share, key)?);
         }
         Ok(points)
     }
@@ -87,13 +88,17 @@ impl Sampler for Auto {
         true
     }
 
+    fn knows_fronts(&self) -> bool {
+        true
+    }
+
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         let (sampler, chosen) = if share(space, history) > 0 {
             ("gp", self.gp.as_ref())
         } else {
             self.otherwise(space, history)
         };
-        chosen.explain(space, history, point, key).with("sampler", sampler)
+        objectives::explain(chosen, space, history, point, key).with("sampler", sampler)
     }
 }
 

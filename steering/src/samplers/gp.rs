@@ -12,7 +12,9 @@
 //! 3. [`kernel`], [`fit`]: the parameters of a Matérn kernel with one length scale per feature, the most probable ones and draws
 //!    from their distribution; [`posterior`]: one process for each of these sets, conditioned on the data.
 //! 4. [`acquisition`], [`model`]: a point is worth the improvement that a reader of the lowest measured loss may expect of it,
-//!    summed over these processes, times its chance of success if points have failed. Points that are being evaluated are believed
+//!    summed over these processes, times its chance of success if points have failed. With several objectives there are processes
+//!    for each of them, and a point is worth the volume that it is expected to add to what the front dominates
+//!    ([`hypervolume`]). Points that are being evaluated are believed
 //!    to have the loss that the model predicts, and improvement counts from the best of them. Every other point is chosen for what
 //!    it teaches instead, but not towards the end.
 //! 5. [`candidates`], [`search`]: the point of highest worth.
@@ -27,6 +29,7 @@ mod acquisition;
 pub(super) mod candidates;
 mod explaining;
 mod fit;
+mod hypervolume;
 mod kernel;
 pub(super) mod layout;
 pub(super) mod model;
@@ -43,6 +46,7 @@ use protocol::Point;
 use super::{Entry, Sampler, Setting, Settings, SetupError, SuggestError, first_unused, one_by_one, prior_point, tpe};
 use crate::explain::Explanation;
 use crate::history::{History, Related};
+use crate::objectives::ranked;
 use crate::rng::{Key, Stream};
 use crate::space::{Coordinate, Domain, Space, Walk};
 use candidates::{Candidate, Source};
@@ -144,6 +148,10 @@ impl Sampler for Gp {
         true
     }
 
+    fn knows_fronts(&self) -> bool {
+        true
+    }
+
     fn explain(&self, space: &Space, history: &History, point: &Point, key: Key) -> Explanation {
         self.reason(space, history, point, key)
     }
@@ -206,7 +214,7 @@ impl Gp {
         let mut candidates = if few {
             Self::unused(space, history, &source)
         } else {
-            self.candidates(&source, model, history, key)
+            self.candidates(&source, model, &ranked(history), key)
         };
         let rows: Vec<&[f64]> = candidates.iter().map(|candidate| candidate.row.as_slice()).collect();
         let worths = model.balanced(&rows, purpose);
@@ -244,10 +252,7 @@ impl Gp {
         let mut candidates = source.spread(affordable(self.options.candidates), key, ordinal);
         let mut generator = key.generator(ordinal, Stream::Density);
         let fill: Vec<Coordinate> = candidates[0].genes.clone();
-        let best: Vec<Candidate> = model
-            .best
-            .iter()
-            .take(5)
+        let best: Vec<Candidate> = (model.best_for(ordinal).into_iter())
             .map(|point| source.known(point, &fill))
             .collect();
         for index in 0..affordable(self.options.candidates / 2) {

@@ -73,7 +73,7 @@ pub(super) fn log_improvement(mean: f64, deviation: f64, reading: &Reading) -> L
 }
 
 /// Φ(z)/φ(z) with its derivative 1 + z Φ(z)/φ(z), which is h(z)/φ(z).
-fn mass_by_density(z: f64) -> (f64, f64) {
+pub(super) fn mass_by_density(z: f64) -> (f64, f64) {
     if z > -1.0 {
         let ratio = distribution(z) / libm::exp(-0.5 * z * z - LOG_SQRT_TWO_PI);
         (ratio, 1.0 + z * ratio)

@@ -54,6 +54,11 @@ pub(super) fn all(losses: &[f64]) -> Vec<Scaled> {
         .collect()
 }
 
+/// The scale of `losses` themselves alone.
+pub(super) fn linear(losses: &[f64]) -> Vec<Scaled> {
+    apply(Transform::Linear, losses).into_iter().collect()
+}
+
 /// z with the logarithms of its slopes; nothing if the result is not finite.
 pub(super) fn apply(transform: Transform, losses: &[f64]) -> Option<Scaled> {
     let sorted = sorted(losses);

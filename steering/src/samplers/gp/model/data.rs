@@ -16,6 +16,13 @@ pub(super) struct Evaluated<'a> {
     position: usize,
 }
 
+impl Evaluated<'_> {
+    /// Its loss in another history of the same points.
+    pub(super) fn loss_in(&self, history: &History) -> Option<f64> {
+        history.observations()[self.position].outcome.loss()
+    }
+}
+
 /// What was measured of some points, all of them trained in full or each as far as it was.
 #[derive(Debug)]
 pub(super) struct Trained {
