@@ -78,9 +78,10 @@ pub fn reference(points: &[&[f64]]) -> Option<Vec<f64>> {
     Some(reference.collect())
 }
 
-/// For each objective, the largest loss that a search for the front is interested in: that of any point but the outliers. These
-/// begin where a loss is [`OUTLYING`] times as far from the least one as the worst on the front, half of all, and any below it. The
-/// range of the front alone would not do: of a front that was found at one end, it would keep the search there.
+/// For each objective, the loss up to which a search for the front is interested: a tenth of the front's range beyond the worst on the
+/// front, and of what lies between there and the worst loss of all a share, the larger the fewer points the front has. Of a
+/// front that was found at one end, its range alone would keep the search there. Outliers do not count: they begin where a loss is
+/// [`OUTLYING`] times as far from the least one as the worst on the front, half of all, and any below it.
 pub(crate) fn of_interest(losses: &[&[f64]]) -> Vec<f64> {
     let on_front = front(losses);
     let objectives = 0..losses.first().map_or(0, |losses| losses.len());
@@ -89,16 +90,18 @@ pub(crate) fn of_interest(losses: &[&[f64]]) -> Vec<f64> {
         all.sort_by(f64::total_cmp);
         let least = all[0];
         let worst = on_front.iter().map(|position| losses[*position][objective]);
-        let begin = worst.fold(all[all.len() / 2], f64::max) - least;
+        let worst = worst.fold(least, f64::max);
         let ranges = all.iter().map(|loss| loss - least);
-        let reach = ranges.fold(begin, |reach: f64, range| {
+        let reach = ranges.fold(worst.max(all[all.len() / 2]) - least, |reach: f64, range| {
             if reach == 0.0 || range <= OUTLYING * reach {
                 reach.max(range)
             } else {
                 reach
             }
         });
-        let ranges = [reach, least.abs()];
+        let near = 1.1 * (worst - least);
+        let share = 2.0 / (on_front.len() as f64 + 1.0);
+        let ranges = [near + share * (reach - near).max(0.0), least.abs()];
         least + ranges.into_iter().find(|range| *range > 0.0).unwrap_or(1.0)
     };
     objectives.map(end).collect()

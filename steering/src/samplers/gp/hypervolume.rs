@@ -27,7 +27,7 @@ use crate::objectives::{MOST, front, of_interest};
 const CELLS: usize = 600;
 
 /// Share of the mean distance between the points of a front by which each counts as better than it is.
-const SPACING: f64 = 0.05;
+const SPACING: f64 = 0.2;
 
 /// What a front leaves to be gained.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ type Cells = (Vec<Vec<f64>>, Vec<Vec<(usize, usize)>>);
 impl Region {
     /// What the front of `points` leaves, at least one, all with as many losses.
     ///
-    /// Every point counts as a little better than it is, by a twentieth of the distance at which the points would stand if they were
+    /// Every point counts as a little better than it is, by a fifth of the distance at which the points would stand if they were
     /// spread over the front evenly. Without this the ends of the front draw the search: there a loss that is known up to the last
     /// thousandth, times all that the others may lose, seems to be worth as much as a gap in the middle.
     pub(super) fn new(points: Vec<Vec<f64>>) -> Self {
