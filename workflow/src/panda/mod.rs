@@ -2,12 +2,16 @@
 
 mod command;
 mod credentials;
+mod dialogue;
+mod internet;
 mod parameters;
 mod submission;
+mod token_file;
 
 use thiserror::Error;
 
 pub(crate) use credentials::{Credentials, Environment};
+pub(crate) use internet::sign_in;
 pub(crate) use parameters::{Inputs, archive_name, task_parameters};
 pub(crate) use submission::{LARGEST_ARCHIVE, Servers, Submission, archive};
 
