@@ -16,7 +16,8 @@ struct Fake {
     answers: RefCell<VecDeque<Result<(u16, Value), PandaError>>>,
     asked: RefCell<Vec<String>>,
     said: RefCell<Vec<String>>,
-    now: Cell<f64>,
+    /// Seconds since 1970.
+    now: Cell<u64>,
     folder: tempfile::TempDir,
 }
 
@@ -30,7 +31,7 @@ impl Fake {
             answers: RefCell::new(all.map(Ok).collect()),
             asked: RefCell::default(),
             said: RefCell::default(),
-            now: Cell::new(1000.0),
+            now: Cell::new(1000),
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -65,11 +66,11 @@ impl World for Fake {
     }
 
     fn now(&self) -> f64 {
-        self.now.get()
+        self.now.get() as f64
     }
 
     fn wait(&self, time: Duration) {
-        self.now.set(self.now.get() + time.as_secs_f64());
+        self.now.set(self.now.get() + time.as_secs());
     }
 
     fn say(&self, text: &str) {
@@ -112,11 +113,7 @@ fn who_has_no_token_signs_in_and_is_asked_no_more() {
             question,
         ]
     );
-    assert_eq!(
-        world.now.get(),
-        1000.0 + 7.0 + 7.0 + 12.0,
-        "as long as the provider wants it"
-    );
+    assert_eq!(world.now.get(), 1000 + 7 + 7 + 12, "as long as the provider wants it");
     assert_eq!(
         *world.said.borrow(),
         ["sign in at https://provider/sign-in?code=AB with any browser; waiting until that has happened"]
@@ -209,7 +206,7 @@ fn a_moment_without_a_network_is_waited_out() {
     ];
     world.answers.borrow_mut().extend(answers);
     assert_eq!(world.token(), Ok(token));
-    assert_eq!(world.now.get(), 1000.0 + 7.0 + 14.0);
+    assert_eq!(world.now.get(), 1000 + 7 + 14);
 }
 
 #[test]
@@ -255,5 +252,5 @@ fn a_page_without_its_code_is_shown_with_the_code() {
     let world = Fake::new(vec![(200, invitation), (200, json!({"id_token": token_until(9999.0)}))]);
     world.token().unwrap();
     assert!(world.said.borrow()[0].starts_with("sign in at https://p/ with any browser and the code AB"));
-    assert_eq!(world.now.get(), 1000.0 + INTERVAL as f64);
+    assert_eq!(world.now.get(), 1000 + INTERVAL);
 }
