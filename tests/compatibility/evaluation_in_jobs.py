@@ -277,7 +277,7 @@ class EvaluationInJobs(unittest.TestCase):
         self.assertEqual((first.archive["type"], Path(first.archive["path"]).name), ("checkpoint", "100_4"))
         loading = {"checkPointToLoad": "left.tgz", "evaluationExec": f"tar xzf left.tgz && {options['evaluationExec']}"}
         losses = []
-        for name, more in (("unpacked", {}), ("as an archive", loading)):
+        for name, more in (("unpacked", {}), ("packed", loading)):
             checkpoint = shutil.copy(first.archive["copy"], self.room / "handed.tgz")
             second = Job(self.room / name, [point], {**options, **more}, long, checkpoint=checkpoint)
             second.execute()
