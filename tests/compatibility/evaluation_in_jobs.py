@@ -143,9 +143,12 @@ class Job(generic.Executor):
     def keep_checkpoint(self):
         """As Harvester does: takes the archive away when the wrapper announces it. Then the job is ended from outside."""
         announced = self.room / "event_status.dump"
-        while not announced.exists() or not announced.read_text():
+        while True:
+            # It is there before it is whole.
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                [self.archive] = json.loads(announced.read_text())["777"]
+                break
             time.sleep(0.01)
-        [self.archive] = json.loads(announced.read_text())["777"]
         self.archive["copy"] = self.room.with_suffix(".checkpoint")
         shutil.copy(self.archive["path"], self.archive["copy"])
         announced.unlink()
