@@ -75,7 +75,7 @@ for kind in steering evaluation; do
 done
 [ "$(apptainer run steering.sif --version 2>/dev/null)" = "$("$programs/steering" --version)" ]
 apptainer exec evaluation.sif evaluation library 2>/dev/null | grep -q /opt/cache
-! apptainer exec steering.sif /bin/bash -c 'echo > /usr/local/made' 2>/dev/null
+if apptainer exec steering.sif /bin/bash -c 'echo > /usr/local/made' 2>/dev/null; then echo "the image can be written to"; exit 1; fi
 mkdir steer
 echo '{"points": [], "opt_space": {"x": {"method": "uniform", "dimension": {"low": 0, "high": 1}}}}' >steer/in.json
 apptainer exec --bind "$room/steer:/srv/workDir" --pwd /srv/workDir steering.sif /bin/bash -c \

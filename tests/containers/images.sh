@@ -40,7 +40,7 @@ seconds() { local begin=$EPOCHREALTIME; "$@" >/dev/null; awk "BEGIN { printf \"%
 
 # Nobody is root, nothing can be written but the work directory, and the names are those that task files know.
 [ "$(inside "$steering" /bin/bash -c 'id -u')" = 1000 ]
-! inside "$steering" /bin/bash -c 'echo > /usr/local/made' 2>/dev/null
+if inside "$steering" /bin/bash -c 'echo > /usr/local/made' 2>/dev/null; then echo "the image can be written to"; exit 1; fi
 inside "$steering" /bin/bash -c 'hpogrid --version && pwd' | grep -qx /srv/workDir
 inside "$evaluation" evaluation library | grep -q /opt/cache
 echo "the images run, without privileges and read-only"
