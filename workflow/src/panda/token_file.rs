@@ -24,7 +24,7 @@ const ENCODING: GeneralPurpose = GeneralPurpose::new(
 
 /// What the file says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     /// This token can be shown for a while.
     Valid(String),
     /// The token has run out, but a new one may be had for this.
@@ -51,11 +51,18 @@ pub(super) fn path(variable: Environment<'_>) -> PathBuf {
 /// # Errors
 /// What is wrong with a file that is there and cannot be used.
 pub(super) fn read(path: &Path, now: f64) -> Result<Kept, String> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Kept::Nothing),
-        read => read.map_err(|error| error.to_string())?,
-    };
-    let answer: Value = serde_json::from_slice(&text).map_err(|error| format!("it is not JSON: {error}"))?;
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::Nothing),
+        read => understood(&read.map_err(|error| error.to_string())?, now),
+    }
+}
+
+/// What the text of a file says at `now`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn understood(text: &[u8], now: f64) -> Result<Kept, String> {
+    let answer: Value = serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
     let token = answer["id_token"].as_str().ok_or("it has no `id_token`")?;
     if expiry(token).ok_or("its `id_token` does not say until when it holds")? - now >= LEAST_LEFT {
         return Ok(Kept::Valid(token.to_owned()));
