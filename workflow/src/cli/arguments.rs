@@ -27,14 +27,16 @@ Example:
 
 const PANDA_VARIABLES: &str = "\
 Variables that count for PanDA, as for its own client:
-  X509_USER_PROXY                 the proxy certificate; by default /tmp/x509up_u and the number of the user
-  PANDA_AUTH=oidc                 show a token in its place, of the organisation in PANDA_AUTH_VO
-  PANDA_AUTH_ID_TOKEN             the token; or OIDC_AUTH_TOKEN_FILE, a file with it. Without both it is that in the file
-                                  .token of PANDA_CONFIG_ROOT (~/.pathena), which is renewed, or got by a sign-in
-                                  with any browser
-  PANDA_URL_SSL, PANDACACHE_URL   the servers
-  X509_CERT_DIR                   certificates of authorities (/etc/grid-security/certificates)
-  PANDA_VERIFY_HOST=off           trust any server";
+  X509_USER_PROXY         the proxy certificate; by default /tmp/x509up_u and the user's number
+  PANDA_AUTH=oidc         show a token in its place, of the organisation in PANDA_AUTH_VO
+  PANDA_AUTH_ID_TOKEN     the token
+  OIDC_AUTH_TOKEN_FILE    or a file with it
+  PANDA_CONFIG_ROOT       or the directory (~/.pathena) of the file .token, which is renewed,
+                          or got by signing in with any browser
+  PANDA_URL_SSL           the server of tasks
+  PANDACACHE_URL          the server of files
+  X509_CERT_DIR           certificates of authorities (/etc/grid-security/certificates)
+  PANDA_VERIFY_HOST=off   trust any server";
 
 const IMPORT_EXAMPLE: &str = "\
 Example:

@@ -81,6 +81,7 @@ pub(super) fn token(world: &dyn World, server: &str, organisation: &str, kept: &
     if let Kept::Valid(token) = state {
         return Ok(token);
     }
+    encrypted("PANDA_URL_SSL", server)?;
     let about: Organisation = page(world, &format!("{server}/auth/{organisation}_auth_config.json"))?;
     let provider: Provider = page(world, &about.oidc_config_url)?;
     encrypted("token_endpoint", &provider.token_endpoint)?;
@@ -232,7 +233,7 @@ fn encrypted(name: &str, url: &str) -> Result<(), PandaError> {
         return Ok(());
     }
     Err(PandaError::Credentials(format!(
-        "`{name}` of the identity provider must begin with `https://`, found `{url}`"
+        "`{name}` must begin with `https://`, found `{url}`: nobody else may read a token"
     )))
 }
 

@@ -233,7 +233,7 @@ fn secrets_go_nowhere_without_encryption_and_providers_without_a_dialogue_are_na
     world.answers.borrow_mut()[1] = Ok((200, json!({"token_endpoint": "http://provider/token"})));
     assert_eq!(
         world.token().unwrap_err(),
-        "`token_endpoint` of the identity provider must begin with `https://`, found `http://provider/token`"
+        "`token_endpoint` must begin with `https://`, found `http://provider/token`: nobody else may read a token"
     );
     let world = Fake::new(Vec::new());
     world.answers.borrow_mut()[1] = Ok((200, json!({"token_endpoint": "https://provider/token"})));
