@@ -1,6 +1,7 @@
 # Evaluation: trains a model for one point. Built by `containers/build`, whose build context holds the program and `cache/`, what
 # `evaluation setup` fetches: ONNX Runtime for the CPU, or, with `--cuda`, its build for GPUs and the libraries of CUDA.
-ARG BASE=docker.io/library/debian:bookworm-slim
+# debian:bookworm-slim
+ARG BASE=docker.io/library/debian@sha256:7b140f374b289a7c2befc338f42ebe6441b7ea838a042bbd5acbfca6ec875818
 FROM ${BASE}
 
 LABEL org.opencontainers.image.title="evaluation" \

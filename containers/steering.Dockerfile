@@ -1,7 +1,8 @@
 # Steering: proposes points. Built by `containers/build`, whose build context holds the program.
 #
 # The base has bash and the core utilities, because the command lines of iDDS call `/bin/bash -c`.
-ARG BASE=docker.io/library/debian:bookworm-slim
+# debian:bookworm-slim
+ARG BASE=docker.io/library/debian@sha256:7b140f374b289a7c2befc338f42ebe6441b7ea838a042bbd5acbfca6ec875818
 FROM ${BASE}
 
 LABEL org.opencontainers.image.title="steering" \

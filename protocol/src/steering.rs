@@ -322,7 +322,7 @@ mod tests {
             r#"{"points": [], "opt_space": null}"#,
             r#"{"opt_space": {"x": {"method": "uniform"}}, "points": [[{"x": 1}, 0.5], [{"x": 1.0, "y": "a"}, null], [{}, 100000.0], [{"x": [1, {"a": null}]}, 1e31]]}"#,
             r#"{"points": [[[0, {"x": true, "z": null}], -1], [[3, {"x": "\u00e4"}], 2]], "opt_space": [{"model_id": 0, "search_space": {}}]}"#,
-            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"status": "done", "seconds": 2, "curve": [[1, null], [2, 0.5]], "other": 3}]}"#,
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"status": "done", "seconds": 2, "curve": [[1, null], [2, 0.5]], "losses": {"a": 1}}]}"#,
             r#"{"points": [[{"x": 1}, 0.5]], "meta": null}"#,
         ] {
             assert_eq!(typed(text), read(text).ok(), "{text}");
@@ -346,6 +346,8 @@ mod tests {
             r#"{"points": [[{"x": 1}, 1], [[0, {"x": 1}], 2]]}"#,
             r#"{"points": [[{"x": 1}, 1]], "meta": []}"#,
             r#"{"points": [[{"x": 1}, 1]], "meta": [3]}"#,
+            r#"{"points": [[{"x": 1}, 1]], "meta": [{"status": "done", "other": 3}]}"#,
+            r#"{"points": [[{"x": 1}, 1]], "meta": [{"losses": {"a": 1, "a": 2}}]}"#,
             r#"{"points": [[{"x": 1}, 1]]} x"#,
         ] {
             assert_eq!(typed(text), None, "{text}");

@@ -6,6 +6,7 @@ Both show a proxy certificate, which the server verifies, or a token. Stood in f
 the nickname that it tells.
 """
 
+import base64
 import email
 import gzip
 import http.server
@@ -20,6 +21,8 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
+import urllib.parse
 
 HPO = pathlib.Path(sys.argv[1]).resolve()
 ROOM = pathlib.Path(tempfile.mkdtemp())
@@ -47,6 +50,11 @@ proxy.write_text("".join((KEYS / name).read_text() for name in ["user.pem", "use
 openssl("rehash", AUTHORITIES)
 
 
+def token_for(seconds):
+    claims = json.dumps({"exp": int(time.time()) + seconds, "name": "me"}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.x"
+
+
 class Server(http.server.BaseHTTPRequestHandler):
     """Keeps what it is asked, and answers as PanDA does."""
 
@@ -54,9 +62,32 @@ class Server(http.server.BaseHTTPRequestHandler):
     requests = []
     known = None
     refuse = None
+    # Of the identity provider: what it is asked, and how often it says that nobody has signed in yet.
+    dialogue = []
+    pending = 0
+    lifetime = 3600
+
+    def do_GET(self):
+        Server.dialogue.append((self.path, None))
+        self.answer(200, {
+            "/auth/wlcg_auth_config.json": {"oidc_config_url": f"{url}/about", "client_id": "me", "client_secret": "s&t", "audience": "panda",
+                                            "jwt_profile": "wlcg"},
+            "/about": {"token_endpoint": f"{url}/token", "device_authorization_endpoint": f"{url}/device"},
+        }[self.path])
+
+    def sign_in(self, form):
+        Server.dialogue.append((self.path, form))
+        if self.path == "/device":
+            return 200, {"device_code": "code", "user_code": "AB", "verification_uri_complete": f"{url}/page?AB", "expires_in": 60, "interval": 0}
+        if Server.pending:
+            Server.pending -= 1
+            return 400, {"error": "authorization_pending"}
+        return 200, {"id_token": token_for(Server.lifetime), "refresh_token": "again", "token_type": "Bearer"}
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path in ("/device", "/token"):
+            return self.answer(*self.sign_in(urllib.parse.parse_qs(body.decode(), strict_parsing=True)))
         subject = (self.connection.getpeercert() or {}).get("subject")
         Server.requests.append((self.path, dict(self.headers), body, subject))
         answer = {"success": True, "message": "", "data": None}
@@ -66,8 +97,11 @@ class Server(http.server.BaseHTTPRequestHandler):
             answer["message"] = "succeeded. new jediTaskID=4711"
             if Server.refuse:
                 answer = {"success": False, "message": Server.refuse, "data": 2}
-        text = json.dumps(answer).encode()
-        self.send_response(200)
+        self.answer(200, answer)
+
+    def answer(self, status, document):
+        text = json.dumps(document).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -99,7 +133,8 @@ COMMON = {**PLAIN, "PANDA_URL": f"{url}/server/panda", "PANDA_URL_SSL": f"{url}/
 WITH_PROXY = {**COMMON, "X509_USER_PROXY": str(proxy)}
 WITH_TOKEN = {**COMMON, "PANDA_AUTH": "oidc", "PANDA_AUTH_VO": "wlcg", "PANDA_AUTH_ID_TOKEN": "the.to.ken"}
 THEIRS = """
-import sys
+import builtins, sys
+builtins.input = lambda *_: "y"
 from pandaclient import PhpoScript, PsubUtils
 PsubUtils.check_proxy = lambda *_, **__: True
 PsubUtils.getNickname = lambda *_, **__: "me"
@@ -192,4 +227,48 @@ assert (done.returncode, mine) == (3, []) and "certificate" in done.stderr, "a s
 done, _ = ours({**WITH_PROXY, "X509_CERT_DIR": str(ROOM), "PANDA_VERIFY_HOST": "off"})
 assert done.returncode == 0, done.stderr
 
-print("panda: both clients send the same requests, by proxy certificate and by token; refusals, missing credentials and strangers are noticed")
+# The dialogue for a token: the same questions, to which the provider gives the same answers.
+def in_dialogue(client, root):
+    Server.dialogue.clear()
+    environment = {**COMMON, "PANDA_AUTH": "oidc", "PANDA_AUTH_VO": "wlcg", "PANDA_CONFIG_ROOT": str(root), "SSL_CERT_FILE": str(KEYS / "ca.pem")}
+    made = client(environment)
+    asked = [(path, form and {key: [" ".join(value.split()) for value in values] for key, values in form.items()})
+             for path, form in Server.dialogue]
+    return made, asked
+
+
+def tokens(requests):
+    return {{key.lower(): value for key, value in headers.items()}.get("authorization") for _, headers, *_ in requests}
+
+
+OURS, OTHERS = ROOM / "ours", ROOM / "theirs"
+Server.pending = 1
+(done, mine), asked = in_dialogue(ours, OURS)
+assert done.returncode == 0, done.stderr
+assert f"sign in at {url}/page?AB" in done.stderr, done.stderr
+Server.pending = 1
+made, expected = in_dialogue(theirs, OTHERS)
+assert asked == expected, f"ours   {asked}\ntheirs {expected}"
+assert [path for path, _ in asked] == ["/auth/wlcg_auth_config.json", "/about", "/device", "/token", "/token"], asked
+for one, other in zip(essence(mine), essence(made), strict=True):
+    one[1].pop("authorization"), other[1].pop("authorization")  # the tokens of the two end at different times
+    assert one == other, f"ours   {one}\ntheirs {other}"
+kept = [json.loads((root / ".token").read_text()) for root in (OURS, OTHERS)]
+assert tokens(mine) == {f"Bearer {kept[0]['id_token']}"} and kept[0].keys() == kept[1].keys(), kept
+assert (OURS / ".token").stat().st_mode & 0o777 == 0o600
+
+# Each goes on with the token of the other, and renews it when it is about to run out.
+for client, root, token in ((ours, OTHERS, kept[1]), (theirs, OURS, kept[0])):
+    made, asked = in_dialogue(client, root)
+    made = made[1] if client is ours else made
+    assert asked == [] and tokens(made) == {f"Bearer {token['id_token']}"}, (asked, tokens(made))
+for root in (OURS, OTHERS):
+    (root / ".token").write_text(json.dumps({"id_token": token_for(200), "refresh_token": "again"}))
+    for page in root.glob(".page_cache_*"):
+        page.unlink()
+(done, mine), asked = in_dialogue(ours, OTHERS)
+made, expected = in_dialogue(theirs, OURS)
+assert (done.returncode, asked) == (0, expected), (done, asked, expected)
+assert asked[-1] == ("/token", {"client_id": ["me"], "client_secret": ["s&t"], "grant_type": ["refresh_token"], "refresh_token": ["again"]}), asked
+
+print("panda: both clients send the same requests, by proxy certificate, by token and by a dialogue for one; refusals, missing credentials and strangers are noticed")

@@ -16,24 +16,12 @@ done
 room=$(mktemp -d)
 cd "$room"
 . "$here/sandbox.sh"
+. "$here/base.sh"
 export BUILDER=buildah BUILD_OPTIONS=--pull-never
 base=localhost/hpo-base-$$ steering=localhost/hpo-steering-$$ evaluation=localhost/hpo-evaluation-$$
 trap 'podman rmi -f "$steering" "$evaluation" "$base" >/dev/null 2>&1 || true; rm -rf "$room"' EXIT
 
-# The parts of a slim Debian that our programs and the command lines of iDDS need.
-mkdir packages tree
-(cd packages && apt-get download -qq base-files bash coreutils dash libc6 libgcc-s1 libstdc++6 gcc-12-base libtinfo6 libselinux1 \
-  libpcre2-8-0 libacl1 libattr1 libgmp10 liblzma5 zlib1g libbz2-1.0 2>/dev/null) || { echo "skipped: packages of the distribution cannot be had"; exit 0; }
-for package in packages/*.deb; do dpkg-deb -x "$package" tree; done
-# The two halves of the file system are one, as Debian has them.
-for folder in bin sbin lib lib64; do
-  if [ -d "tree/$folder" ] && [ ! -L "tree/$folder" ]; then
-    mkdir -p "tree/usr/$folder" && cp -a "tree/$folder/." "tree/usr/$folder/" && rm -r "tree/${folder:?}"
-  fi
-  mkdir -p "tree/usr/$folder" && ln -sfn "usr/$folder" "tree/$folder"
-done
-ln -sfn dash tree/usr/bin/sh
-mkdir -p tree/{tmp,proc,sys,dev,root,srv} && chmod 1777 tree/tmp
+base_tree tree || { echo "skipped: packages of the distribution cannot be had"; exit 0; }
 container=$(buildah from scratch)
 buildah add -q "$container" tree / >/dev/null
 buildah commit -q "$container" "$base" >/dev/null
@@ -52,7 +40,7 @@ seconds() { local begin=$EPOCHREALTIME; "$@" >/dev/null; awk "BEGIN { printf \"%
 
 # Nobody is root, nothing can be written but the work directory, and the names are those that task files know.
 [ "$(inside "$steering" /bin/bash -c 'id -u')" = 1000 ]
-! inside "$steering" /bin/bash -c 'echo > /usr/local/made' 2>/dev/null
+if inside "$steering" /bin/bash -c 'echo > /usr/local/made' 2>/dev/null; then echo "the image can be written to"; exit 1; fi
 inside "$steering" /bin/bash -c 'hpogrid --version && pwd' | grep -qx /srv/workDir
 inside "$evaluation" evaluation library | grep -q /opt/cache
 echo "the images run, without privileges and read-only"

@@ -8,11 +8,11 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{HistoryEntry, PointMeta, SteeringInput, evaluated};
+use super::{FailureKind, HistoryEntry, PointMeta, SteeringInput, evaluated};
 use crate::json;
 use crate::point::{AnyPoint, EvaluationInput, Outcome, SegmentId};
 
-/// The input in a JSON text, if nothing is wrong with it. What the manager says about points is read as far as it is known.
+/// The input in a JSON text, if nothing is wrong with it.
 pub(super) fn read(text: &str, failed_loss: Option<f64>) -> Option<SteeringInput> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let input = Input { failed_loss }.deserialize(&mut deserializer).ok()?;
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Input {
                     points = Some(access.next_value_seed(entries)?);
                 }
                 "opt_space" if space.is_none() => space = Some(access.next_value::<json::Nested>()?.0),
-                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<PointMeta>>>()?),
+                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<KnownMeta>>>()?),
                 _ => return Err(A::Error::custom("a key that has to be looked at")),
             }
         }
@@ -62,11 +62,41 @@ impl<'de> Visitor<'de> for Input {
                 return Err(A::Error::custom("not parallel"));
             }
             for (entry, meta) in points.iter_mut().zip(meta) {
-                entry.meta = Some(meta);
+                entry.meta = Some(meta.checked().map_err(A::Error::custom)?);
             }
         }
         let space = space.filter(|space: &Value| !space.is_null());
         Ok(SteeringInput { points, space })
+    }
+}
+
+/// What the manager says about a point, and nothing else: what stands under other keys would have to be looked at.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownMeta {
+    status: Option<String>,
+    failure: Option<FailureKind>,
+    attempts: Option<u32>,
+    seconds: Option<f64>,
+    epochs_done: Option<u64>,
+    curve: Option<Vec<(u64, Option<f64>)>>,
+    losses: Option<json::Nested>,
+}
+
+impl KnownMeta {
+    fn checked(self) -> Result<PointMeta, String> {
+        let losses = self.losses.map(|losses| serde_json::from_value(losses.0));
+        Ok(PointMeta {
+            status: (self.status)
+                .map(|status| json::checked_string(&status).map(str::to_owned))
+                .transpose()?,
+            failure: self.failure,
+            attempts: self.attempts,
+            seconds: self.seconds,
+            epochs_done: self.epochs_done,
+            curve: self.curve,
+            losses: losses.transpose().map_err(|error| error.to_string())?,
+        })
     }
 }
 

@@ -54,6 +54,6 @@ pub enum Backend {
     Slurm,
     /// On all nodes of the Slurm job in which hpo itself runs.
     Allocation,
-    /// As a task of PanDA: `hpo submit` makes its parameters.
+    /// As a task of PanDA, which `hpo submit` sends.
     Panda,
 }

@@ -19,6 +19,25 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or input, 3 the machine fai
             4 the journal of the task is damaged (`hpo journal repair`),
             130 and 143 interrupted (run the same line again to resume)";
 
+const SUBMIT_EXAMPLE: &str = "\
+Example:
+  hpo submit config.json --taskDir my-run                         in the background of this machine
+  hpo submit config.json --backend panda                          as a task of PanDA
+  hpo submit config.json --backend panda --noSubmit               what would be sent";
+
+const PANDA_VARIABLES: &str = "\
+Variables that count for PanDA, as for its own client:
+  X509_USER_PROXY         the proxy certificate; by default /tmp/x509up_u and the user's number
+  PANDA_AUTH=oidc         show a token in its place, of the organisation in PANDA_AUTH_VO
+  PANDA_AUTH_ID_TOKEN     the token
+  OIDC_AUTH_TOKEN_FILE    or a file with it
+  PANDA_CONFIG_ROOT       or the directory (~/.pathena) of the file .token, which is renewed,
+                          or got by signing in with any browser
+  PANDA_URL_SSL           the server of tasks
+  PANDACACHE_URL          the server of files
+  X509_CERT_DIR           certificates of authorities (/etc/grid-security/certificates)
+  PANDA_VERIFY_HOST=off   trust any server";
+
 const IMPORT_EXAMPLE: &str = "\
 Example:
   hpo import study.log --taskDir old                     a journal of Optuna; `hpo best old` shows the best
@@ -39,8 +58,8 @@ pub(super) enum Command {
     /// Run a task, or resume it
     #[command(infer_long_args = true)]
     Run(Box<RunArguments>),
-    /// Run a task in the background, as `run --detach` does; or make the parameters of a task of PanDA, with `--backend panda`
-    #[command(infer_long_args = true)]
+    /// Run a task in the background, as `run --detach` does; or send it to PanDA, with `--backend panda`
+    #[command(infer_long_args = true, before_help = SUBMIT_EXAMPLE, after_help = PANDA_VARIABLES)]
     Submit(Box<RunArguments>),
     /// Go on with a paused or interrupted task
     Resume(ResumeArguments),

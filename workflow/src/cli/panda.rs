@@ -47,10 +47,14 @@ pub(super) fn submit(arguments: &RunArguments) -> Result<u8, CliError> {
     }
     // What is wrong with the options is said before anything is sent.
     task_parameters(&options, inputs.clone()).map_err(CliError::Usage)?;
-    let client = Credentials::find(&variable)?.client(&variable)?;
+    let servers = Servers::find(&variable, options.intr_srv == Some(true));
+    let sign_in = |organisation: &str| {
+        crate::panda::sign_in(&variable, &servers.panda, organisation, &|text| remark(&escape(text)))
+    };
+    let client = Credentials::find(&variable, &sign_in)?.client(&variable)?;
     let mut submission = Submission {
         client: &client,
-        servers: Servers::find(&variable, options.intr_srv == Some(true)),
+        servers,
     };
     inputs.archive = submission.upload(&inputs.archive, &sandbox(&options)?)?;
     inputs.cache.clone_from(&submission.servers.cache);

@@ -161,6 +161,11 @@ fn studies_of_optuna_are_read_or_refused() {
 }
 
 #[test]
+fn tokens_are_understood_or_refused() {
+    feed_shortly("token");
+}
+
+#[test]
 fn faults_are_noticed() {
     let panics = Parser {
         name: "panics",

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use base64::Engine;
 use protocol::json::{self, Dialect};
 use protocol::report::Report;
 use protocol::search_space::SpaceDocument;
@@ -15,6 +16,7 @@ use steering::history::{History, Mode};
 use crate::checkpoint::{extract, unpack};
 use crate::import::{Wish, from_database, from_journal};
 use crate::journal::{Contents, ReadError, Record, salvage};
+use crate::panda::understood_token;
 use crate::state::{Event, RetryLimits, State};
 
 /// A parser, and what it is known by: the folder of its corpus.
@@ -23,7 +25,7 @@ pub(super) struct Parser {
     pub(super) read: fn(&[u8]),
 }
 
-pub(super) const PARSERS: [Parser; 9] = [
+pub(super) const PARSERS: [Parser; 10] = [
     Parser {
         name: "search_space",
         read: search_space,
@@ -59,6 +61,10 @@ pub(super) const PARSERS: [Parser; 9] = [
     Parser {
         name: "optuna",
         read: optuna,
+    },
+    Parser {
+        name: "token",
+        read: token,
     },
 ];
 
@@ -199,4 +205,14 @@ fn optuna(bytes: &[u8]) {
     } else {
         from_journal(bytes, &wish)
     };
+}
+
+/// The file with the token for PanDA, whose middle part is JSON again.
+fn token(bytes: &[u8]) {
+    let _ = understood_token(bytes, 0.0);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let file = serde_json::json!({"id_token": format!("e30.{claims}.x"), "refresh_token": text});
+        let _ = understood_token(file.to_string().as_bytes(), 0.0);
+    }
 }

@@ -27,11 +27,15 @@ pub(crate) enum Credentials {
 }
 
 impl Credentials {
-    /// `PANDA_AUTH=oidc` wants a token; everything else a proxy certificate.
+    /// `PANDA_AUTH=oidc` wants a token; everything else a proxy certificate. A token that is nowhere comes from `sign_in`, which is
+    /// given the organisation.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn find(variable: Environment<'_>) -> Result<Credentials, PandaError> {
+    pub(crate) fn find(
+        variable: Environment<'_>,
+        sign_in: &dyn Fn(&str) -> Result<String, PandaError>,
+    ) -> Result<Credentials, PandaError> {
         if variable("PANDA_AUTH").as_deref() != Some("oidc") {
             let path = variable("X509_USER_PROXY").map_or_else(
                 || PathBuf::from(format!("/tmp/x509up_u{}", rustix::process::getuid().as_raw())),
@@ -41,7 +45,7 @@ impl Credentials {
                 Ok(Credentials::Proxy(path))
             } else {
                 Err(PandaError::Credentials(format!(
-                    "there is no proxy certificate `{}`; make one with `voms-proxy-init`, name it in X509_USER_PROXY, or set PANDA_AUTH=oidc and give a token",
+                    "there is no proxy certificate `{}`; make one with `voms-proxy-init`, name it in X509_USER_PROXY, or set PANDA_AUTH=oidc to use a token",
                     path.display()
                 )))
             };
@@ -60,28 +64,21 @@ impl Credentials {
             })?),
             (None, None) => variable("OIDC_AUTH_ID_TOKEN"),
         };
-        let token = token
-            .map(|token| token.trim().to_owned())
-            .filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| {
-            PandaError::Credentials(
-                "PANDA_AUTH=oidc needs a token in PANDA_AUTH_ID_TOKEN, or a file with it in OIDC_AUTH_TOKEN_FILE; the client of PanDA gets one by `pbook`"
-                    .to_owned(),
-            )
-        })?;
+        let token = match token {
+            None => sign_in(&organisation)?,
+            Some(token) if token.trim().is_empty() => {
+                return Err(PandaError::Credentials(
+                    "the token in the file that OIDC_AUTH_TOKEN_FILE names is empty; without that variable a new one is fetched".to_owned(),
+                ));
+            }
+            Some(token) => token.trim().to_owned(),
+        };
         Ok(Credentials::Token { token, organisation })
     }
 
     /// A client that shows these credentials and trusts what the grid and this machine trust.
     pub(crate) fn client(&self, variable: Environment<'_>) -> Result<Client, PandaError> {
-        // Fails only where a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder().timeout(PATIENCE);
-        if variable("PANDA_VERIFY_HOST").as_deref() == Some("off") {
-            builder = builder.danger_accept_invalid_certs(true);
-        }
-        let authorities = variable("X509_CERT_DIR").unwrap_or_else(|| AUTHORITIES.to_owned());
-        builder = trusting(builder, Path::new(&authorities));
+        let mut builder = trusting_client(variable).timeout(PATIENCE);
         match self {
             Credentials::Proxy(path) => {
                 let unusable = |reason: String| {
@@ -115,6 +112,18 @@ impl Credentials {
             .build()
             .map_err(|error| PandaError::Credentials(describe(&error)))
     }
+}
+
+/// A client that trusts what the grid and this machine trust.
+pub(super) fn trusting_client(variable: Environment<'_>) -> ClientBuilder {
+    // Fails only where a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder();
+    if variable("PANDA_VERIFY_HOST").as_deref() == Some("off") {
+        builder = builder.danger_accept_invalid_certs(true);
+    }
+    let authorities = variable("X509_CERT_DIR").unwrap_or_else(|| AUTHORITIES.to_owned());
+    trusting(builder, Path::new(&authorities))
 }
 
 /// Adds the certificates in a directory, in which each stands under the hash of its name, and links to it do.
@@ -156,7 +165,8 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Credentials::find(&variable).map_err(|error| error.to_string())
+        let sign_in = |organisation: &str| Ok(format!("signed in for {organisation}"));
+        Credentials::find(&variable, &sign_in).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -179,10 +189,12 @@ mod tests {
             token("two")
         );
         assert!(find(&[oidc]).unwrap_err().contains("PANDA_AUTH_VO"));
+        assert_eq!(find(&[oidc, ("PANDA_AUTH_VO", "vo")]), token("signed in for vo"));
+        fs::write(file.path(), " \n").unwrap();
         assert!(
-            find(&[oidc, ("PANDA_AUTH_VO", "vo")])
+            find(&[oidc, ("PANDA_AUTH_VO", "vo"), of_file])
                 .unwrap_err()
-                .contains("needs a token")
+                .contains("is empty")
         );
     }
 

@@ -2,14 +2,20 @@
 
 mod command;
 mod credentials;
+mod dialogue;
+mod internet;
 mod parameters;
 mod submission;
+mod token_file;
 
 use thiserror::Error;
 
 pub(crate) use credentials::{Credentials, Environment};
+pub(crate) use internet::sign_in;
 pub(crate) use parameters::{Inputs, archive_name, task_parameters};
 pub(crate) use submission::{LARGEST_ARCHIVE, Servers, Submission, archive};
+#[cfg(test)]
+pub(crate) use token_file::understood as understood_token;
 
 /// Why a task could not be submitted.
 #[derive(Debug, Error)]

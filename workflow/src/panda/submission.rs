@@ -156,7 +156,7 @@ fn answer(url: &str, sent: reqwest::Result<reqwest::blocking::Response>) -> Resu
     let shown: String = text.chars().take(300).collect();
     if matches!(status.as_u16(), 401 | 403) {
         return Err(PandaError::Credentials(format!(
-            "`{url}` answers {status}: {shown}; renew the proxy certificate or token"
+            "`{url}` answers {status}: {shown}; renew the proxy certificate or token (`hpo submit --help` says where they lie)"
         )));
     }
     if !status.is_success() {
