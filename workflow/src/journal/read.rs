@@ -1,6 +1,6 @@
 //! Reading the journal back: all of it is checked, every time, and record by record, so that a long one takes no memory.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,7 @@ impl Contents {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(as_read)?;
+        let mut file = crate::files::open_own(path, OpenOptions::new().read(true)).map_err(as_read)?;
         file.seek(SeekFrom::Start(self.valid_bytes)).map_err(as_read)?;
         self.take_all(path, BufReader::with_capacity(1 << 16, file), visit)
     }

@@ -80,7 +80,7 @@ impl Journal {
         };
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        let mut file = options.open(path).map_err(broken)?;
+        let mut file = files::open_own(path, &mut options).map_err(broken)?;
         let mut length = contents.valid_bytes;
         if contents.torn_bytes > 0 || length == 0 {
             file.set_len(length).map_err(broken)?;

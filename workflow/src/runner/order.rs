@@ -1,7 +1,7 @@
 //! What manager and runner tell each other: the order, the claim, the result.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -132,7 +132,9 @@ pub(super) fn claim(directory: &Path, process: &ProcessIdentity, element: Option
         process: process.clone(),
         element,
     };
-    fs::write(&temporary, serde_json::to_vec(&claim)?)?;
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(&serde_json::to_vec(&claim)?)?;
+    drop(file);
     let linked = fs::hard_link(&temporary, &path);
     fs::remove_file(&temporary)?;
     match linked {

@@ -2,9 +2,11 @@
 
 mod handle;
 mod job;
+mod plant;
 
 pub(super) use handle::Handle;
 use job::{Fault, Process};
+pub(super) use plant::Plant;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -70,6 +72,8 @@ pub(super) struct World {
     to_blame: HashSet<AttemptKey>,
     /// For each batch, how often Slurm has shown it.
     shown: HashMap<u32, u32>,
+    /// The fault that is planted, to see that it is noticed.
+    pub(super) plant: Option<Plant>,
 }
 
 impl World {
@@ -110,6 +114,7 @@ impl World {
             most_pilots: u32::MAX,
             to_blame: HashSet::new(),
             shown: HashMap::new(),
+            plant: None,
         };
         world.trouble = [0, 10, 40][world.below(3) as usize];
         world
@@ -132,9 +137,15 @@ impl World {
         self.now
     }
 
+    /// What the manager sees of the result of an attempt.
     pub(super) fn result(&self, key: AttemptKey) -> Option<RunnerResult> {
-        let (seen, result) = self.results.get(&key)?;
+        let (seen, result) = self.results.get(&self.misread(key)?)?;
         (*seen <= self.now).then(|| result.clone())
+    }
+
+    /// Whether an attempt has left a result.
+    pub(super) fn has_left_a_result(&self, key: AttemptKey) -> bool {
+        self.results.contains_key(&key)
     }
 
     pub(super) fn has_saved(&self, key: AttemptKey) -> bool {
@@ -343,6 +354,9 @@ impl World {
 
     /// A job is asked to end: out of the queue at once, at work as soon as its evaluations have.
     fn stop(&mut self, element: Element) {
+        if self.plant == Some(Plant::JobsStay) {
+            return;
+        }
         let now = self.now;
         let Some(job) = self.jobs.get_mut(&element) else { return };
         match job.phase {

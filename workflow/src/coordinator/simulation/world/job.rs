@@ -2,7 +2,7 @@
 
 use protocol::Loss;
 
-use super::{World, key_of};
+use super::{Plant, World, key_of};
 use crate::backend::simulated::{EndState, Phase};
 use crate::runner::{Assignment, Claimant, Element, EndRequest, RunnerResult, Work};
 use crate::state::{AttemptEnd, AttemptKey};
@@ -99,8 +99,9 @@ impl World {
     /// A runner starts; it works if nobody else has the attempt.
     fn begin(&mut self, element: Element, assignment: &Assignment) {
         let key = key_of(assignment);
+        let is_taken = self.claims.contains_key(&key) && self.plant != Some(Plant::ClaimsIgnored);
         // Without an order a runner ends at once.
-        if self.claims.contains_key(&key) || !self.orders.contains(&key) {
+        if is_taken || !self.orders.contains(&key) {
             return;
         }
         self.claims.insert(key, Claimant::Job(element));
