@@ -17,12 +17,13 @@ mod steering;
 mod supervise;
 mod work_directory;
 
-pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
+pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of, read_restarts};
 pub(crate) use crew::{MESSAGE, attempt_of, message_of};
 pub(crate) use group::group_support;
 pub(crate) use job::{enqueue, queued};
 pub(crate) use order::{
-    CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_result, revoke,
+    CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_claimed_restarts,
+    read_result, revoke,
 };
 pub(crate) use steering::read_end;
 pub(crate) use supervise::{Exit, Intervention, Launch, last_line};

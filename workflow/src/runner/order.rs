@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::batch::Element;
+use super::batch::{Element, restarts};
 use super::supervise::Launch;
 use crate::checkpoint::{Label, Source};
 use crate::files;
@@ -115,6 +115,14 @@ struct Claim {
     /// The job of a batch system to which the process belongs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     element: Option<Element>,
+    /// How often that job had been started again by then.
+    #[serde(default, skip_serializing_if = "is_none")]
+    restarts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde calls it")]
+fn is_none(restarts: &u32) -> bool {
+    *restarts == 0
 }
 
 /// Takes the attempt away from everybody who has not claimed it yet; false if somebody has.
@@ -131,6 +139,7 @@ pub(super) fn claim(directory: &Path, process: &ProcessIdentity, element: Option
     let claim = Claim {
         process: process.clone(),
         element,
+        restarts: element.map_or(0, |_| restarts()),
     };
     let mut file = File::create_new(&temporary)?;
     file.write_all(&serde_json::to_vec(&claim)?)?;
@@ -161,6 +170,11 @@ pub(crate) enum Claimant {
 /// Who has taken an attempt that runs in jobs of a batch system.
 pub(crate) fn read_claimant(directory: &Path) -> Option<Claimant> {
     Some(read(directory)?.element.map_or(Claimant::Manager, Claimant::Job))
+}
+
+/// How often the job of a batch system that has taken an attempt had been started again by then.
+pub(crate) fn read_claimed_restarts(directory: &Path) -> Option<u32> {
+    Some(read(directory)?.restarts)
 }
 
 fn read(directory: &Path) -> Option<Claim> {

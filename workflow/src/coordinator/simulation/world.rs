@@ -44,6 +44,9 @@ pub(super) struct World {
     accepted: HashSet<u32>,
     processes: BTreeMap<Element, Vec<Process>>,
     claims: HashMap<AttemptKey, Claimant>,
+    /// How often jobs were started, and in which of these starts attempts were claimed.
+    starts: HashMap<Element, u32>,
+    claimed_in: HashMap<AttemptKey, u32>,
     /// With the time at which the manager sees them if it does not look closely.
     results: HashMap<AttemptKey, (f64, RunnerResult)>,
     marks: Vec<(f64, AttemptKey)>,
@@ -95,6 +98,8 @@ impl World {
             accepted: HashSet::new(),
             processes: BTreeMap::new(),
             claims: HashMap::new(),
+            starts: HashMap::new(),
+            claimed_in: HashMap::new(),
             results: HashMap::new(),
             marks: Vec::new(),
             requests: HashMap::new(),
@@ -354,9 +359,6 @@ impl World {
 
     /// A job is asked to end: out of the queue at once, at work as soon as its evaluations have.
     fn stop(&mut self, element: Element) {
-        if self.plant == Some(Plant::JobsStay) {
-            return;
-        }
         let now = self.now;
         let Some(job) = self.jobs.get_mut(&element) else { return };
         match job.phase {

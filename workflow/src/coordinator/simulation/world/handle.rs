@@ -99,6 +99,11 @@ impl Shelf for Handle {
         self.0.borrow().claims.get(&job.key).copied()
     }
 
+    fn has_begun_anew(&self, job: &Job, element: Element) -> bool {
+        let world = self.0.borrow();
+        world.claimed_in.get(&job.key) < world.starts.get(&element)
+    }
+
     fn has_result(&self, job: &Job) -> bool {
         let mut world = self.0.borrow_mut();
         let now = world.now;

@@ -83,6 +83,7 @@ impl World {
             (self.now + self.seconds(60), fault)
         });
         let now = self.now;
+        *self.starts.entry(element).or_default() += 1;
         let job = self.jobs.get_mut(&element).expect("it is about to start");
         job.phase = Phase::Active;
         job.fault = fault;
@@ -105,6 +106,8 @@ impl World {
             return;
         }
         self.claims.insert(key, Claimant::Job(element));
+        let starts = self.starts.get(&element).copied().unwrap_or(0);
+        self.claimed_in.insert(key, starts);
         *self.runs.entry(key).or_default() += 1;
         let others = self.processes.values().flatten();
         for other in others.filter(|other| other.key.point == key.point) {

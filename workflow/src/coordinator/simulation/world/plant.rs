@@ -18,13 +18,11 @@ pub(in crate::coordinator::simulation) enum Plant {
     PayloadsBlamed,
     /// The next manager does not find what the one before has submitted.
     SubmissionsForgotten,
-    /// Jobs cannot be cancelled.
-    JobsStay,
 }
 
 impl Plant {
     /// All of them, with words of the remark that each must draw; where several checks can be the first to notice, those of any.
-    pub(in crate::coordinator::simulation) const ALL: [(Plant, &'static [&'static str]); 7] = [
+    pub(in crate::coordinator::simulation) const ALL: [(Plant, &'static [&'static str]); 6] = [
         (Plant::ClaimsIgnored, &["still runs beside", " times"]),
         (Plant::ResultsLost, &["is given up although it has left a result"]),
         (
@@ -37,7 +35,6 @@ impl Plant {
             Plant::SubmissionsForgotten,
             &["is submitted again beside", "pilots beside", "left behind"],
         ),
-        (Plant::JobsStay, &["left behind", "does not come to its end"]),
     ];
 }
 
