@@ -275,6 +275,9 @@ pub fn new_points(value: Value) -> Result<Vec<EvaluationInput>, Vec<Problem>> {
 /// [`DocumentError`]; non-finite numbers are among the faults.
 pub fn read_output(path: &Path) -> Result<Vec<EvaluationInput>, DocumentError> {
     let bytes = json::read_regular(OUTPUT, path, limits::HISTORY_BYTES)?;
+    if let Some(points) = std::str::from_utf8(&bytes).ok().and_then(typed::read_points) {
+        return Ok(points);
+    }
     let value = json::parse(&bytes, Dialect::NonFinite).map_err(|message| DocumentError::Syntax {
         what: OUTPUT,
         path: path.to_owned(),
@@ -387,6 +390,33 @@ mod tests {
             faults(r#"{"points": [[{}, 1], [[0, {}], 1]]}"#),
             ["at `/points`: points with and without a model_id are mixed"]
         );
+    }
+
+    #[test]
+    fn both_ways_of_reading_new_points_agree() {
+        let points = |text: &str| json::parse(text.as_bytes(), Dialect::NonFinite).ok().map(new_points);
+        for text in [
+            "[]",
+            r#"[{"x": 1, "y": "a"}, {"y": [1, null], "x": 1.0}]"#,
+            r#"[[0, {"x": 1}], [3, {}]]"#,
+            r#"[{"x": 1}, [0, {"x": 1}]]"#,
+        ] {
+            assert_eq!(typed::read_points(text), points(text).and_then(Result::ok), "{text}");
+            assert!(typed::read_points(text).is_some(), "{text}");
+        }
+        let long = format!(r#"[{{"x": "{}"}}]"#, "x".repeat(4000));
+        for text in [
+            "",
+            "{}",
+            "[3]",
+            "[{\"x\": NaN}]",
+            "[[-1, {}]]",
+            "[{\"x\": 1, \"x\": 2}]",
+            "[{}] 1",
+            &long,
+        ] {
+            assert_eq!(typed::read_points(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -141,6 +141,22 @@ pub(crate) fn is_open_to_all(directory: &Path, part: &Path) -> io::Result<bool> 
     Ok(is_open(directory)? && !is_open(part)?)
 }
 
+/// Whether an error is for want of something that others may give back: descriptors, processes, memory, room.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let wants = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::DQUOT,
+    ];
+    wants
+        .iter()
+        .any(|want| Some(want.raw_os_error()) == error.raw_os_error())
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

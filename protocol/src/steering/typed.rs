@@ -1,6 +1,6 @@
-//! Reading a steering input without a tree of JSON values in between.
+//! Reading a steering input, or the new points of an output, without a tree of JSON values in between.
 //!
-//! This is the way of histories that are in order: a third of the time and of the memory of the way through a tree, which says what
+//! This is the way of documents that are in order: a third of the time and of the memory of the way through a tree, which says what
 //! is wrong where. What is not in order is therefore not explained here: there is no input, and the other way is taken.
 
 use std::fmt;
@@ -20,6 +20,33 @@ pub(super) fn read(text: &str, failed_loss: Option<f64>) -> Option<SteeringInput
     let mut segmented = input.points.iter().map(|entry| entry.input.segment().is_some());
     let first = segmented.next();
     segmented.all(|is| Some(is) == first).then_some(input)
+}
+
+/// The new points in a JSON text, if nothing is wrong with any of them.
+pub(super) fn read_points(text: &str) -> Option<Vec<EvaluationInput>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let points = deserializer.deserialize_seq(NewPoints).ok()?;
+    deserializer.end().ok()?;
+    let is_in_order = |input: &EvaluationInput| input.point().problems().is_empty();
+    points.iter().all(is_in_order).then_some(points)
+}
+
+struct NewPoints;
+
+impl<'de> Visitor<'de> for NewPoints {
+    type Value = Vec<EvaluationInput>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of points")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut points = Vec::new();
+        while let Some(Subject(input)) = access.next_element()? {
+            points.push(input);
+        }
+        Ok(points)
+    }
 }
 
 struct Input {

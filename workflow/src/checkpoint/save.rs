@@ -92,11 +92,13 @@ impl Saver {
         if !is_busy {
             self.collect();
             let (plan, last) = (self.plan.clone(), self.last.clone());
-            self.running = Some(std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().spawn(move || {
                 let begin = Instant::now();
                 let (saved, fingerprint) = plan.save(&last);
                 (saved, fingerprint, begin.elapsed())
-            }));
+            });
+            // Where there is no room for a thread now, there may be at the next time.
+            self.running = thread.ok();
         }
         self.next = Instant::now() + self.interval;
     }

@@ -95,6 +95,9 @@ pub(crate) struct Coordinator<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     steering: Option<SteeringRun>,
+    /// After steering could not be started for want of something that may come back: when to try again, and how often that was.
+    steering_hold: Option<Instant>,
+    steering_refusals: u32,
     /// What the user wants, at the last look.
     pub(super) request: Option<Request>,
     batch: Vec<Event>,
@@ -269,13 +272,14 @@ impl Coordinator<'_> {
             Answer::Points(points, remarks) => {
                 self.flow.notes.extend(remarks);
                 let (number, asked) = (run.number, run.asked);
-                let mut parts: Vec<Vec<NewPoint>> =
-                    points.chunks(POINTS_PER_RECORD).map(<[NewPoint]>::to_vec).collect();
-                if parts.is_empty() {
-                    parts.push(Vec::new());
-                }
-                for points in parts {
+                let mut rest = points.into_iter().peekable();
+                // Of an answer without points, too, there is a record.
+                loop {
+                    let points: Vec<NewPoint> = rest.by_ref().take(POINTS_PER_RECORD).collect();
                     self.push(Event::Iteration { number, asked, points });
+                    if rest.peek().is_none() {
+                        break;
+                    }
                 }
             }
             Answer::Failure(reason) => {
@@ -287,9 +291,10 @@ impl Coordinator<'_> {
     }
 
     fn start_steering(&mut self) -> Result<(), CoordinatorError> {
-        if self.flow.steering.is_some() {
+        if self.flow.steering.is_some() || self.flow.steering_hold.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
+        self.flow.steering_hold = None;
         let segments = self.task.segment_ids();
         let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else {
             return Ok(());
@@ -303,7 +308,19 @@ impl Coordinator<'_> {
         };
         let number = self.state.iterations + 1;
         match SteeringRun::start(context, &self.state, number, asked) {
-            Ok(run) => self.flow.steering = Some(run),
+            Ok(run) => {
+                self.flow.steering_refusals = 0;
+                self.flow.steering = Some(run);
+            }
+            Err(error) if crate::files::may_pass(&error) => {
+                if self.flow.steering_refusals == 0 {
+                    self.observer.note(&format!(
+                        "steering cannot be started now ({error}); it is tried again, running evaluations go on"
+                    ));
+                }
+                self.flow.steering_hold = Some(Instant::now() + pause_after(self.flow.steering_refusals));
+                self.flow.steering_refusals += 1;
+            }
             Err(error) => {
                 self.push(Event::SteeringFailed {
                     number,
@@ -337,10 +354,8 @@ impl Coordinator<'_> {
     }
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
-        let hold = self
-            .flow
-            .hold
-            .map(|until| until.saturating_duration_since(Instant::now()));
+        let holds = self.flow.hold.into_iter().chain(self.flow.steering_hold);
+        let hold = holds.min().map(|until| until.saturating_duration_since(Instant::now()));
         let tick = if self.scheduler.is_some() && !self.state.running.is_empty() {
             let has_heard = std::mem::take(&mut self.flow.has_heard) && self.state.running.len() <= FEW;
             self.flow.listening = if has_heard {
@@ -398,6 +413,11 @@ impl Coordinator<'_> {
             ));
         }
     }
+}
+
+/// Between two tries of what could not be started, after so many that failed.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    Duration::from_millis(100 << failures.min(9))
 }
 
 /// Seconds since 1970, for people only.

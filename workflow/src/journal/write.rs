@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::header;
 use super::lock::Claim;
 use super::read::Contents;
-use super::record::{LARGEST_RECORD, Record};
+use super::record::{self, LARGEST_RECORD};
 use crate::files;
 
 /// Why a commit did not happen.
@@ -129,13 +129,7 @@ impl Journal {
                 return Err(WriteError::TooBig { found: json.len() });
             }
             let sequence = self.sequence + 1 + index as u64;
-            Record {
-                epoch: self.claim.epoch(),
-                continues: index > 0,
-                sequence,
-                json: json.clone(),
-            }
-            .encode(&mut bytes);
+            record::encode(self.claim.epoch(), index > 0, sequence, json, &mut bytes);
         }
         self.check_ownership()?;
         if let Err(error) = self.medium.append(&bytes) {
@@ -185,6 +179,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Record;
     use super::super::read::ReadError;
     use super::*;
     use std::cell::RefCell;
