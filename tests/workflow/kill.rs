@@ -136,7 +136,7 @@ fn a_manager_killed_while_steering_runs_is_given_the_same_points_again() {
         let mut ended = false;
         wait_until("steering runs", || {
             ended = manager.try_wait().unwrap().is_some();
-            ended || of_run("begun", runs + 1).exists()
+            ended || fs::read_to_string(of_run("begun", runs + 1)).is_ok_and(|pid| pid.ends_with('\n'))
         });
         if ended {
             break;

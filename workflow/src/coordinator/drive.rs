@@ -207,15 +207,10 @@ impl Coordinator<'_> {
 
     fn commit(&mut self) -> Result<(), CoordinatorError> {
         if !self.flow.batch.is_empty() {
-            let texts: Vec<String> = self
-                .flow
-                .batch
-                .iter()
-                .map(|event| serde_json::to_string(event).expect("events are plain data"))
-                .collect();
+            let text = |event: &Event| serde_json::to_string(event).expect("events are plain data");
             let mut told = false;
             loop {
-                match self.journal.commit(&texts) {
+                match self.journal.commit_each(self.flow.batch.iter().map(text)) {
                     Ok(()) => break,
                     // Running attempts go on meanwhile, and nothing that was not committed is acted upon.
                     Err(WriteError::Full { path }) if self.interrupts.load(Ordering::Relaxed) < 2 => {

@@ -116,6 +116,14 @@ impl Journal {
     /// # Errors
     /// After [`WriteError::Full`] the journal is as before. After any other error it accepts nothing more.
     pub(crate) fn commit(&mut self, texts: &[String]) -> Result<(), WriteError> {
+        self.commit_each(texts.iter())
+    }
+
+    /// The same for texts that are made one after the other, so that a hundred thousand of them are never there at once.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub(crate) fn commit_each<T: AsRef<str>>(&mut self, texts: impl Iterator<Item = T>) -> Result<(), WriteError> {
         let broken = |source| WriteError::Broken {
             path: self.path.clone(),
             source,
@@ -124,12 +132,15 @@ impl Journal {
             return Err(broken(io::Error::other("an earlier write failed")));
         }
         let mut bytes = Vec::new();
-        for (index, json) in texts.iter().enumerate() {
+        let mut sequence = self.sequence;
+        for json in texts {
+            let json = json.as_ref();
             if json.len() > LARGEST_RECORD {
                 return Err(WriteError::TooBig { found: json.len() });
             }
-            let sequence = self.sequence + 1 + index as u64;
-            record::encode(self.claim.epoch(), index > 0, sequence, json, &mut bytes);
+            sequence += 1;
+            let continues = sequence > self.sequence + 1;
+            record::encode(self.claim.epoch(), continues, sequence, json, &mut bytes);
         }
         self.check_ownership()?;
         if let Err(error) = self.medium.append(&bytes) {
@@ -153,7 +164,7 @@ impl Journal {
                 source,
             });
         }
-        self.sequence += texts.len() as u64;
+        self.sequence = sequence;
         self.length += bytes.len() as u64;
         Ok(())
     }

@@ -37,6 +37,7 @@ use crate::files::{self, Durability};
 use crate::host::ProcessIdentity;
 use crate::state::{AttemptEnd, AttemptKey};
 use fence::Fence;
+use order::Ticket;
 use supervise::{Periodic, Signals, supervise};
 
 /// The first argument that makes `hpo` a runner.
@@ -95,7 +96,7 @@ pub(crate) fn clean_up(directory: &Path) {
 }
 
 fn evaluate(directory: &Path) -> std::io::Result<()> {
-    carry_out(directory, &begin()?)
+    carry_out(directory, &begin()?, &mut None)
 }
 
 /// Makes this process one that outlives its manager and buries what it starts.
@@ -108,12 +109,12 @@ fn begin() -> std::io::Result<Signals> {
 }
 
 /// Claims an attempt, carries it out and leaves its result.
-fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
+fn carry_out(directory: &Path, signals: &Signals, ticket: &mut Option<Ticket>) -> std::io::Result<()> {
     let order = Order::read(directory)?;
     if order.ended.is_some() {
         signals.take_as_one_within(ONE_REQUEST);
     }
-    if !order::claim(directory, &ProcessIdentity::current(), Element::from_environment())? {
+    if !claim(directory, ticket)? {
         return Ok(());
     }
     let begin = Instant::now();
@@ -141,6 +142,17 @@ fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
             done => return done,
         }
     }
+}
+
+fn claim(directory: &Path, ticket: &mut Option<Ticket>) -> std::io::Result<bool> {
+    if let Some(own) = ticket {
+        match own.claim(directory) {
+            Ok(won) => return Ok(won),
+            // It has as many names as a file can have, or lost the last one.
+            Err(_) => *ticket = Ticket::new(directory),
+        }
+    }
+    order::claim(directory, &ProcessIdentity::current(), Element::from_environment())
 }
 
 /// Leaves the result for the manager.
