@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// reported may wait for the answer, and report again soon.
 const LISTENING: Duration = Duration::from_millis(100);
 const HEARING: Duration = Duration::from_millis(10);
+/// Between two turns while enough short evaluations wait for a slot: what ends meanwhile is one commit, and takes less of the
+/// machine from those that run.
+const GATHERING: Duration = Duration::from_millis(10);
 /// How many are few: each costs a look at a file.
 const FEW: usize = 32;
 /// Between two writings of `results.json`, at least.
@@ -98,6 +101,8 @@ pub(crate) struct Flow {
     /// After steering could not be started for want of something that may come back: when to try again, and how often that was.
     steering_hold: Option<Instant>,
     steering_refusals: u32,
+    /// When the last sleep ended.
+    woken: Option<Instant>,
     /// What the user wants, at the last look.
     pub(super) request: Option<Request>,
     batch: Vec<Event>,
@@ -349,6 +354,11 @@ impl Coordinator<'_> {
     }
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
+        let since = self.flow.woken.map_or(GATHERING, |at| at.elapsed());
+        if since < GATHERING && plan::may_gather(&self.state, self.settings) {
+            let signals = std::iter::once(self.waker.as_fd());
+            crate::backend::wait_for(signals, GATHERING - since).map_err(CoordinatorError::Wait)?;
+        }
         let holds = self.flow.hold.into_iter().chain(self.flow.steering_hold);
         let hold = holds.min().map(|until| until.saturating_duration_since(Instant::now()));
         let tick = if self.scheduler.is_some() && !self.state.running.is_empty() {
@@ -375,6 +385,7 @@ impl Coordinator<'_> {
         self.backend
             .wait(&descriptors, timeout)
             .map_err(CoordinatorError::Wait)?;
+        self.flow.woken = Some(Instant::now());
         let mut buffer = [0; 64];
         while matches!(io::Read::read(&mut &self.waker, &mut buffer), Ok(count) if count > 0) {}
         Ok(())
