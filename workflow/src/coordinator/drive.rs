@@ -355,9 +355,10 @@ impl Coordinator<'_> {
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
         let since = self.flow.woken.map_or(GATHERING, |at| at.elapsed());
-        if since < GATHERING && plan::may_gather(&self.state, self.settings) {
+        let left = GATHERING.saturating_sub(since);
+        if !left.is_zero() && plan::may_gather(&self.state, self.settings) {
             let signals = std::iter::once(self.waker.as_fd());
-            crate::backend::wait_for(signals, GATHERING - since).map_err(CoordinatorError::Wait)?;
+            crate::backend::wait_for(signals, left).map_err(CoordinatorError::Wait)?;
         }
         let holds = self.flow.hold.into_iter().chain(self.flow.steering_hold);
         let hold = holds.min().map(|until| until.saturating_duration_since(Instant::now()));

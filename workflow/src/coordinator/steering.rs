@@ -77,10 +77,10 @@ impl SteeringRun {
         }
         crate::files::create_private_directory(&control)?;
         sandbox_copy(&context.directory.sandbox(), &directory, &context.task.sandbox).map_err(|(path, error)| {
-            match crate::files::may_pass(&error) {
-                true => error,
-                false => io::Error::new(error.kind(), format!("`{}`: {error}", path.display())),
+            if crate::files::may_pass(&error) {
+                return error;
             }
+            io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
         })?;
         let _ = fs::remove_file(directory.join(OUTPUT));
         let mut input = BufWriter::new(File::create(directory.join(INPUT))?);

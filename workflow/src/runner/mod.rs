@@ -5,6 +5,7 @@
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
 mod batch;
+mod course;
 mod crew;
 mod fence;
 mod group;
@@ -18,6 +19,7 @@ mod supervise;
 mod work_directory;
 
 pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of, read_restarts};
+pub(crate) use course::Intervention;
 pub(crate) use crew::{MESSAGE, attempt_of, message_of};
 pub(crate) use group::group_support;
 pub(crate) use job::{enqueue, queued};
@@ -26,7 +28,7 @@ pub(crate) use order::{
     read_result, revoke,
 };
 pub(crate) use steering::read_end;
-pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
+pub(crate) use supervise::{Exit, Launch, last_line};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
