@@ -336,6 +336,7 @@ mod tests {
     #[test]
     fn what_has_to_be_explained_or_is_rare_takes_the_way_through_a_tree() {
         for text in [
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"losses": {"a": 1, "a": 2}}]}"#,
             "{}",
             "[]",
             r#"{"points": [[{"x": 1, "x": 2}, 0.5]]}"#,

@@ -79,7 +79,7 @@ impl<'de> Visitor<'de> for Input {
                     points = Some(access.next_value_seed(entries)?);
                 }
                 "opt_space" if space.is_none() => space = Some(access.next_value::<json::Nested>()?.0),
-                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<PointMeta>>>()?),
+                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<Meta>>>()?),
                 _ => return Err(A::Error::custom("a key that has to be looked at")),
             }
         }
@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for Input {
             if meta.len() != points.len() {
                 return Err(A::Error::custom("not parallel"));
             }
-            for (entry, meta) in points.iter_mut().zip(meta) {
+            for (entry, Meta(meta)) in points.iter_mut().zip(meta) {
                 entry.meta = Some(meta);
             }
         }
@@ -127,6 +127,16 @@ impl<'de> Visitor<'de> for Entries {
             });
         }
         Ok(entries)
+    }
+}
+
+/// What the manager says about one point, within the limits of any document also where nobody reads it.
+struct Meta(PointMeta);
+
+impl<'de> serde::Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json::Nested(value) = serde::Deserialize::deserialize(deserializer)?;
+        serde_json::from_value(value).map(Meta).map_err(D::Error::custom)
     }
 }
 
