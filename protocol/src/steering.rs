@@ -275,6 +275,9 @@ pub fn new_points(value: Value) -> Result<Vec<EvaluationInput>, Vec<Problem>> {
 /// [`DocumentError`]; non-finite numbers are among the faults.
 pub fn read_output(path: &Path) -> Result<Vec<EvaluationInput>, DocumentError> {
     let bytes = json::read_regular(OUTPUT, path, limits::HISTORY_BYTES)?;
+    if let Some(points) = std::str::from_utf8(&bytes).ok().and_then(typed::read_points) {
+        return Ok(points);
+    }
     let value = json::parse(&bytes, Dialect::NonFinite).map_err(|message| DocumentError::Syntax {
         what: OUTPUT,
         path: path.to_owned(),
@@ -322,7 +325,7 @@ mod tests {
             r#"{"points": [], "opt_space": null}"#,
             r#"{"opt_space": {"x": {"method": "uniform"}}, "points": [[{"x": 1}, 0.5], [{"x": 1.0, "y": "a"}, null], [{}, 100000.0], [{"x": [1, {"a": null}]}, 1e31]]}"#,
             r#"{"points": [[[0, {"x": true, "z": null}], -1], [[3, {"x": "\u00e4"}], 2]], "opt_space": [{"model_id": 0, "search_space": {}}]}"#,
-            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"status": "done", "seconds": 2, "curve": [[1, null], [2, 0.5]], "losses": {"a": 1}}]}"#,
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"status": "done", "seconds": 2, "curve": [[1, null], [2, 0.5]], "losses": {"a": 1}, "other": 3}]}"#,
             r#"{"points": [[{"x": 1}, 0.5]], "meta": null}"#,
         ] {
             assert_eq!(typed(text), read(text).ok(), "{text}");
@@ -333,6 +336,7 @@ mod tests {
     #[test]
     fn what_has_to_be_explained_or_is_rare_takes_the_way_through_a_tree() {
         for text in [
+            r#"{"points": [[{"x": 1}, 0.5]], "meta": [{"losses": {"a": 1, "a": 2}}]}"#,
             "{}",
             "[]",
             r#"{"points": [[{"x": 1, "x": 2}, 0.5]]}"#,
@@ -346,8 +350,6 @@ mod tests {
             r#"{"points": [[{"x": 1}, 1], [[0, {"x": 1}], 2]]}"#,
             r#"{"points": [[{"x": 1}, 1]], "meta": []}"#,
             r#"{"points": [[{"x": 1}, 1]], "meta": [3]}"#,
-            r#"{"points": [[{"x": 1}, 1]], "meta": [{"status": "done", "other": 3}]}"#,
-            r#"{"points": [[{"x": 1}, 1]], "meta": [{"losses": {"a": 1, "a": 2}}]}"#,
             r#"{"points": [[{"x": 1}, 1]]} x"#,
         ] {
             assert_eq!(typed(text), None, "{text}");
@@ -389,6 +391,33 @@ mod tests {
             faults(r#"{"points": [[{}, 1], [[0, {}], 1]]}"#),
             ["at `/points`: points with and without a model_id are mixed"]
         );
+    }
+
+    #[test]
+    fn both_ways_of_reading_new_points_agree() {
+        let points = |text: &str| json::parse(text.as_bytes(), Dialect::NonFinite).ok().map(new_points);
+        for text in [
+            "[]",
+            r#"[{"x": 1, "y": "a"}, {"y": [1, null], "x": 1.0}]"#,
+            r#"[[0, {"x": 1}], [3, {}]]"#,
+            r#"[{"x": 1}, [0, {"x": 1}]]"#,
+        ] {
+            assert_eq!(typed::read_points(text), points(text).and_then(Result::ok), "{text}");
+            assert!(typed::read_points(text).is_some(), "{text}");
+        }
+        let long = format!(r#"[{{"x": "{}"}}]"#, "x".repeat(4000));
+        for text in [
+            "",
+            "{}",
+            "[3]",
+            "[{\"x\": NaN}]",
+            "[[-1, {}]]",
+            "[{\"x\": 1, \"x\": 2}]",
+            "[{}] 1",
+            &long,
+        ] {
+            assert_eq!(typed::read_points(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -72,6 +72,46 @@ for call in $calls; do
 done
 echo "kills of the manager at $kills system calls: nothing lost, nothing doubled"
 
+# A runner, alone, killed at its system calls while it saves a checkpoint: what it did is taken in or repeated, never both.
+cat >keep.sh <<'END'
+echo "$HPO_POINT_ID $HPO_ATTEMPT" >>"$1"
+# A checkpoint that is there is whole: the same line throughout.
+if [ -e state ]; then
+  [ "$(sort -u state | wc -l)" = 1 ] && [ "$(wc -l <state)" = 2000 ] || { echo broken >>"$1.broken"; exit 1; }
+  [ "$(head -n 1 state)" = 2 ] && { echo '{"loss": 2}' >output.json; exit 0; }
+fi
+next=$(($(head -n 1 state 2>/dev/null || echo 0) + 1))
+yes "$next" | head -n 2000 >state
+exit 1
+END
+hpo run --quiet --taskDir keep --outDS faults --maxPoints 1 --nParallelEvaluation 1 --nPointsPerIteration 1 --minUnevaluatedPoints 0 \
+  --maxAttempts 9 --checkPointToSave state --steeringExec 'sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT' \
+  --evaluationExec "sh keep.sh $room/keep.ledger" >keep.out 2>keep.err
+# As it was when the second attempt was to begin, with one generation of checkpoints.
+intent=$(grep -n '"event":"intent","point":"1","attempt":2' keep/journal | head -n 1 | cut -d: -f1)
+head -n "$intent" keep/journal >journal.cut && mv journal.cut keep/journal
+rm -rf keep/points/1/attempt-3 keep/checkpoints/1/saved-2.*
+find keep/points/1/attempt-2 -mindepth 1 -maxdepth 1 ! -name order.json -exec rm -rf {} +
+cp -a keep begun
+again() { rm -rf keep keep.ledger* && cp -a begun keep; }
+again
+strace -o alone.trace hpo runner "$room/keep/points/1/attempt-2"
+kills=0 offset=0
+for call in write fsync rename openat mkdir unlink link linkat clone3 vfork; do
+  for number in $(seq $((offset % step + 1)) "$step" "$(grep -c "^$call(" alone.trace || true)"); do
+    again
+    { strace -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$number" \
+      hpo runner "$room/keep/points/1/attempt-2" || kills=$((kills + 1)); } 2>/dev/null
+    hpo run --quiet --taskDir keep >keep.out 2>keep.err || { echo "runner killed at $call $number"; cat keep.err; exit 1; }
+    hpo show keep --json >keep.json
+    grep -q '"status": "done"' keep.json || { echo "runner killed at $call $number: the point is lost"; cat keep.json; exit 1; }
+    [ -z "$(sort keep.ledger | uniq -d)" ] || { echo "runner killed at $call $number: an attempt ran twice"; cat keep.ledger; exit 1; }
+    [ ! -e keep.ledger.broken ] || { echo "runner killed at $call $number: a part of a checkpoint was loaded"; exit 1; }
+  done
+  offset=$((offset + 1))
+done
+echo "kills of a runner at $kills system calls, with a checkpoint to save: no attempt twice, no part of a checkpoint loaded"
+
 # The journal cannot be synchronised: the manager stops, the next one goes on.
 syncs=$(count fdatasync)
 failed=0
@@ -104,7 +144,34 @@ echo "a journal without room: the search waits and goes on"
 whole few
 echo "too few descriptors for all slots: the search takes longer"
 
-[ "$(id -u)" = 0 ] || { echo "skipped without root: a disk filled by a payload, lack of memory"; exit 0; }
+[ "$(id -u)" = 0 ] || { echo "skipped without root: another user's task, lack of threads and memory, a disk filled by a payload"; exit 0; }
+# Another user, who first may have no more processes than one.
+as_nobody() { setpriv --reuid=nobody --clear-groups env HOME=/ "$@"; }
+chmod 755 "$room"
+mkdir -m 777 others
+if as_nobody hpo --version >/dev/null 2>&1; then
+  few() { # limit of processes
+    (cd others && as_nobody prlimit --nproc="$1" hpo run --quiet --taskDir few --outDS faults --maxPoints 2 --nParallelEvaluation 2 \
+      --nPointsPerIteration 2 --minUnevaluatedPoints 0 --steeringExec "sh $room/steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT" \
+      --evaluationExec "sh $room/evaluate.sh $room/others/ledger") >few.out 2>few.err
+  }
+  code=0
+  few 1 || code=$?
+  [ "$code" = 3 ] && grep -q 'Resource temporarily unavailable' few.err || { echo "without threads: exit code $code"; cat few.err; exit 1; }
+  few 500 || { echo "with threads again"; cat few.err; exit 1; }
+  [ "$(sort -u others/ledger | wc -l)$(wc -l <others/ledger)" = 22 ] || { echo "without threads: lost or doubled"; cat others/ledger; exit 1; }
+  echo "no thread to be had: the manager says so, the next one goes on"
+  # A task of root that was left open to all: others may look at it, and not run it.
+  chmod -R a+rwX plain
+  code=0
+  (cd others && as_nobody hpo run --taskDir ../plain) >foreign.out 2>foreign.err || code=$?
+  [ "$code" = 3 ] && grep -q 'must belong to the user who runs it, found the owner 0' foreign.err ||
+    { echo "a task of another user: exit code $code"; cat foreign.err; exit 1; }
+  (cd others && as_nobody hpo show ../plain >/dev/null) || { echo "a task of another user cannot be looked at"; exit 1; }
+  echo "a task of another user is shown, and not run"
+else
+  echo "skipped: another user cannot start \`hpo\` here"
+fi
 if mkdir small && mount -t tmpfs -o size=24m tmpfs small 2>/dev/null; then
   mounted=$room/small
   cat >fill.sh <<END

@@ -56,7 +56,28 @@ fn a_thousand_kills_of_the_manager_lose_nothing_and_double_nothing() {
     kills_of_the_manager(&large, 50, 1000);
 }
 
+/// Kills the manager of one search after the other, so many times; whatever was lost or done twice is an error.
 fn kills_of_the_manager(search: &dyn Fn() -> Task, points: usize, wanted: usize) {
+    let noticed = first_violation(search, points, wanted, &|_| {});
+    assert_eq!(noticed, None);
+}
+
+#[test]
+fn the_kills_notice_claims_and_results_that_vanish() {
+    let forget = |task: &Task| {
+        for point in 1..=12 {
+            for name in ["claim", "result.json"] {
+                let _ = fs::remove_file(task.of_attempt(point, 1, name));
+            }
+        }
+    };
+    let noticed = first_violation(&search, 12, 50, &forget).expect("it must be noticed");
+    let expected = ["an attempt ran twice", "not one attempt for each point"];
+    assert!(expected.iter().any(|words| noticed.starts_with(words)), "{noticed}");
+}
+
+/// What is wrong first, if anything is, when managers are killed so many times, and `plant` has its way after each kill.
+fn first_violation(search: &dyn Fn() -> Task, points: usize, wanted: usize, plant: &dyn Fn(&Task)) -> Option<String> {
     let expected = outcome(&search().succeed());
     let mut moments = Moments(1);
     let mut kills = 0;
@@ -79,15 +100,64 @@ fn kills_of_the_manager(search: &dyn Fn() -> Task, points: usize, wanted: usize)
             manager.kill().unwrap();
             manager.wait().unwrap();
             kills += 1;
+            plant(&task);
         }
-        assert_eq!(outcome(&task.succeed()), expected);
+        let found = outcome(&task.succeed());
+        if found != expected {
+            return Some(format!("another outcome: {found:?}"));
+        }
         let attempts = task.attempts();
-        assert_eq!(attempts.len(), points, "one attempt for each point: {attempts:?}");
         let mut distinct = attempts.clone();
         distinct.dedup();
-        assert_eq!(distinct, attempts, "an attempt ran twice");
-        assert!(task.points().iter().all(|point| point["attempts"] == 1));
+        if distinct != attempts {
+            return Some(format!("an attempt ran twice: {attempts:?}"));
+        }
+        if attempts.len() != points || task.points().iter().any(|point| point["attempts"] != 1) {
+            return Some(format!("not one attempt for each point: {attempts:?}"));
+        }
     }
+    None
+}
+
+#[test]
+fn a_manager_killed_while_steering_runs_is_given_the_same_points_again() {
+    let expected = outcome(&search().succeed());
+    let task = search();
+    let (begun, go_on) = (task.path("begun"), task.path("go-on"));
+    // The number of the run is the name of its directory.
+    let task = task.with(&json!({"steeringExec": format!(
+        "n=${{PWD##*/}}; echo $$ >> '{0}.'$n; while [ ! -e '{1}.'$n ]; do sleep 0.01; done; sh steer.sh %NUM_POINTS %MAX_POINTS %IN %OUT",
+        begun.display(), go_on.display()
+    )}));
+    let of_run = |what: &str, run: u32| task.path(&format!("{what}.{run}"));
+    let mut runs = 0;
+    loop {
+        let mut manager = task.start();
+        let mut ended = false;
+        wait_until("steering runs", || {
+            ended = manager.try_wait().unwrap().is_some();
+            ended || fs::read_to_string(of_run("begun", runs + 1)).is_ok_and(|pid| pid.ends_with('\n'))
+        });
+        if ended {
+            break;
+        }
+        runs += 1;
+        manager.kill().unwrap();
+        manager.wait().unwrap();
+        let pid = fs::read_to_string(of_run("begun", runs)).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        wait_until("the steering of the killed manager is gone", || {
+            rustix::process::test_kill_process(pid).is_err()
+        });
+        fs::write(of_run("go-on", runs), "").unwrap();
+    }
+    assert!(runs > 3, "{runs}");
+    assert_eq!(outcome(&task.succeed()), expected);
+    let ids: Vec<String> = task.points().iter().map(|point| point["id"].to_string()).collect();
+    assert_eq!(ids.len(), 12, "{ids:?}");
+    let mut distinct = task.attempts();
+    distinct.dedup();
+    assert_eq!((distinct.len(), task.attempts().len()), (12, 12));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -94,6 +94,67 @@ pub(crate) fn room(path: &Path) -> Option<u64> {
         return Some(0);
     }
     Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Opens a file of our own, which must be a regular one: a link or a pipe that somebody put in its place is refused, not followed or
+/// waited for.
+///
+/// # Errors
+/// When it is something else, or the system refuses.
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let refused = |metadata: &fs::Metadata| {
+        let found = kind_of(metadata);
+        io::Error::other(format!(
+            "it must be a regular file, found {found}; somebody has put that there, remove it"
+        ))
+    };
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match options.custom_flags(flags.bits() as i32).open(path) {
+        Ok(file) => {
+            let metadata = file.metadata()?;
+            if metadata.is_file() {
+                Ok(file)
+            } else {
+                Err(refused(&metadata))
+            }
+        }
+        Err(error) => Err(match fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.is_file() => refused(&metadata),
+            _ => error,
+        }),
+    }
+}
+
+/// The owner of a directory that is not ours, who could have put commands into it to be run as this user.
+///
+/// Nothing is said to root, whom other users cannot hide anything from and into whose containers their directories are mounted.
+pub(crate) fn foreign_owner(directory: &Path) -> io::Result<Option<u32>> {
+    let (owner, user) = (fs::metadata(directory)?.uid(), rustix::process::geteuid());
+    Ok((!user.is_root() && owner != user.as_raw()).then_some(owner))
+}
+
+/// Whether everybody may write into a directory, of which we have made `part` for nobody but us.
+///
+/// Some file systems know no modes and give everything the same ones, also `part`; then they mean nothing.
+pub(crate) fn is_open_to_all(directory: &Path, part: &Path) -> io::Result<bool> {
+    let is_open = |path: &Path| Ok::<bool, io::Error>(fs::metadata(path)?.mode() & 0o002 != 0);
+    Ok(is_open(directory)? && !is_open(part)?)
+}
+
+/// Whether an error is for want of something that others may give back: descriptors, processes, memory, room.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let wants = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::DQUOT,
+    ];
+    wants
+        .iter()
+        .any(|want| Some(want.raw_os_error()) == error.raw_os_error())
 }
 
 /// Lower-case hexadecimal digits.

@@ -33,14 +33,20 @@ pub(crate) enum Liveness {
 impl ProcessIdentity {
     /// This process.
     pub(crate) fn current() -> ProcessIdentity {
-        let pid = std::process::id() as i32;
-        ProcessIdentity {
-            host: host_name(),
-            boot_id: boot_id(),
-            pid,
-            start_time: start_time(pid).unwrap_or(0),
-            job: std::env::var("SLURM_JOB_ID").ok(),
-        }
+        // Looked up once: a runner says it of every attempt.
+        static CURRENT: std::sync::OnceLock<ProcessIdentity> = std::sync::OnceLock::new();
+        CURRENT
+            .get_or_init(|| {
+                let pid = std::process::id() as i32;
+                ProcessIdentity {
+                    host: host_name(),
+                    boot_id: boot_id(),
+                    pid,
+                    start_time: start_time(pid).unwrap_or(0),
+                    job: std::env::var("SLURM_JOB_ID").ok(),
+                }
+            })
+            .clone()
     }
 
     /// Whether the process still runs. A zombie counts as dead.

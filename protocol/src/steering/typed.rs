@@ -1,6 +1,6 @@
-//! Reading a steering input without a tree of JSON values in between.
+//! Reading a steering input, or the new points of an output, without a tree of JSON values in between.
 //!
-//! This is the way of histories that are in order: a third of the time and of the memory of the way through a tree, which says what
+//! This is the way of documents that are in order: a third of the time and of the memory of the way through a tree, which says what
 //! is wrong where. What is not in order is therefore not explained here: there is no input, and the other way is taken.
 
 use std::fmt;
@@ -8,11 +8,11 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{FailureKind, HistoryEntry, PointMeta, SteeringInput, evaluated};
+use super::{HistoryEntry, PointMeta, SteeringInput, evaluated};
 use crate::json;
 use crate::point::{AnyPoint, EvaluationInput, Outcome, SegmentId};
 
-/// The input in a JSON text, if nothing is wrong with it.
+/// The input in a JSON text, if nothing is wrong with it. What the manager says about points is read as far as it is known.
 pub(super) fn read(text: &str, failed_loss: Option<f64>) -> Option<SteeringInput> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let input = Input { failed_loss }.deserialize(&mut deserializer).ok()?;
@@ -20,6 +20,33 @@ pub(super) fn read(text: &str, failed_loss: Option<f64>) -> Option<SteeringInput
     let mut segmented = input.points.iter().map(|entry| entry.input.segment().is_some());
     let first = segmented.next();
     segmented.all(|is| Some(is) == first).then_some(input)
+}
+
+/// The new points in a JSON text, if nothing is wrong with any of them.
+pub(super) fn read_points(text: &str) -> Option<Vec<EvaluationInput>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let points = deserializer.deserialize_seq(NewPoints).ok()?;
+    deserializer.end().ok()?;
+    let is_in_order = |input: &EvaluationInput| input.point().problems().is_empty();
+    points.iter().all(is_in_order).then_some(points)
+}
+
+struct NewPoints;
+
+impl<'de> Visitor<'de> for NewPoints {
+    type Value = Vec<EvaluationInput>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of points")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut points = Vec::new();
+        while let Some(Subject(input)) = access.next_element()? {
+            points.push(input);
+        }
+        Ok(points)
+    }
 }
 
 struct Input {
@@ -52,7 +79,7 @@ impl<'de> Visitor<'de> for Input {
                     points = Some(access.next_value_seed(entries)?);
                 }
                 "opt_space" if space.is_none() => space = Some(access.next_value::<json::Nested>()?.0),
-                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<KnownMeta>>>()?),
+                "meta" if meta.is_none() => meta = Some(access.next_value::<Option<Vec<Meta>>>()?),
                 _ => return Err(A::Error::custom("a key that has to be looked at")),
             }
         }
@@ -61,42 +88,12 @@ impl<'de> Visitor<'de> for Input {
             if meta.len() != points.len() {
                 return Err(A::Error::custom("not parallel"));
             }
-            for (entry, meta) in points.iter_mut().zip(meta) {
-                entry.meta = Some(meta.checked().map_err(A::Error::custom)?);
+            for (entry, Meta(meta)) in points.iter_mut().zip(meta) {
+                entry.meta = Some(meta);
             }
         }
         let space = space.filter(|space: &Value| !space.is_null());
         Ok(SteeringInput { points, space })
-    }
-}
-
-/// What the manager says about a point, and nothing else: what stands under other keys would have to be looked at.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KnownMeta {
-    status: Option<String>,
-    failure: Option<FailureKind>,
-    attempts: Option<u32>,
-    seconds: Option<f64>,
-    epochs_done: Option<u64>,
-    curve: Option<Vec<(u64, Option<f64>)>>,
-    losses: Option<json::Nested>,
-}
-
-impl KnownMeta {
-    fn checked(self) -> Result<PointMeta, String> {
-        let losses = self.losses.map(|losses| serde_json::from_value(losses.0));
-        Ok(PointMeta {
-            status: (self.status)
-                .map(|status| json::checked_string(&status).map(str::to_owned))
-                .transpose()?,
-            failure: self.failure,
-            attempts: self.attempts,
-            seconds: self.seconds,
-            epochs_done: self.epochs_done,
-            curve: self.curve,
-            losses: losses.transpose().map_err(|error| error.to_string())?,
-        })
     }
 }
 
@@ -130,6 +127,16 @@ impl<'de> Visitor<'de> for Entries {
             });
         }
         Ok(entries)
+    }
+}
+
+/// What the manager says about one point, within the limits of any document also where nobody reads it.
+struct Meta(PointMeta);
+
+impl<'de> serde::Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json::Nested(value) = serde::Deserialize::deserialize(deserializer)?;
+        serde_json::from_value(value).map(Meta).map_err(D::Error::custom)
     }
 }
 

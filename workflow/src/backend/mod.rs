@@ -98,7 +98,7 @@ pub(crate) trait Backend: std::fmt::Debug {
 }
 
 /// Sleeps until a descriptor is readable, or the time is over.
-fn wait_for<'a>(descriptors: impl Iterator<Item = BorrowedFd<'a>>, timeout: Duration) -> io::Result<()> {
+pub(crate) fn wait_for<'a>(descriptors: impl Iterator<Item = BorrowedFd<'a>>, timeout: Duration) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let mut polled: Vec<PollFd<'_>> = descriptors
         .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))

@@ -4,6 +4,8 @@
 //! appears last. The last two generations are kept. A file is packed only if it did not change meanwhile, and on the way back
 //! everything is verified before anything is put into place; a bad generation gives way to the one before.
 
+#[cfg(test)]
+mod disturbed;
 mod handover;
 mod load;
 mod save;

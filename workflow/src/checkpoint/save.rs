@@ -30,13 +30,17 @@ pub(crate) enum Saved {
     Refused(String),
 }
 
+/// Files that were written so shortly before a save are read twice: a change within one tick of the file system's clock, which is
+/// up to two seconds, leaves their times as they are.
+const TICK: i64 = 2;
+
 /// How and where to save.
 #[derive(Debug, Clone)]
-struct Plan {
-    work: PathBuf,
-    store: PathBuf,
-    paths: Vec<String>,
-    largest: u64,
+pub(super) struct Plan {
+    pub(super) work: PathBuf,
+    pub(super) store: PathBuf,
+    pub(super) paths: Vec<String>,
+    pub(super) largest: u64,
 }
 
 /// Saves in the background at intervals, and a last time at the end.
@@ -92,11 +96,13 @@ impl Saver {
         if !is_busy {
             self.collect();
             let (plan, last) = (self.plan.clone(), self.last.clone());
-            self.running = Some(std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().spawn(move || {
                 let begin = Instant::now();
                 let (saved, fingerprint) = plan.save(&last);
                 (saved, fingerprint, begin.elapsed())
-            }));
+            });
+            // Where there is no room for a thread now, there may be at the next time.
+            self.running = thread.ok();
         }
         self.next = Instant::now() + self.interval;
     }
@@ -145,7 +151,9 @@ fn best_interval(cost: Duration, apart: Duration) -> Duration {
     Duration::from_secs_f64(best.clamp(30.0, 3600.0))
 }
 
-enum Fault {
+/// Why there is no new generation.
+#[derive(Debug)]
+pub(super) enum Fault {
     /// A file changed while it was read.
     Moving(PathBuf),
     Missing,
@@ -166,7 +174,7 @@ impl Plan {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(200));
             }
-            match self.try_save(last) {
+            match self.try_save(last, &mut || {}) {
                 Ok((generation, fingerprint)) => {
                     let saved = generation.map_or(Saved::Unchanged, Saved::Generation);
                     return (saved, fingerprint);
@@ -195,7 +203,12 @@ impl Plan {
         (Saved::Refused(message), Vec::new())
     }
 
-    fn try_save(&self, last: &Fingerprint) -> Result<(Option<u64>, Fingerprint), Fault> {
+    /// `between` is called wherever the payload may write between two of our steps: tests write there.
+    pub(super) fn try_save(
+        &self,
+        last: &Fingerprint,
+        between: &mut dyn FnMut(),
+    ) -> Result<(Option<u64>, Fingerprint), Fault> {
         let before = self.fingerprint()?;
         if before == *last && !generations(&self.store).is_empty() {
             return Ok((None, before));
@@ -203,9 +216,12 @@ impl Plan {
         files::create_private_directory(&self.store)?;
         let generation = generations(&self.store).first().map_or(1, |newest| newest + 1);
         let temporary = files::temporary_beside(&archive_path(&self.store, generation));
-        let result = self.pack(&temporary, &before).and_then(|manifest| {
+        let result = self.pack(&temporary, &before, between).and_then(|(manifest, begin)| {
             if self.fingerprint()? != before {
                 return Err(Fault::Moving(PathBuf::from(&self.paths[0])));
+            }
+            if before.iter().any(|(.., modified, _)| *modified + TICK >= begin) {
+                self.must_be_as_packed(&manifest, between)?;
             }
             fs::rename(&temporary, archive_path(&self.store, generation))?;
             let text = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
@@ -231,7 +247,7 @@ impl Plan {
     }
 
     /// All regular files below the listed paths, sorted.
-    fn fingerprint(&self) -> Result<Fingerprint, Fault> {
+    pub(super) fn fingerprint(&self) -> Result<Fingerprint, Fault> {
         let mut found = Vec::new();
         let mut pending: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
         while let Some(path) = pending.pop() {
@@ -258,9 +274,17 @@ impl Plan {
         Ok(found)
     }
 
-    fn pack(&self, target: &Path, listed: &Fingerprint) -> Result<Manifest, Fault> {
+    /// Packs what is listed into `target`; the second value is when that began, in seconds of the file system's clock.
+    pub(super) fn pack(
+        &self,
+        target: &Path,
+        listed: &Fingerprint,
+        between: &mut dyn FnMut(),
+    ) -> Result<(Manifest, i64), Fault> {
+        let inner = File::create_new(target)?;
+        let begin = inner.metadata()?.mtime();
         let output = Hashing {
-            inner: File::create_new(target)?,
+            inner,
             hash: Sha256::new(),
             written: 0,
         };
@@ -270,6 +294,7 @@ impl Plan {
             files: Vec::new(),
         };
         for (path, bytes, ..) in listed {
+            between();
             let file = File::open(self.work.join(path))?;
             let mut header = tar::Header::new_gnu();
             header.set_size(*bytes);
@@ -300,7 +325,25 @@ impl Plan {
         }
         output.inner.sync_all()?;
         manifest.archive = hexadecimal(&output.hash.finalize());
-        Ok(manifest)
+        between();
+        Ok((manifest, begin))
+    }
+
+    /// Reads all files once more: what is then as it was packed was so at one moment, that between the two readings.
+    fn must_be_as_packed(&self, manifest: &Manifest, between: &mut dyn FnMut()) -> Result<(), Fault> {
+        for file in &manifest.files {
+            between();
+            let mut content = Hashing {
+                inner: File::open(self.work.join(&file.path))?,
+                hash: Sha256::new(),
+                written: 0,
+            };
+            io::copy(&mut content, &mut io::sink())?;
+            if hexadecimal(&content.hash.finalize()) != file.sha256 {
+                return Err(Fault::Moving(file.path.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

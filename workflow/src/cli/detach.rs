@@ -54,8 +54,8 @@ pub(super) fn start(directory: &TaskDirectory, json: bool) -> Result<u8, CliErro
     let unwritten = |source| CliError::io(format!("`{}` cannot be written", log_path.display()), source);
     files::create_private_directory(root).map_err(unwritten)?;
     let mut options = OpenOptions::new();
-    let log = options.create(true).append(true).mode(0o600).open(&log_path);
-    let log = log.map_err(unwritten)?;
+    options.create(true).append(true).mode(0o600);
+    let log = files::open_own(&log_path, &mut options).map_err(unwritten)?;
     let before = log.metadata().map_err(unwritten)?.len();
     let earlier = Opened::read(root).map_or(0, |opened| opened.state.starts);
     let executable = std::env::current_exe().map_err(|source| CliError::io("the path of `hpo` is unknown", source))?;

@@ -276,7 +276,7 @@ fn install_signals(interrupts: &Arc<AtomicUsize>) -> Result<UnixStream, CliError
         signal_hook::low_level::pipe::register(SIGCHLD, write.try_clone()?)?;
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
         let interrupts = Arc::clone(interrupts);
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             let mut waker = write;
             for signal in signals.forever() {
                 let before = interrupts.load(Ordering::Relaxed) % TERMINATED;
@@ -288,7 +288,7 @@ fn install_signals(interrupts: &Arc<AtomicUsize>) -> Result<UnixStream, CliError
                 }
                 let _ = std::io::Write::write(&mut waker, &[0]);
             }
-        });
+        })?;
         Ok(read)
     };
     install().map_err(|source| CliError::io("signals cannot be handled", source))

@@ -81,7 +81,13 @@ pub(super) fn prepare(
 ) -> io::Result<()> {
     let at = directory.attempt(key);
     std::fs::create_dir_all(&at)?;
-    order(directory, task, settings, state, path, key).write(&at)
+    let order = order(directory, task, settings, state, path, key);
+    if settings.placement == Placement::Local {
+        // What is there already is not made between two evaluations.
+        std::fs::create_dir_all(&order.launch.work_directory)?;
+        crate::files::create_private_directory(&order.payload_checkpoints)?;
+    }
+    order.write(&at)
 }
 
 fn order(

@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// reported may wait for the answer, and report again soon.
 const LISTENING: Duration = Duration::from_millis(100);
 const HEARING: Duration = Duration::from_millis(10);
+/// Between two turns while enough short evaluations wait for a slot: what ends meanwhile is one commit, and takes less of the
+/// machine from those that run.
+const GATHERING: Duration = Duration::from_millis(10);
 /// How many are few: each costs a look at a file.
 const FEW: usize = 32;
 /// Between two writings of `results.json`, at least.
@@ -95,6 +98,11 @@ pub(crate) struct Coordinator<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     steering: Option<SteeringRun>,
+    /// After steering could not be started for want of something that may come back: when to try again, and how often that was.
+    steering_hold: Option<Instant>,
+    steering_refusals: u32,
+    /// When the last sleep ended.
+    woken: Option<Instant>,
     /// What the user wants, at the last look.
     pub(super) request: Option<Request>,
     batch: Vec<Event>,
@@ -204,15 +212,10 @@ impl Coordinator<'_> {
 
     fn commit(&mut self) -> Result<(), CoordinatorError> {
         if !self.flow.batch.is_empty() {
-            let texts: Vec<String> = self
-                .flow
-                .batch
-                .iter()
-                .map(|event| serde_json::to_string(event).expect("events are plain data"))
-                .collect();
+            let text = |event: &Event| serde_json::to_string(event).expect("events are plain data");
             let mut told = false;
             loop {
-                match self.journal.commit(&texts) {
+                match self.journal.commit_each(self.flow.batch.iter().map(text)) {
                     Ok(()) => break,
                     // Running attempts go on meanwhile, and nothing that was not committed is acted upon.
                     Err(WriteError::Full { path }) if self.interrupts.load(Ordering::Relaxed) < 2 => {
@@ -269,13 +272,14 @@ impl Coordinator<'_> {
             Answer::Points(points, remarks) => {
                 self.flow.notes.extend(remarks);
                 let (number, asked) = (run.number, run.asked);
-                let mut parts: Vec<Vec<NewPoint>> =
-                    points.chunks(POINTS_PER_RECORD).map(<[NewPoint]>::to_vec).collect();
-                if parts.is_empty() {
-                    parts.push(Vec::new());
-                }
-                for points in parts {
+                let mut rest = points.into_iter().peekable();
+                // Of an answer without points, too, there is a record.
+                loop {
+                    let points: Vec<NewPoint> = rest.by_ref().take(POINTS_PER_RECORD).collect();
                     self.push(Event::Iteration { number, asked, points });
+                    if rest.peek().is_none() {
+                        break;
+                    }
                 }
             }
             Answer::Failure(reason) => {
@@ -287,9 +291,10 @@ impl Coordinator<'_> {
     }
 
     fn start_steering(&mut self) -> Result<(), CoordinatorError> {
-        if self.flow.steering.is_some() {
+        if self.flow.steering.is_some() || self.flow.steering_hold.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
+        self.flow.steering_hold = None;
         let segments = self.task.segment_ids();
         let Some(asked) = plan::points_to_ask(&self.state, self.settings, &segments) else {
             return Ok(());
@@ -303,7 +308,19 @@ impl Coordinator<'_> {
         };
         let number = self.state.iterations + 1;
         match SteeringRun::start(context, &self.state, number, asked) {
-            Ok(run) => self.flow.steering = Some(run),
+            Ok(run) => {
+                self.flow.steering_refusals = 0;
+                self.flow.steering = Some(run);
+            }
+            Err(error) if crate::files::may_pass(&error) => {
+                if self.flow.steering_refusals == 0 {
+                    self.observer.note(&format!(
+                        "steering cannot be started now ({error}); it is tried again, running evaluations go on"
+                    ));
+                }
+                self.flow.steering_hold = Some(Instant::now() + pause_after(self.flow.steering_refusals));
+                self.flow.steering_refusals += 1;
+            }
             Err(error) => {
                 self.push(Event::SteeringFailed {
                     number,
@@ -337,10 +354,14 @@ impl Coordinator<'_> {
     }
 
     fn wait(&mut self) -> Result<(), CoordinatorError> {
-        let hold = self
-            .flow
-            .hold
-            .map(|until| until.saturating_duration_since(Instant::now()));
+        let since = self.flow.woken.map_or(GATHERING, |at| at.elapsed());
+        let left = GATHERING.saturating_sub(since);
+        if !left.is_zero() && plan::may_gather(&self.state, self.settings) {
+            let signals = std::iter::once(self.waker.as_fd());
+            crate::backend::wait_for(signals, left).map_err(CoordinatorError::Wait)?;
+        }
+        let holds = self.flow.hold.into_iter().chain(self.flow.steering_hold);
+        let hold = holds.min().map(|until| until.saturating_duration_since(Instant::now()));
         let tick = if self.scheduler.is_some() && !self.state.running.is_empty() {
             let has_heard = std::mem::take(&mut self.flow.has_heard) && self.state.running.len() <= FEW;
             self.flow.listening = if has_heard {
@@ -365,6 +386,7 @@ impl Coordinator<'_> {
         self.backend
             .wait(&descriptors, timeout)
             .map_err(CoordinatorError::Wait)?;
+        self.flow.woken = Some(Instant::now());
         let mut buffer = [0; 64];
         while matches!(io::Read::read(&mut &self.waker, &mut buffer), Ok(count) if count > 0) {}
         Ok(())
@@ -398,6 +420,11 @@ impl Coordinator<'_> {
             ));
         }
     }
+}
+
+/// Between two tries of what could not be started, after so many that failed.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    Duration::from_millis(100 << failures.min(9))
 }
 
 /// Seconds since 1970, for people only.

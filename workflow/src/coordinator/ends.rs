@@ -1,8 +1,8 @@
 //! The ends of attempts: what became of those that are under way is taken in.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::drive::{Coordinator, now};
+use super::drive::{Coordinator, now, pause_after};
 use super::settle::{Circumstances, Settled, settle};
 use crate::backend::{Job, JobState};
 use crate::host::boot_id;
@@ -74,7 +74,7 @@ impl Coordinator<'_> {
 
     pub(super) fn end_attempt(&mut self, key: AttemptKey, end: AttemptEnd, seconds: f64) {
         if matches!(end, AttemptEnd::Lost { .. }) {
-            let pause = Duration::from_millis(100 << self.flow.lost_in_a_row.min(9));
+            let pause = pause_after(self.flow.lost_in_a_row);
             self.flow.lost_in_a_row += 1;
             self.flow.hold = Some(Instant::now() + pause);
         } else {

@@ -50,6 +50,11 @@ pub(crate) fn ahead(settings: &Settings, segments: usize, mean_seconds: Option<f
     }
 }
 
+/// Whether so many attempts wait for a slot that none gets idle if the ends of others are taken in a little later, together.
+pub(crate) fn may_gather(state: &State, settings: &Settings) -> bool {
+    state.running.len() >= (settings.slots + MOST_AHEAD / 2) as usize
+}
+
 /// The lowest share of the machine that nobody has.
 pub(crate) fn free_slot(state: &State) -> u32 {
     let used = state.slots_in_use();
@@ -289,6 +294,26 @@ mod tests {
         assert_eq!((key.point, job), (PointId(3), 3));
         search.start(key, job);
         assert!(next_start(&search.state, &search.settings, 1).is_none());
+    }
+
+    #[test]
+    fn ends_are_gathered_only_while_enough_attempts_wait() {
+        let settings = settings(|options| {
+            options.n_parallel_evaluation = Some(2);
+            options.max_points = Some(100);
+        });
+        let mut search = Simulation::new(settings, &PLAIN);
+        search.steer(&[None; 100]);
+        let mut waiting = 0;
+        while let Some((key, job)) = next_start(&search.state, &search.settings, MOST_AHEAD) {
+            assert_eq!(
+                may_gather(&search.state, &search.settings),
+                waiting >= 2 + MOST_AHEAD / 2
+            );
+            search.start(key, job);
+            waiting += 1;
+        }
+        assert!(may_gather(&search.state, &search.settings));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One run of steering: its directory, its input, its answer.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use protocol::steering::{FailureKind, HistoryEntry, PointMeta, STOPPED, SteeringInput, read_output};
-use protocol::{EvaluationInput, Outcome, environment, limits};
+use protocol::{EvaluationInput, Outcome, SegmentId, environment, limits};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde_json::Value;
@@ -75,8 +76,12 @@ impl SteeringRun {
             fs::remove_dir_all(&directory)?;
         }
         crate::files::create_private_directory(&control)?;
-        sandbox_copy(&context.directory.sandbox(), &directory, &context.task.sandbox)
-            .map_err(|(path, error)| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+        sandbox_copy(&context.directory.sandbox(), &directory, &context.task.sandbox).map_err(|(path, error)| {
+            if crate::files::may_pass(&error) {
+                return error;
+            }
+            io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+        })?;
         let _ = fs::remove_file(directory.join(OUTPUT));
         let mut input = BufWriter::new(File::create(directory.join(INPUT))?);
         write_history(context.task.opt_space.as_ref(), &state.points, &mut input)?;
@@ -184,6 +189,7 @@ fn take(
         remarks.push(format!("steering's answer is taken although it did not end well{exit}"));
     }
     let mut taken: Vec<NewPoint> = Vec::new();
+    let mut counts: BTreeMap<Option<SegmentId>, u32> = BTreeMap::new();
     let (mut dropped, mut surplus) = (0, false);
     let segments = task.segments.len() as u32;
     for (index, point) in points.into_iter().enumerate() {
@@ -207,12 +213,13 @@ fn take(
             _ => {}
         }
         let generated = state.segments.get(&segment).map_or(0, |counts| counts.generated);
-        let now = taken.iter().filter(|new| new.segment == segment).count() as u32;
-        if generated + now >= settings.max_points {
+        let now = counts.entry(segment).or_default();
+        if generated + *now >= settings.max_points {
             dropped += 1;
             continue;
         }
-        surplus |= now >= asked;
+        surplus |= *now >= asked;
+        *now += 1;
         let id = PointId((state.points.len() + taken.len() + 1) as u32);
         taken.push(NewPoint { id, segment, point });
     }

@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use thiserror::Error;
 
+use crate::files;
 use crate::host::{Liveness, ProcessIdentity};
+
+/// The directory of epochs, in that of a task.
+const EPOCHS: &str = "epochs";
 
 /// Why a task directory could not be taken.
 #[derive(Debug, Error)]
@@ -21,6 +25,10 @@ pub(crate) enum LockError {
     Held { directory: PathBuf, holder: String },
     #[error("task `{directory}` was last run on host `{host}` and may still run there; run hpo there, or pass `--takeOver` if that hpo is gone", directory = .directory.display())]
     Elsewhere { directory: PathBuf, host: String },
+    #[error("task `{directory}` must belong to the user who runs it, found the owner {owner}: whoever owns it says what is run; run hpo as that user, or on a copy", directory = .directory.display())]
+    Foreign { directory: PathBuf, owner: u32 },
+    #[error("task `{directory}` may be written by everybody, who could so run commands in your name; once its files are as you left them, `chmod o-w {directory}`", directory = .directory.display())]
+    Writable { directory: PathBuf },
     #[error("task `{directory}` cannot be locked: {source}", directory = .directory.display())]
     Io { directory: PathBuf, source: io::Error },
 }
@@ -36,11 +44,21 @@ pub(crate) struct Claim {
 impl Claim {
     /// Locks the task directory and opens a new epoch above all begun ones.
     pub(crate) fn take(directory: &Path, take_over: bool) -> Result<Claim, LockError> {
-        let lock = Claim::lock(directory, take_over)?;
         let as_lock = |source| LockError::Io {
             directory: directory.to_owned(),
             source,
         };
+        if let Some(owner) = files::foreign_owner(directory).map_err(as_lock)? {
+            let directory = directory.to_owned();
+            return Err(LockError::Foreign { directory, owner });
+        }
+        let epochs = directory.join(EPOCHS);
+        files::create_private_directory(&epochs).map_err(as_lock)?;
+        if files::is_open_to_all(directory, &epochs).map_err(as_lock)? {
+            let directory = directory.to_owned();
+            return Err(LockError::Writable { directory });
+        }
+        let lock = Claim::lock(directory, take_over)?;
         let mut claim = Claim::take_epoch_only(directory, 0).map_err(as_lock)?;
         claim.lock = Some(lock);
         Ok(claim)
@@ -60,8 +78,8 @@ impl Claim {
 
     /// Opens a new epoch without the lock.
     pub(crate) fn take_epoch_only(directory: &Path, newest_recorded: u64) -> io::Result<Claim> {
-        let epochs = directory.join("epochs");
-        crate::files::create_private_directory(&epochs)?;
+        let epochs = directory.join(EPOCHS);
+        files::create_private_directory(&epochs)?;
         let mut epoch = newest_recorded.max(highest(&epochs)?) + 1;
         loop {
             match fs::create_dir(epochs.join(epoch.to_string())) {
@@ -86,7 +104,7 @@ impl Claim {
         let mut options = OpenOptions::new();
         // Read and write: some network file systems lock only what is open for both.
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(as_lock)?;
+        let mut file = files::open_own(&path, &mut options).map_err(as_lock)?;
         let mut text = String::new();
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         file.read_to_string(&mut text).map_err(as_lock)?;

@@ -24,16 +24,7 @@ pub(crate) struct Record {
 impl Record {
     /// Appends the line of this record to `line`.
     pub(crate) fn encode(&self, line: &mut Vec<u8>) {
-        let together = if self.continues { "+" } else { "" };
-        let body = format!(
-            "{} {}{together} {} {}",
-            self.json.len(),
-            self.epoch,
-            self.sequence,
-            self.json
-        );
-        let sum = crc32c::crc32c(body.as_bytes());
-        line.extend_from_slice(format!("{sum:08x} {body}\n").as_bytes());
+        encode(self.epoch, self.continues, self.sequence, &self.json, line);
     }
 
     /// Reads a line without its newline; `None` if anything about it is wrong.
@@ -57,6 +48,14 @@ impl Record {
             json: json.to_owned(),
         })
     }
+}
+
+/// Appends the line of a record to `line`.
+pub(super) fn encode(epoch: u64, continues: bool, sequence: u64, json: &str, line: &mut Vec<u8>) {
+    let together = if continues { "+" } else { "" };
+    let body = format!("{} {epoch}{together} {sequence} {json}", json.len());
+    let sum = crc32c::crc32c(body.as_bytes());
+    line.extend_from_slice(format!("{sum:08x} {body}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::header;
 use super::lock::Claim;
 use super::read::Contents;
-use super::record::{LARGEST_RECORD, Record};
+use super::record::{self, LARGEST_RECORD};
 use crate::files;
 
 /// Why a commit did not happen.
@@ -80,7 +80,7 @@ impl Journal {
         };
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        let mut file = options.open(path).map_err(broken)?;
+        let mut file = files::open_own(path, &mut options).map_err(broken)?;
         let mut length = contents.valid_bytes;
         if contents.torn_bytes > 0 || length == 0 {
             file.set_len(length).map_err(broken)?;
@@ -116,6 +116,14 @@ impl Journal {
     /// # Errors
     /// After [`WriteError::Full`] the journal is as before. After any other error it accepts nothing more.
     pub(crate) fn commit(&mut self, texts: &[String]) -> Result<(), WriteError> {
+        self.commit_each(texts.iter())
+    }
+
+    /// The same for texts that are made one after the other, so that a hundred thousand of them are never there at once.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub(crate) fn commit_each<T: AsRef<str>>(&mut self, texts: impl Iterator<Item = T>) -> Result<(), WriteError> {
         let broken = |source| WriteError::Broken {
             path: self.path.clone(),
             source,
@@ -124,18 +132,15 @@ impl Journal {
             return Err(broken(io::Error::other("an earlier write failed")));
         }
         let mut bytes = Vec::new();
-        for (index, json) in texts.iter().enumerate() {
+        let mut sequence = self.sequence;
+        for json in texts {
+            let json = json.as_ref();
             if json.len() > LARGEST_RECORD {
                 return Err(WriteError::TooBig { found: json.len() });
             }
-            let sequence = self.sequence + 1 + index as u64;
-            Record {
-                epoch: self.claim.epoch(),
-                continues: index > 0,
-                sequence,
-                json: json.clone(),
-            }
-            .encode(&mut bytes);
+            sequence += 1;
+            let continues = sequence > self.sequence + 1;
+            record::encode(self.claim.epoch(), continues, sequence, json, &mut bytes);
         }
         self.check_ownership()?;
         if let Err(error) = self.medium.append(&bytes) {
@@ -159,7 +164,7 @@ impl Journal {
                 source,
             });
         }
-        self.sequence += texts.len() as u64;
+        self.sequence = sequence;
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -185,6 +190,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Record;
     use super::super::read::ReadError;
     use super::*;
     use std::cell::RefCell;

@@ -99,6 +99,31 @@ impl Element {
     }
 }
 
+/// How often Slurm has started the job of this process again, after its node failed or it was preempted.
+pub(super) fn restarts() -> u32 {
+    let text = std::env::var("SLURM_RESTART_COUNT").ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Notes that a job of the batch in this directory was started again.
+pub(super) fn note_restarts(directory: &Path, index: u32, restarts: u32) -> io::Result<()> {
+    files::write_whole(
+        &restarts_file(directory, index),
+        restarts.to_string().as_bytes(),
+        Durability::Crash,
+    )
+}
+
+/// How often a job of the batch in this directory was started again.
+pub(crate) fn read_restarts(directory: &Path, index: u32) -> u32 {
+    let text = fs::read_to_string(restarts_file(directory, index)).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn restarts_file(directory: &Path, index: u32) -> PathBuf {
+    directory.join(format!("{index}.restarts"))
+}
+
 /// What a running attempt is asked for, by a file in its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EndRequest {
@@ -166,5 +191,8 @@ mod tests {
         };
         assert_eq!(key_of(&mark_of(key)), Some(key));
         assert_eq!(key_of("12"), None);
+        assert_eq!(read_restarts(directory.path(), 3), 0);
+        note_restarts(directory.path(), 3, 2).unwrap();
+        assert_eq!(read_restarts(directory.path(), 3), 2);
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
+use super::order::Ticket;
 use super::supervise::Signals;
 use crate::state::{AttemptKey, PointId};
 use crate::task::TaskDirectory;
@@ -38,13 +39,14 @@ pub(super) fn serve(root: &Path, signals: &Signals) -> io::Result<()> {
     let directory = TaskDirectory::new(root.to_owned());
     let manager = rustix::process::getppid();
     rustix::io::ioctl_fionbio(io::stdin(), true)?;
+    let mut ticket = Ticket::new(root);
     // Whoever was asked to end takes nothing more: nobody could say which attempt the request would meet.
     while rustix::process::getppid() == manager && !signals.was_asked_to_stop() {
         let Some(key) = take(signals)? else {
             return Ok(());
         };
         let at = directory.attempt(key);
-        let done = super::carry_out(&at, signals);
+        let done = super::carry_out(&at, signals, &mut ticket);
         if let Err(error) = &done {
             super::complain(&at, error);
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal};
 
-use super::batch::{Assignment, BATCH, Batch, ELEMENT, Element, Work};
+use super::batch::{Assignment, BATCH, Batch, ELEMENT, Element, Work, note_restarts, restarts};
 use super::order::{Order, RunnerResult, read_claim, read_result};
 use super::supervise::Signals;
 use crate::backend::{MARK, time_left};
@@ -35,6 +35,11 @@ pub(super) fn run(directory: &Path) -> io::Result<()> {
         batch: name.and_then(|name| name.parse().ok()).unwrap_or(0),
         index: index(),
     };
+    let restarts = restarts();
+    if restarts > 0 {
+        // Without it an attempt of an earlier start may be taken for one that failed, no more.
+        let _ = note_restarts(directory, element.index, restarts);
+    }
     let deadline = end_of_job(begin, &batch);
     let mut crew = Crew {
         directory,

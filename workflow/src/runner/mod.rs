@@ -5,6 +5,7 @@
 //! meanwhile; it finds the claim while the runner lives, and the result afterwards.
 
 mod batch;
+mod course;
 mod crew;
 mod fence;
 mod group;
@@ -17,15 +18,17 @@ mod steering;
 mod supervise;
 mod work_directory;
 
-pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of};
+pub(crate) use batch::{Assignment, Batch, Element, EndRequest, Work, key_of, mark_of, read_restarts};
+pub(crate) use course::Intervention;
 pub(crate) use crew::{MESSAGE, attempt_of, message_of};
 pub(crate) use group::group_support;
 pub(crate) use job::{enqueue, queued};
 pub(crate) use order::{
-    CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_result, revoke,
+    CheckpointOrder, Claimant, MetricsOrder, Order, RunnerResult, read_claim, read_claimant, read_claimed_restarts,
+    read_result, revoke,
 };
 pub(crate) use steering::read_end;
-pub(crate) use supervise::{Exit, Intervention, Launch, last_line};
+pub(crate) use supervise::{Exit, Launch, last_line};
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,7 @@ use crate::files::{self, Durability};
 use crate::host::ProcessIdentity;
 use crate::state::{AttemptEnd, AttemptKey};
 use fence::Fence;
+use order::Ticket;
 use supervise::{Periodic, Signals, supervise};
 
 /// The first argument that makes `hpo` a runner.
@@ -94,7 +98,7 @@ pub(crate) fn clean_up(directory: &Path) {
 }
 
 fn evaluate(directory: &Path) -> std::io::Result<()> {
-    carry_out(directory, &begin()?)
+    carry_out(directory, &begin()?, &mut None)
 }
 
 /// Makes this process one that outlives its manager and buries what it starts.
@@ -107,12 +111,12 @@ fn begin() -> std::io::Result<Signals> {
 }
 
 /// Claims an attempt, carries it out and leaves its result.
-fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
+fn carry_out(directory: &Path, signals: &Signals, ticket: &mut Option<Ticket>) -> std::io::Result<()> {
     let order = Order::read(directory)?;
     if order.ended.is_some() {
         signals.take_as_one_within(ONE_REQUEST);
     }
-    if !order::claim(directory, &ProcessIdentity::current(), Element::from_environment())? {
+    if !claim(directory, ticket)? {
         return Ok(());
     }
     let begin = Instant::now();
@@ -140,6 +144,17 @@ fn carry_out(directory: &Path, signals: &Signals) -> std::io::Result<()> {
             done => return done,
         }
     }
+}
+
+fn claim(directory: &Path, ticket: &mut Option<Ticket>) -> std::io::Result<bool> {
+    if let Some(own) = ticket {
+        match own.claim(directory) {
+            Ok(won) => return Ok(won),
+            // It has as many names as a file can have, or lost the last one.
+            Err(_) => *ticket = Ticket::new(directory),
+        }
+    }
+    order::claim(directory, &ProcessIdentity::current(), Element::from_environment())
 }
 
 /// Leaves the result for the manager.

@@ -1,14 +1,17 @@
 //! What manager and runner tell each other: the order, the claim, the result.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::batch::Element;
+use super::batch::{Element, restarts};
 use super::supervise::Launch;
 use crate::checkpoint::{Label, Source};
 use crate::files;
@@ -107,6 +110,9 @@ pub(crate) fn read_result(directory: &Path) -> Option<RunnerResult> {
     serde_json::from_slice(&bytes).ok()
 }
 
+/// The file that says who has an attempt, in its directory.
+const CLAIM: &str = "claim";
+
 /// Who has an attempt.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claim {
@@ -115,6 +121,14 @@ struct Claim {
     /// The job of a batch system to which the process belongs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     element: Option<Element>,
+    /// How often that job had been started again by then.
+    #[serde(default, skip_serializing_if = "is_none")]
+    restarts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde calls it")]
+fn is_none(restarts: &u32) -> bool {
+    *restarts == 0
 }
 
 /// Takes the attempt away from everybody who has not claimed it yet; false if somebody has.
@@ -126,19 +140,56 @@ pub(crate) fn revoke(directory: &Path) -> io::Result<bool> {
 ///
 /// The claim is written aside and linked into place, so that it is never seen half written and only one link succeeds.
 pub(super) fn claim(directory: &Path, process: &ProcessIdentity, element: Option<Element>) -> io::Result<bool> {
-    let path = directory.join("claim");
+    let path = directory.join(CLAIM);
     let temporary = files::temporary_beside(&path);
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(&claim_of(process, element)?)?;
+    drop(file);
+    let linked = fs::hard_link(&temporary, &path);
+    fs::remove_file(&temporary)?;
+    is_won(linked)
+}
+
+fn claim_of(process: &ProcessIdentity, element: Option<Element>) -> io::Result<Vec<u8>> {
     let claim = Claim {
         process: process.clone(),
         element,
+        restarts: element.map_or(0, |_| restarts()),
     };
-    fs::write(&temporary, serde_json::to_vec(&claim)?)?;
-    let linked = fs::hard_link(&temporary, &path);
-    fs::remove_file(&temporary)?;
+    Ok(serde_json::to_vec(&claim)?)
+}
+
+fn is_won(linked: io::Result<()>) -> io::Result<bool> {
     match linked {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// The claim of a process that takes many attempts: one file without a name, which each of them is given a name of.
+///
+/// Between two evaluations, that is one change of a directory instead of three.
+#[derive(Debug)]
+pub(super) struct Ticket(File);
+
+impl Ticket {
+    /// A claim of this process on the file system of `directory`; `None` where there are no files without a name.
+    pub(super) fn new(directory: &Path) -> Option<Ticket> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let mut file = File::from(file);
+        file.write_all(&claim_of(&ProcessIdentity::current(), None).ok()?)
+            .ok()?;
+        Some(Ticket(file))
+    }
+
+    /// Takes an attempt as [`claim`] does. An error says nothing about the attempt.
+    pub(super) fn claim(&self, directory: &Path) -> io::Result<bool> {
+        let own = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let path = directory.join(CLAIM);
+        let linked = rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW);
+        is_won(linked.map_err(io::Error::from))
     }
 }
 
@@ -161,8 +212,13 @@ pub(crate) fn read_claimant(directory: &Path) -> Option<Claimant> {
     Some(read(directory)?.element.map_or(Claimant::Manager, Claimant::Job))
 }
 
+/// How often the job of a batch system that has taken an attempt had been started again by then.
+pub(crate) fn read_claimed_restarts(directory: &Path) -> Option<u32> {
+    Some(read(directory)?.restarts)
+}
+
 fn read(directory: &Path) -> Option<Claim> {
-    serde_json::from_slice(&fs::read(directory.join("claim")).ok()?).ok()
+    serde_json::from_slice(&fs::read(directory.join(CLAIM)).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -192,5 +248,27 @@ mod tests {
         assert_eq!(won, 1);
         assert_eq!(read_claim(directory.path()), Some(process));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_ticket_takes_many_attempts_and_none_that_somebody_has() {
+        let directory = tempfile::tempdir().unwrap();
+        // Some file systems have no files without a name; there the other way is taken.
+        let Some(ticket) = Ticket::new(directory.path()) else {
+            return;
+        };
+        for name in ["one", "two"] {
+            let at = directory.path().join(name);
+            fs::create_dir(&at).unwrap();
+            assert!(ticket.claim(&at).unwrap());
+            assert!(!ticket.claim(&at).unwrap());
+            assert!(!revoke(&at).unwrap());
+            assert_eq!(read_claim(&at), Some(ProcessIdentity::current()));
+        }
+        let taken = directory.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(revoke(&taken).unwrap());
+        assert!(!ticket.claim(&taken).unwrap());
+        assert!(ticket.claim(&directory.path().join("missing")).is_err());
     }
 }

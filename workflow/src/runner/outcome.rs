@@ -12,8 +12,9 @@ use protocol::limits;
 use protocol::loss_document::{self, Verdict};
 use protocol::report::Decision;
 
+use super::course::Intervention;
 use super::order::{MetricsOrder, Order};
-use super::supervise::{Ended, Exit, Intervention, last_line};
+use super::supervise::{Ended, Exit, last_line};
 use crate::files::{self, ForeignFileError};
 use crate::state::AttemptEnd;
 

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
+use super::course::{Course, Intervention, Step};
 use super::group::Group;
 use super::log::{CappedLog, LOG_LIMIT};
 use super::plain;
@@ -47,14 +48,6 @@ pub(crate) struct Launch {
 pub(crate) enum Exit {
     Code(i32),
     Signal(i32),
-}
-
-/// Why it was asked to end, if it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Intervention {
-    None,
-    TimedOut,
-    Stopped,
 }
 
 /// The end of a command.
@@ -198,51 +191,31 @@ pub(crate) fn supervise(launch: &Launch, signals: &Signals, periodic: &mut dyn P
         )?,
     ];
     let deadline = launch.timeout.map(|timeout| Instant::now() + timeout);
-    let mut intervention = Intervention::None;
-    let mut kill_at: Option<Instant> = None;
-    let mut killed = false;
+    let mut course = Course::new(deadline, launch.grace);
     let mut status = None;
     loop {
         let left = reap(pid, &mut status);
-        // Asked to end, a shell goes at once; what it had started still has its time to save and end.
-        if status.is_some() && (intervention == Intervention::None || killed || !left) {
-            break;
-        }
         let now = Instant::now();
-        if intervention == Intervention::None {
-            if signals.take_stop() {
-                intervention = Intervention::Stopped;
-            } else if deadline.is_some_and(|deadline| now >= deadline) {
-                intervention = Intervention::TimedOut;
-            }
-            if intervention != Intervention::None {
+        match course.next(now, status.is_some(), left, &mut || signals.take_stop()) {
+            Step::Over => break,
+            Step::Ask => {
                 let _ = rustix::process::kill_process_group(pid, Signal::TERM);
                 let _ = rustix::process::kill_process_group(pid, Signal::CONT);
-                kill_at = Some(now + launch.grace);
+            }
+            Step::Kill => {
+                let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            }
+            Step::Wait(until) => {
+                if signals.take_checkpoint() || periodic.due().is_some_and(|due| now >= due) {
+                    periodic.run();
+                }
+                let until = until.into_iter().chain(periodic.due()).min();
+                let wait = until.map(|at| at.saturating_duration_since(now));
+                wait_for(signals, &mut streams, wait)?;
             }
         }
-        // Asked twice: at once.
-        if kill_at.is_some_and(|at| now >= at || signals.take_stop()) && !killed {
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-            killed = true;
-            kill_at = None;
-            continue;
-        }
-        if signals.checkpoint.swap(false, Ordering::Relaxed) || periodic.due().is_some_and(|due| now >= due) {
-            periodic.run();
-        }
-        let waits = [
-            kill_at,
-            deadline.filter(|_| intervention == Intervention::None),
-            periodic.due(),
-        ];
-        let wait = waits
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.saturating_duration_since(now));
-        wait_for(signals, &mut streams, wait)?;
     }
+    let intervention = course.intervention();
     let survivors = kill_descendants();
     let ended_well = intervention == Intervention::None && status.and_then(WaitStatus::exit_status) == Some(0);
     if let Some(cleaning) = launch.afterwards.as_ref().filter(|_| !ended_well) {

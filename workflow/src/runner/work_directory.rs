@@ -13,7 +13,11 @@ use crate::task::{link_name, sandbox_copy};
 /// Builds it: sandbox, checkpoint, training files, input. What comes later wins over what came before.
 pub(super) fn build(order: &Order, restore: &dyn Fn(&Path) -> Restored) -> io::Result<Restored> {
     let work = &order.launch.work_directory;
-    fs::create_dir(work)?;
+    match fs::create_dir(work) {
+        // The manager may have made it ahead; whatever is in it comes from somebody else.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::read_dir(work)?.next().is_none() => {}
+        made => made?,
+    }
     files::create_private_directory(&order.payload_checkpoints)?;
     sandbox_copy(&order.sandbox, work, &order.sandbox_files)
         .map_err(|(path, error)| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;

@@ -1,6 +1,6 @@
 //! The programs of Slurm: their arguments and what they print.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -165,8 +165,15 @@ pub(super) fn run(mut command: Command) -> Result<Said, String> {
     let mut child = command
         .spawn()
         .map_err(|error| format!("`{program}` cannot be started: {error}"))?;
-    let output = reader(child.stdout.take());
-    let error = reader(child.stderr.take());
+    let readers = reader(child.stdout.take()).and_then(|output| Ok((output, reader(child.stderr.take())?)));
+    let (output, error) = match readers {
+        Ok(both) => both,
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("what `{program}` says cannot be read: {error}"));
+        }
+    };
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
     let status = loop {
@@ -194,8 +201,8 @@ pub(super) fn run(mut command: Command) -> Result<Said, String> {
 }
 
 /// Collects a stream, so that no pipe fills up.
-fn reader(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
+fn reader(stream: Option<impl Read + Send + 'static>) -> io::Result<std::thread::JoinHandle<Vec<u8>>> {
+    std::thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         if let Some(stream) = stream {
             // A hundred thousand jobs are some ten megabytes.

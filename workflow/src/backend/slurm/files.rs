@@ -19,7 +19,7 @@ use crate::backend::Job;
 use crate::files::{Durability, create_private_directory, temporary_beside, write_whole};
 use crate::runner::{
     self, Assignment, Batch, Claimant, Element, EndRequest, Work, enqueue, key_of, last_line, queued, read_claimant,
-    read_result, revoke,
+    read_claimed_restarts, read_restarts, read_result, revoke,
 };
 use crate::state::AttemptKey;
 use crate::task::{Jobs, Manner, TaskDirectory};
@@ -157,6 +157,11 @@ impl Shelf for Files {
 
     fn claim(&self, job: &Job) -> Option<Claimant> {
         read_claimant(&job.directory)
+    }
+
+    fn has_begun_anew(&self, job: &Job, element: Element) -> bool {
+        let by_now = read_restarts(&self.batch(element.batch), element.index);
+        read_claimed_restarts(&job.directory).is_some_and(|then| then < by_now)
     }
 
     fn has_result(&self, job: &Job) -> bool {

@@ -27,6 +27,9 @@ pub(crate) trait Shelf: std::fmt::Debug {
     /// Who has claimed an attempt.
     fn claim(&self, job: &Job) -> Option<Claimant>;
 
+    /// Whether the job that has claimed an attempt was started again since.
+    fn has_begun_anew(&self, job: &Job, element: Element) -> bool;
+
     /// Whether there is a result, also if it was written elsewhere a moment ago.
     fn has_result(&self, job: &Job) -> bool;
 

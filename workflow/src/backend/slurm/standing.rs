@@ -38,6 +38,10 @@ impl Slurm {
         }
         match place {
             Place::Queued => gone(Cause::Infrastructure, "its job was started once more"),
+            // How its job ended in the end says nothing about a claim of an earlier start.
+            Place::Ended(EndState::TimeLimit | EndState::Memory) if self.shelf.has_begun_anew(job, element) => {
+                gone(Cause::Infrastructure, "its job was started once more")
+            }
             Place::Ended(how) => self.ended_as(element, how),
             Place::Vanished | Place::Refused(_) => gone(Cause::Infrastructure, "Slurm does not know its job any more"),
             Place::Unsure | Place::Active | Place::Ending => JobState::Running,

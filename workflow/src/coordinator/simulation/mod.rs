@@ -16,9 +16,9 @@ use protocol::{Point, SegmentId};
 use super::plan;
 use super::settle::{Circumstances, Settled, settle};
 use crate::backend::{Backend, Job, Slurm};
-use crate::state::{AttemptEnd, AttemptKey, Event, NewPoint, PointId, PointOutcome, State, TaskEnd};
+use crate::state::{AttemptEnd, AttemptKey, AttemptStatus, Event, NewPoint, PointId, PointOutcome, State, TaskEnd};
 use crate::task::{Jobs, Manner, Placement, Settings};
-use world::{Handle, World};
+use world::{Handle, Plant, World};
 
 /// Simulated seconds after which a task must be over.
 const PATIENCE: f64 = 500_000.0;
@@ -29,6 +29,8 @@ struct Schedule {
     settings: Settings,
     segments: Vec<Option<SegmentId>>,
     journal: Vec<Event>,
+    /// How attempts ended that the user was shown the end of.
+    shown: HashMap<AttemptKey, AttemptEnd>,
     state: State,
     slurm: Slurm,
     batch: Vec<Event>,
@@ -84,6 +86,7 @@ impl Schedule {
             settings,
             segments,
             journal: Vec::new(),
+            shown: HashMap::new(),
             slurm,
             batch: Vec::new(),
             crashes: 0,
@@ -99,6 +102,18 @@ impl Schedule {
     }
 
     fn commit(&mut self) {
+        for event in &self.batch {
+            if let Event::AttemptEnded {
+                point, attempt, end, ..
+            } = event
+            {
+                let key = AttemptKey {
+                    point: *point,
+                    attempt: *attempt,
+                };
+                self.shown.insert(key, end.clone());
+            }
+        }
         self.journal.append(&mut self.batch);
     }
 
@@ -111,12 +126,37 @@ impl Schedule {
     fn crash(&mut self) {
         self.crashes += 1;
         self.batch.clear();
+        if self.has_plant(Plant::CommitForgotten) && self.journal.len() > 1 {
+            self.journal.pop();
+        }
         self.state = State::new(self.settings.retry);
         for event in &self.journal {
             self.state.apply(event).expect("what was committed can be replayed");
         }
+        self.must_know_what_was_shown();
         self.world.borrow_mut().manager_dies();
         self.slurm = manager(&self.world, &self.settings);
+    }
+
+    fn has_plant(&self, plant: Plant) -> bool {
+        self.world.borrow().plant == Some(plant)
+    }
+
+    /// Every end that was ever shown is as it was.
+    fn must_know_what_was_shown(&self) {
+        for (key, end) in &self.shown {
+            let attempt = self
+                .state
+                .point(key.point)
+                .and_then(|point| point.attempts.get(key.attempt as usize - 1));
+            let is_known = attempt.is_some_and(|attempt| match (&attempt.status, end) {
+                (AttemptStatus::Done, AttemptEnd::Done { .. }) | (AttemptStatus::Stopped, AttemptEnd::Stopped) => true,
+                (AttemptStatus::Failed { reason: now }, AttemptEnd::Failed { reason: then })
+                | (AttemptStatus::Lost { reason: now }, AttemptEnd::Lost { reason: then }) => now == then,
+                _ => false,
+            });
+            assert!(is_known, "the end of {key} was shown and is forgotten");
+        }
     }
 
     fn jobs(&self) -> Vec<Job> {
@@ -183,6 +223,10 @@ impl Schedule {
     }
 
     fn ended(&mut self, key: AttemptKey, end: AttemptEnd) {
+        let end = match end {
+            AttemptEnd::Lost { reason } if self.has_plant(Plant::PayloadsBlamed) => AttemptEnd::Failed { reason },
+            end => end,
+        };
         if matches!(end, AttemptEnd::Failed { .. }) {
             self.world.borrow().is_blamed(key);
         }
@@ -229,6 +273,7 @@ impl Schedule {
         let end = self.state.end.clone();
         assert!(matches!(end, Some(TaskEnd::Finished { .. })), "{end:?}");
         self.slurm.close(&[]);
+        self.must_know_what_was_shown();
         let mut world = self.world.borrow_mut();
         world.settle_down();
         world.must_be_quiet();
@@ -245,7 +290,7 @@ impl Schedule {
                         point: point.id,
                         attempt: *attempt,
                     };
-                    assert!(world.result(key).is_some(), "{key} is done without a result");
+                    assert!(world.has_left_a_result(key), "{key} is done without a result");
                 }
                 PointOutcome::Failed { by_payload: true } => assert_eq!(point.failures, self.settings.retry.attempts),
                 PointOutcome::Failed { by_payload: false } => assert!(point.lost > self.settings.retry.lost),
@@ -304,6 +349,30 @@ fn whatever_happens_to_jobs_and_manager_nothing_is_lost_or_done_twice() {
     let sums = run(0..150);
     // Otherwise this would be no test.
     assert!(sums["crashes"] > 50 && sums["faults"] > 50, "{sums:?}");
+}
+
+/// What goes wrong first when a fault is planted into schedules from the first on, if anything does within two thousand.
+fn noticed(plant: Plant) -> Option<String> {
+    (0..2000).find_map(|seed| {
+        let schedule = Schedule::new(seed);
+        schedule.world.borrow_mut().plant = Some(plant);
+        let noticed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| schedule.run())).err()?;
+        let said = noticed.downcast_ref::<String>().cloned();
+        Some(said.unwrap_or_else(|| {
+            noticed
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .unwrap_or_default()
+        }))
+    })
+}
+
+#[test]
+fn every_planted_fault_is_noticed_for_what_it_is() {
+    for (plant, expected) in Plant::ALL {
+        let said = noticed(plant).unwrap_or_else(|| panic!("{plant:?} goes unnoticed"));
+        assert!(expected.iter().any(|words| said.contains(words)), "{plant:?}: {said}");
+    }
 }
 
 #[test]

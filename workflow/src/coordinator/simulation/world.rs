@@ -2,9 +2,11 @@
 
 mod handle;
 mod job;
+mod plant;
 
 pub(super) use handle::Handle;
 use job::{Fault, Process};
+pub(super) use plant::Plant;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -42,6 +44,9 @@ pub(super) struct World {
     accepted: HashSet<u32>,
     processes: BTreeMap<Element, Vec<Process>>,
     claims: HashMap<AttemptKey, Claimant>,
+    /// How often jobs were started, and in which of these starts attempts were claimed.
+    starts: HashMap<Element, u32>,
+    claimed_in: HashMap<AttemptKey, u32>,
     /// With the time at which the manager sees them if it does not look closely.
     results: HashMap<AttemptKey, (f64, RunnerResult)>,
     marks: Vec<(f64, AttemptKey)>,
@@ -70,6 +75,8 @@ pub(super) struct World {
     to_blame: HashSet<AttemptKey>,
     /// For each batch, how often Slurm has shown it.
     shown: HashMap<u32, u32>,
+    /// The fault that is planted, to see that it is noticed.
+    pub(super) plant: Option<Plant>,
 }
 
 impl World {
@@ -91,6 +98,8 @@ impl World {
             accepted: HashSet::new(),
             processes: BTreeMap::new(),
             claims: HashMap::new(),
+            starts: HashMap::new(),
+            claimed_in: HashMap::new(),
             results: HashMap::new(),
             marks: Vec::new(),
             requests: HashMap::new(),
@@ -110,6 +119,7 @@ impl World {
             most_pilots: u32::MAX,
             to_blame: HashSet::new(),
             shown: HashMap::new(),
+            plant: None,
         };
         world.trouble = [0, 10, 40][world.below(3) as usize];
         world
@@ -132,9 +142,15 @@ impl World {
         self.now
     }
 
+    /// What the manager sees of the result of an attempt.
     pub(super) fn result(&self, key: AttemptKey) -> Option<RunnerResult> {
-        let (seen, result) = self.results.get(&key)?;
+        let (seen, result) = self.results.get(&self.misread(key)?)?;
         (*seen <= self.now).then(|| result.clone())
+    }
+
+    /// Whether an attempt has left a result.
+    pub(super) fn has_left_a_result(&self, key: AttemptKey) -> bool {
+        self.results.contains_key(&key)
     }
 
     pub(super) fn has_saved(&self, key: AttemptKey) -> bool {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::World;
+use super::{Plant, World};
 use crate::backend::Job;
 use crate::backend::simulated::{Answer, Cluster, Found, Request, Shelf};
 use crate::runner::{Assignment, Batch, Claimant, Element, EndRequest, Work};
@@ -63,6 +63,9 @@ impl Cluster for Handle {
 impl Shelf for Handle {
     fn found(&self) -> Vec<Found> {
         let world = self.0.borrow();
+        if world.plant == Some(Plant::SubmissionsForgotten) {
+            return Vec::new();
+        }
         let found = world.batches.iter().map(|(number, work)| Found {
             number: *number,
             batch: Batch {
@@ -94,6 +97,11 @@ impl Shelf for Handle {
 
     fn claim(&self, job: &Job) -> Option<Claimant> {
         self.0.borrow().claims.get(&job.key).copied()
+    }
+
+    fn has_begun_anew(&self, job: &Job, element: Element) -> bool {
+        let world = self.0.borrow();
+        world.claimed_in.get(&job.key) < world.starts.get(&element)
     }
 
     fn has_result(&self, job: &Job) -> bool {

@@ -2,7 +2,7 @@
 
 use protocol::Loss;
 
-use super::{World, key_of};
+use super::{Plant, World, key_of};
 use crate::backend::simulated::{EndState, Phase};
 use crate::runner::{Assignment, Claimant, Element, EndRequest, RunnerResult, Work};
 use crate::state::{AttemptEnd, AttemptKey};
@@ -83,6 +83,7 @@ impl World {
             (self.now + self.seconds(60), fault)
         });
         let now = self.now;
+        *self.starts.entry(element).or_default() += 1;
         let job = self.jobs.get_mut(&element).expect("it is about to start");
         job.phase = Phase::Active;
         job.fault = fault;
@@ -99,11 +100,14 @@ impl World {
     /// A runner starts; it works if nobody else has the attempt.
     fn begin(&mut self, element: Element, assignment: &Assignment) {
         let key = key_of(assignment);
+        let is_taken = self.claims.contains_key(&key) && self.plant != Some(Plant::ClaimsIgnored);
         // Without an order a runner ends at once.
-        if self.claims.contains_key(&key) || !self.orders.contains(&key) {
+        if is_taken || !self.orders.contains(&key) {
             return;
         }
         self.claims.insert(key, Claimant::Job(element));
+        let starts = self.starts.get(&element).copied().unwrap_or(0);
+        self.claimed_in.insert(key, starts);
         *self.runs.entry(key).or_default() += 1;
         let others = self.processes.values().flatten();
         for other in others.filter(|other| other.key.point == key.point) {
