@@ -8,6 +8,8 @@
 //! Deviations: which rungs are open is worked out from all results in every call, not remembered, and curves are known at the
 //! rungs only. At the end of the budget the best is trained in full.
 
+use std::collections::{HashMap, HashSet};
+
 use super::asha::{ETA, eta};
 use super::halving::{self, Rule, Rung};
 use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Scheduler, Situation};
@@ -90,36 +92,33 @@ fn open(rungs: &[Rung]) -> usize {
 fn is_settled(rungs: &[Rung]) -> bool {
     let (below, top) = (&rungs[rungs.len() - 2], &rungs[rungs.len() - 1]);
     let best = &top.ranking[..top.ranking.len().min(MOST_COMPARED)];
-    let before: Vec<(f64, usize)> = below
-        .ranking
-        .iter()
-        .copied()
-        .filter(|(_, position)| best.iter().any(|(_, other)| other == position))
-        .collect();
-    let now = best
-        .iter()
-        .filter(|(_, position)| before.iter().any(|(_, other)| other == position));
+    let before = of_these(&below.ranking, best);
+    let held: HashMap<usize, f64> = before.iter().map(|(loss, position)| (*position, *loss)).collect();
+    let now = best.iter().filter(|(_, position)| held.contains_key(position));
     let tolerance = tolerance(rungs, best);
     // Whoever stands at a place now must have had nearly the loss of whoever stood there before.
-    now.zip(&before).all(|((_, now), (there, _))| {
-        let had = before.iter().find(|(_, position)| position == now);
-        had.is_some_and(|(had, _)| (had - there).abs() <= tolerance)
-    })
+    now.zip(&before)
+        .all(|((_, now), (there, _))| held.get(now).is_some_and(|had| (had - there).abs() <= tolerance))
+}
+
+/// The part of a ranking that consists of these configurations.
+fn of_these(ranking: &[(f64, usize)], these: &[(f64, usize)]) -> Vec<(f64, usize)> {
+    let positions: HashSet<usize> = these.iter().map(|(_, position)| *position).collect();
+    let found = ranking.iter().filter(|(_, position)| positions.contains(position));
+    found.copied().collect()
 }
 
 /// ε: differences on the highest rung of pairs that changed their order at least twice on the way there.
 fn tolerance(rungs: &[Rung], best: &[(f64, usize)]) -> f64 {
-    let curve = |position: usize| -> Option<Vec<f64>> {
-        rungs
-            .iter()
-            .map(|rung| {
-                rung.ranking
-                    .iter()
-                    .find(|(_, other)| *other == position)
-                    .map(|(loss, _)| *loss)
-            })
-            .collect()
-    };
+    let losses: Vec<HashMap<usize, f64>> = (rungs.iter())
+        .map(|rung| {
+            of_these(&rung.ranking, best)
+                .into_iter()
+                .map(|(loss, position)| (position, loss))
+                .collect()
+        })
+        .collect();
+    let curve = |position: usize| losses.iter().map(|losses| losses.get(&position).copied()).collect();
     let curves: Vec<Vec<f64>> = best.iter().filter_map(|(_, position)| curve(*position)).collect();
     let mut differences = Vec::new();
     for (place, first) in curves.iter().enumerate() {
