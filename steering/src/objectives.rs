@@ -1,7 +1,7 @@
 //! Searches with several objectives.
 //!
 //! A sampler that knows fronts, as `gp` does, chooses by the hypervolume that a point is expected to add; for every other one each
-//! point has a [`weighting`] of its own.
+//! point has a weighting of its own.
 
 mod front;
 mod weighting;
