@@ -24,6 +24,8 @@ mod backend;
 mod checkpoint;
 pub mod cli;
 mod coordinator;
+#[cfg(test)]
+mod draws;
 mod files;
 #[cfg(test)]
 mod fuzzing;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::save::{Fault, Plan};
 use super::{KEPT, archive_path, generations, manifest_path, restore};
+use crate::draws::Draws;
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -14,19 +15,6 @@ fn plan(work: &Path, store: &Path) -> Plan {
         store: store.to_owned(),
         paths: NAMES.map(str::to_owned).to_vec(),
         largest: 1 << 20,
-    }
-}
-
-/// A small deterministic generator: the moments must be spread, not secret.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
     }
 }
 

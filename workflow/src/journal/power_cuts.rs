@@ -8,22 +8,10 @@ use std::rc::Rc;
 use super::lock::Claim;
 use super::read::{Contents, ReadError, read};
 use super::write::{Journal, Medium};
+use crate::draws::Draws;
 
 /// Units that reach the disk as a whole, in bytes: small, so that many of them make a commit.
 const PAGE: usize = 64;
-
-/// A small deterministic generator: the cuts must be spread, not secret.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % bound
-    }
-}
 
 /// A disk with a cache that forgets.
 #[derive(Debug, Default)]
@@ -41,9 +29,9 @@ impl Disk {
     /// What is found after the power was cut.
     fn cut(&self, draws: &mut Draws) -> Vec<u8> {
         let (old, new) = (self.durable.len(), self.cached.len());
-        let mut found = self.cached[..old + draws.below(new - old + 1)].to_vec();
+        let mut found = self.cached[..old + draws.place(new - old + 1)].to_vec();
         for page in (old / PAGE)..found.len().div_ceil(PAGE) {
-            if draws.below(3) == 0 {
+            if draws.place(3) == 0 {
                 let end = found.len().min((page + 1) * PAGE);
                 found[(page * PAGE).max(old)..end].fill(0);
             }
@@ -99,7 +87,7 @@ fn cuts(count: usize, seed: u64, lies: bool) -> usize {
         let disk = Rc::new(RefCell::new(Disk {
             durable: bytes.clone(),
             cached: bytes.clone(),
-            left: draws.below(4),
+            left: draws.place(4),
             lies,
             identity: (metadata.dev(), metadata.ino()),
         }));
@@ -109,8 +97,8 @@ fn cuts(count: usize, seed: u64, lies: bool) -> usize {
         let mut journal = Journal::over(&path, medium, claim, acknowledged.len() as u64, bytes.len() as u64);
         let mut issued = acknowledged.clone();
         for commit in 0.. {
-            let texts: Vec<String> = (0..=draws.below(12))
-                .map(|record| format!("\"{number}/{commit}/{record}{}\"", "x".repeat(draws.below(90))))
+            let texts: Vec<String> = (0..=draws.place(12))
+                .map(|record| format!("\"{number}/{commit}/{record}{}\"", "x".repeat(draws.place(90))))
                 .collect();
             issued.extend(texts.clone());
             if journal.commit(&texts).is_err() {

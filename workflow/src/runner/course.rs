@@ -92,19 +92,7 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A small deterministic generator: the moments must be spread, not secret.
-    struct Draws(u64);
-
-    impl Draws {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % bound
-        }
-    }
+    use crate::draws::Draws;
 
     const DEADLINE: u64 = 100;
     const GRACE: u64 = 20;
