@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--peers")
     given = parser.parse_args()
     hpo = os.path.realpath(given.hpo)
-    room = tempfile.mkdtemp(prefix="orchestration-", dir=given.directory)
+    room = tempfile.mkdtemp(prefix="orchestration-", dir=os.path.abspath(given.directory))
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         payload, raw = os.path.join(room, "payload"), os.path.join(room, "raw")
