@@ -18,9 +18,11 @@ cd "$room"
 . "$here/base.sh"
 base_tree base || { echo "skipped: packages of the distribution cannot be had"; exit 0; }
 
-# Packages of another release, away from those of this machine.
+# Packages of another release from where this machine has its own, away from these.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | sed -n 1p)
+[ -n "$mirror" ] || { echo "skipped: this machine has no packages of Debian"; exit 0; }
 mkdir -p unstable/{lists/partial,cache/archives/partial} system
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main" >unstable/sources.list
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >unstable/sources.list
 touch unstable/status
 unstable() {
   apt-get -qq -o "Dir::Etc::sourcelist=$room/unstable/sources.list" -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root \
