@@ -225,6 +225,7 @@ mod tests {
     use super::*;
     use crate::numerics::normal::LOG_SQRT_TWO_PI;
     use crate::objectives::hypervolume;
+    use crate::rng::{Key, Stream};
 
     fn at(mean: f64, deviation: f64) -> Prediction {
         Prediction {
@@ -301,14 +302,8 @@ mod tests {
     fn cells_do_not_overlap_and_fill_what_is_not_dominated() {
         // Points that are certain add exactly what the hypervolume grows by, in any number of objectives.
         for objectives in 2..=MOST {
-            let mut state = 7_u64;
-            let mut next = || {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                (state >> 11) as f64 / (1_u64 << 53) as f64
-            };
-            let mut draw = || (0..objectives).map(|_| next()).collect::<Vec<f64>>();
+            let mut generator = Key::new(7, "", None, "test").generator(objectives as u64, Stream::Density);
+            let mut draw = || (0..objectives).map(|_| generator.uniform()).collect::<Vec<f64>>();
             let points: Vec<Vec<f64>> = (0..8).map(|_| draw()).collect();
             let region = exact(&points);
             let borrowed: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();

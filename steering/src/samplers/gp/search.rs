@@ -44,6 +44,7 @@ impl Goal<'_> {
                 .filter(|((which, before), changed)| *changed && candidates[**which].score >= before + 1e-6)
                 .map(|((which, _), _)| *which)
                 .collect();
+            // Where a round takes long, whoever is behind after one is left where it stands.
             if self.model.rows.len() > MANY {
                 climbing.sort_by(|a, b| candidates[*b].score.total_cmp(&candidates[*a].score));
                 climbing.truncate(climbing.len().div_ceil(2));
