@@ -8,18 +8,22 @@ mod glimpses;
 mod related;
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use protocol::limits::RESERVED_PREFIX;
 use protocol::steering::{FailureKind, HistoryEntry};
 use protocol::{Loss, Outcome, Point, PointValue};
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
+use crate::numerics::side_by_side::in_runs;
 use crate::objectives::Objectives;
 use crate::space::{Coordinate, Space};
 
 pub(crate) use glimpses::{Glimpse, Glimpses};
 pub use related::Related;
+
+/// Points that are worth a thread.
+const LEAST: usize = 2_000;
 
 /// Which end of the losses is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +75,7 @@ enum Identity {
 pub struct History {
     observations: Vec<Observation>,
     numbered: bool,
-    taken: HashSet<Arc<[u64]>>,
+    taken: FxHashSet<Arc<[u64]>>,
     planned: Option<usize>,
     thrift: f64,
     related: Vec<Related>,
@@ -89,21 +93,20 @@ impl History {
     /// The same for any goal.
     #[must_use]
     pub fn towards<'a>(space: &Space, entries: impl IntoIterator<Item = &'a HistoryEntry>, goal: &Goal) -> Self {
-        let mut observations: Vec<Observation> = entries
-            .into_iter()
-            .map(|entry| {
-                let Judged {
-                    outcome,
-                    blamed,
-                    losses,
-                } = goal.judge(entry);
-                Observation {
-                    losses,
-                    seconds: seconds(entry),
-                    ..observation(space, entry.input.point(), outcome, blamed)
-                }
-            })
-            .collect();
+        let entries: Vec<&HistoryEntry> = entries.into_iter().collect();
+        let mut observations = in_runs(entries.len(), LEAST, |place| {
+            let entry = entries[place];
+            let Judged {
+                outcome,
+                blamed,
+                losses,
+            } = goal.judge(entry);
+            Observation {
+                losses,
+                seconds: seconds(entry),
+                ..observation(space, entry.input.point(), outcome, blamed)
+            }
+        });
         let mut numbers: Vec<Option<u64>> = observations.iter().map(|observation| observation.number).collect();
         numbers.sort_unstable();
         let numbered = !numbers.is_empty() && numbers[0].is_some() && numbers.windows(2).all(|pair| pair[0] < pair[1]);
@@ -132,7 +135,8 @@ impl History {
     }
 
     fn of(observations: Vec<Observation>, numbered: bool) -> Self {
-        let taken = observations.iter().filter_map(Observation::key).cloned().collect();
+        let mut taken = FxHashSet::with_capacity_and_hasher(observations.len(), FxBuildHasher);
+        taken.extend(observations.iter().filter_map(Observation::key).cloned());
         Self {
             observations: sorted(observations),
             numbered,
@@ -406,12 +410,19 @@ fn seconds(entry: &HistoryEntry) -> Option<f64> {
 }
 
 /// In the order of [`order`], found for places first: an observation is large.
-fn sorted(observations: Vec<Observation>) -> Vec<Observation> {
+fn sorted(mut observations: Vec<Observation>) -> Vec<Observation> {
     let mut places: Vec<usize> = (0..observations.len()).collect();
     places.sort_by(|left, right| order(&observations[*left], &observations[*right]));
-    let mut observations: Vec<Option<Observation>> = observations.into_iter().map(Some).collect();
-    let take = |place: usize| observations[place].take().expect("a place is taken once");
-    places.into_iter().map(take).collect()
+    for place in 0..places.len() {
+        // Whoever belongs here was moved on by the exchanges at the places before, from each to the one where it was needed.
+        let mut from = places[place];
+        while from < place {
+            from = places[from];
+        }
+        observations.swap(place, from);
+        places[place] = from;
+    }
+    observations
 }
 
 /// By number, else by content; equal points (evaluated twice) by outcome, so that their order is always the same.

@@ -3,6 +3,7 @@
 pub(crate) mod eigen;
 pub(crate) mod exponentials;
 pub(crate) mod linear_algebra;
+pub(crate) mod masses;
 pub(crate) mod normal;
 pub(crate) mod side_by_side;
 pub(crate) mod sobol;

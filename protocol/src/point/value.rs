@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use rustc_hash::FxBuildHasher;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Number, Value};
@@ -217,7 +218,7 @@ fn shared(text: &str) -> Arc<str> {
     if text.len() > SHORT {
         return text.into();
     }
-    let place = BuildHasherDefault::<DefaultHasher>::default().hash_one(text) as usize % RECENT;
+    let place = FxBuildHasher.hash_one(text) as usize % RECENT;
     TEXTS.with_borrow_mut(|texts| match &texts[place] {
         Some(known) if **known == *text => known.clone(),
         _ => texts[place].insert(text.into()).clone(),

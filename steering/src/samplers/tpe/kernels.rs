@@ -5,8 +5,7 @@
 //! | μ, σ | centre and scale | K |
 //! | K | normals that differ: in a discrete dimension far fewer than components | |
 
-use std::collections::HashMap;
-
+use crate::numerics::masses::log_masses_inside;
 use crate::numerics::normal::{self, LOG_SQRT_TWO_PI};
 use crate::numerics::vectors::for_this_processor;
 
@@ -18,6 +17,12 @@ const NARROW: f64 = 0.05;
 pub(super) struct Normal {
     pub(super) mu: f64,
     pub(super) sigma: f64,
+}
+
+impl Normal {
+    fn is(self, other: Self) -> bool {
+        self.mu.to_bits() == other.mu.to_bits() && self.sigma.to_bits() == other.sigma.to_bits()
+    }
 }
 
 /// Normals cut to the unit interval, each of them once.
@@ -34,37 +39,47 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// Those of the components.
-    pub(super) fn new(components: &[Normal]) -> Self {
-        let mut known: HashMap<[u64; 2], u32> = HashMap::with_capacity(components.len());
-        let mut kernels = Self {
-            mu: Vec::new(),
-            sigma: Vec::new(),
-            log_scale: Vec::new(),
-            log_mass: Vec::new(),
-            component: None,
-        };
-        let mut last = (1.0_f64, 0.0);
-        let component = components
-            .iter()
-            .map(|&Normal { mu, sigma }| {
-                *known.entry([mu.to_bits(), sigma.to_bits()]).or_insert_with(|| {
-                    if sigma.to_bits() != last.0.to_bits() {
-                        last = (sigma, libm::log(sigma));
-                    }
-                    let log_mass = normal::log_mass(-mu / sigma, (1.0 - mu) / sigma);
-                    kernels.mu.push(mu);
-                    kernels.sigma.push(sigma);
-                    kernels.log_scale.push(last.1 + log_mass);
-                    kernels.log_mass.push(log_mass);
-                    u32::try_from(kernels.mu.len() - 1).expect("fewer points than a document has room for")
-                })
-            })
-            .collect();
-        if kernels.mu.len() < components.len() {
-            kernels.component = Some(component);
+    /// Those of `components` components, given as (component, normal) with equal normals side by side; whoever is not given has the
+    /// `prior`.
+    pub(super) fn new(components: usize, prior: Normal, given: impl Iterator<Item = (usize, Normal)>) -> Self {
+        let mut table = vec![0; components];
+        let mut distinct = vec![prior];
+        for (component, normal) in given {
+            if !normal.is(distinct[distinct.len() - 1]) {
+                distinct.push(normal);
+            }
+            table[component] = u32::try_from(distinct.len() - 1).expect("fewer points than a document has room for");
         }
-        kernels
+        if distinct.len() == components {
+            // Each has its own: in their order none has to be looked up.
+            let own = table.iter().map(|kernel| distinct[*kernel as usize]).collect();
+            return Self::each(own, None);
+        }
+        Self::each(distinct, Some(table))
+    }
+
+    fn each(normals: Vec<Normal>, component: Option<Vec<u32>>) -> Self {
+        let mut last = (1.0_f64, 0.0);
+        let mut log_sigma = |sigma: f64| {
+            if sigma.to_bits() != last.0.to_bits() {
+                last = (sigma, libm::log(sigma));
+            }
+            last.1
+        };
+        let mu: Vec<f64> = normals.iter().map(|normal| normal.mu).collect();
+        let sigma: Vec<f64> = normals.iter().map(|normal| normal.sigma).collect();
+        let mut log_mass = vec![0.0; normals.len()];
+        log_masses_inside(&mu, &sigma, &mut log_mass);
+        let log_scale = (sigma.iter().zip(&log_mass))
+            .map(|(sigma, log_mass)| log_sigma(*sigma) + log_mass)
+            .collect();
+        Self {
+            mu,
+            sigma,
+            log_scale,
+            log_mass,
+            component,
+        }
     }
 
     /// The normal of a component.
@@ -149,7 +164,7 @@ mod tests {
     #[test]
     fn narrow_cells_have_the_mass_of_the_exact_formula() {
         for (mu, sigma) in [(0.5, 1.0), (0.1, 0.05), (0.93, 0.01)] {
-            let kernels = Kernels::new(&[Normal { mu, sigma }]);
+            let kernels = Kernels::new(1, Normal { mu, sigma }, std::iter::empty());
             for step in 0..200 {
                 let low = f64::from(step) / 200.0;
                 if (low - mu).abs() > 35.0 * sigma {
@@ -169,11 +184,23 @@ mod tests {
     #[test]
     fn components_that_are_alike_share_a_normal() {
         let normal = |mu| Normal { mu, sigma: 0.1 };
-        let kernels = Kernels::new(&[normal(0.2), normal(0.7), normal(0.2)]);
-        assert_eq!(kernels.mu.len(), 2);
-        assert_eq!(kernels.of(2), normal(0.2));
-        let mut terms = [0.0; 3];
-        kernels.add(&[1.0, 2.0], &mut terms);
-        assert_eq!(terms.map(f64::to_bits), [1.0, 2.0, 1.0_f64].map(f64::to_bits));
+        let given = [(0, normal(0.2)), (2, normal(0.2)), (1, normal(0.7))];
+        let kernels = Kernels::new(4, normal(0.5), given.into_iter());
+        assert_eq!(kernels.mu.len(), 3);
+        let found = [0, 1, 2, 3].map(|component| kernels.of(component));
+        assert_eq!(found, [0.2, 0.7, 0.2, 0.5].map(normal));
+        let mut terms = [0.0; 4];
+        kernels.add(&[1.0, 2.0, 3.0], &mut terms);
+        assert_eq!(terms.map(f64::to_bits), [2.0, 3.0, 2.0, 1.0_f64].map(f64::to_bits));
+    }
+
+    #[test]
+    fn components_that_differ_keep_their_order() {
+        let normal = |mu| Normal { mu, sigma: 0.1 };
+        let given = [(1, normal(0.2)), (0, normal(0.7))];
+        let kernels = Kernels::new(3, normal(0.5), given.into_iter());
+        assert_eq!(kernels.mu, [0.7, 0.2, 0.5]);
+        let found = [0, 1, 2].map(|component| kernels.of(component));
+        assert_eq!(found, [0.7, 0.2, 0.5].map(normal));
     }
 }

@@ -15,11 +15,15 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::history::History;
+use crate::numerics::side_by_side::in_runs;
 use crate::numerics::{log_sum_exp, normal};
 use crate::rng::Generator;
 use crate::space::{Coordinate, Domain, Group, Numeric, Space};
 
 use super::kernels::{Kernels, Normal};
+
+/// Points from which on a dimension of theirs is worth a thread.
+const MANY: usize = 2_000;
 
 /// The parameters of the density.
 #[derive(Debug)]
@@ -102,24 +106,23 @@ impl<'a> Mixture<'a> {
             .iter()
             .filter(|member| !matches!(space.dimensions()[**member].domain, Domain::Fixed(_)))
             .count();
-        let columns = group
-            .members
-            .iter()
-            .map(|&member| {
-                let values = active.iter().map(|(point, _)| observations[*point].coordinates[member]);
-                match &space.dimensions()[member].domain {
-                    Domain::Fixed(_) => Column::Fixed,
-                    Domain::Categorical { weights, .. } => categorical(values, weights, shape),
-                    Domain::Numeric(numeric) => {
-                        let values: Vec<Option<f64>> = values.map(|value| value.and_then(Coordinate::t)).collect();
-                        Column::Numeric {
-                            numeric,
-                            kernels: kernels(&values, free, shape),
-                        }
+        let column = |place: usize| {
+            let member = group.members[place];
+            let values = active.iter().map(|(point, _)| observations[*point].coordinates[member]);
+            match &space.dimensions()[member].domain {
+                Domain::Fixed(_) => Column::Fixed,
+                Domain::Categorical { weights, .. } => categorical(values, weights, shape),
+                Domain::Numeric(numeric) => {
+                    let values: Vec<Option<f64>> = values.map(|value| value.and_then(Coordinate::t)).collect();
+                    Column::Numeric {
+                        numeric,
+                        kernels: kernels(&values, free, shape),
                     }
                 }
-            })
-            .collect();
+            }
+        };
+        let least = if active.len() < MANY { group.members.len() } else { 1 };
+        let columns = in_runs(group.members.len(), least, column);
         Self { weights, columns }
     }
 
@@ -241,7 +244,6 @@ fn categorical<'a>(values: impl Iterator<Item = Option<Coordinate>>, prior: &[f6
 
 /// One kernel per value and one for the prior. A point without a value for this dimension says nothing: it gets the prior's.
 fn kernels(values: &[Option<f64>], free: usize, shape: &Shape) -> Kernels {
-    let mut normals = vec![Normal { mu: 0.5, sigma: 1.0 }; values.len() + 1];
     let mut sorted: Vec<(f64, usize)> = values
         .iter()
         .enumerate()
@@ -251,7 +253,7 @@ fn kernels(values: &[Option<f64>], free: usize, shape: &Shape) -> Kernels {
     let m = sorted.len();
     let floor = 1.0 / (m + 2).min(100) as f64;
     let scott = 0.2 * libm::pow(m.max(1) as f64, -1.0 / (free + 4) as f64);
-    for (rank, &(t, point)) in sorted.iter().enumerate() {
+    let kernel = |(rank, &(t, point)): (usize, &(f64, usize))| {
         let width = match shape.widths {
             Widths::Scott => scott,
             Widths::Neighbours if m == 1 => t.max(1.0 - t),
@@ -262,12 +264,11 @@ fn kernels(values: &[Option<f64>], free: usize, shape: &Shape) -> Kernels {
                 left.max(right)
             }
         };
-        normals[point] = Normal {
-            mu: t,
-            sigma: width.clamp(floor, 1.0),
-        };
-    }
-    Kernels::new(&normals)
+        let sigma = width.clamp(floor, 1.0);
+        (point, Normal { mu: t, sigma })
+    };
+    let prior = Normal { mu: 0.5, sigma: 1.0 };
+    Kernels::new(values.len() + 1, prior, sorted.iter().enumerate().map(kernel))
 }
 
 #[cfg(test)]
