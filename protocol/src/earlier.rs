@@ -94,7 +94,7 @@ fn result_entry(result: &Value, failed_loss: Option<f64>) -> Result<HistoryEntry
     Ok(HistoryEntry {
         input: EvaluationInput::new(segment, point.clone().into()),
         outcome,
-        meta: Some(meta),
+        meta: Some(Box::new(meta)),
     })
 }
 

@@ -66,8 +66,8 @@ pub struct HistoryEntry {
     pub input: EvaluationInput,
     /// What became of it.
     pub outcome: Outcome,
-    /// What our manager adds.
-    pub meta: Option<PointMeta>,
+    /// What our manager adds; apart, since most of a history of other managers has none of it.
+    pub meta: Option<Box<PointMeta>>,
 }
 
 /// The history and the search space, as steering reads them.

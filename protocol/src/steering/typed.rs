@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Input {
                 return Err(A::Error::custom("not parallel"));
             }
             for (entry, Meta(meta)) in points.iter_mut().zip(meta) {
-                entry.meta = Some(meta);
+                entry.meta = Some(Box::new(meta));
             }
         }
         let space = space.filter(|space: &Value| !space.is_null());

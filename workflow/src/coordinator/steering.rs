@@ -302,7 +302,7 @@ fn entry(point: &PointState) -> HistoryEntry {
     HistoryEntry {
         input: EvaluationInput::new(point.segment, point.point.clone()),
         outcome,
-        meta: Some(meta),
+        meta: Some(Box::new(meta)),
     }
 }
 

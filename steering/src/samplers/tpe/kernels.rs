@@ -52,13 +52,13 @@ impl Kernels {
         }
         if distinct.len() == components {
             // Each has its own: in their order none has to be looked up.
-            let own = table.iter().map(|kernel| distinct[*kernel as usize]).collect();
-            return Self::each(own, None);
+            let own: Vec<Normal> = table.iter().map(|kernel| distinct[*kernel as usize]).collect();
+            return Self::each(&own, None);
         }
-        Self::each(distinct, Some(table))
+        Self::each(&distinct, Some(table))
     }
 
-    fn each(normals: Vec<Normal>, component: Option<Vec<u32>>) -> Self {
+    fn each(normals: &[Normal], component: Option<Vec<u32>>) -> Self {
         let mut last = (1.0_f64, 0.0);
         let mut log_sigma = |sigma: f64| {
             if sigma.to_bits() != last.0.to_bits() {
