@@ -26,6 +26,7 @@ use crate::rng::{Key, Stream};
 use crate::space::{Space, Walk};
 
 pub use aliases::{ALIASES, Alias, resolve};
+pub(crate) use gp::Preference;
 
 /// Draws after which a sampler stops hoping for a point that is not taken.
 const DRAWS: usize = 100;

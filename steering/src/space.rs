@@ -90,6 +90,19 @@ impl Space {
             .all(|condition| condition.holds(assignment.get(condition.parent)))
     }
 
+    /// The same with one more dimension, last and never inactive: a number in [0, 1].
+    pub(crate) fn with_unit(&self, name: &str) -> Self {
+        let mut dimensions = self.dimensions.clone();
+        dimensions.push(Dimension {
+            name: name.to_owned(),
+            domain: Domain::Numeric(Numeric::bounded(0.0, 1.0, false)),
+            levels: None,
+            conditions: Vec::new(),
+            is_parent: false,
+        });
+        arrange(dimensions).expect("no condition is added")
+    }
+
     /// The point at the quantiles `u`, one per dimension; those of inactive dimensions are not used.
     #[must_use]
     pub fn at_quantiles(&self, mut u: impl FnMut(usize) -> f64) -> Point {

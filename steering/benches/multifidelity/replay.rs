@@ -5,8 +5,8 @@
 //! cargo bench -p steering --bench multifidelity -- PYTHON KIT OUT.jsonl SEEDS two-step[:NAME=VALUE...]
 //! ```
 //!
-//! The first step is a twentieth of the epochs, at least one, or, where curves are known for shares of the data as well, all epochs on
-//! 1/27 of the data, with `second=halving`. Both searches choose by the losses that they see; what they have chosen is compared without noise.
+//! The first step is one epoch, or, where curves are known for shares of the data as well, all epochs on
+//! 1/27 of the data, with `second=model` unless told otherwise. Both searches choose by the losses that they see; what they have chosen is compared without noise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -23,8 +23,6 @@ use super::curves::{Answer, Curves, Problem};
 
 /// Points that are evaluated at the same time.
 const BATCH: usize = 10;
-/// The share of the epochs that the first step has.
-const SHARE: f64 = 0.05;
 /// The problem whose curves are known for shares of the data as well, and the least of these shares.
 const SHARED: &str = "mlp_digits";
 const LEAST: f64 = 1.0 / 27.0;
@@ -44,8 +42,7 @@ pub(super) fn two_step(curves: &mut Curves, problems: &[Problem], seeds: u64, ou
     let mut sums: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for seed in 0..seeds {
         for problem in problems {
-            let least = ((SHARE * problem.full as f64).round() as u64).max(1);
-            let epochs = Fidelity::epochs(least, problem.full).expect("a problem has epochs");
+            let epochs = Fidelity::epochs(1, problem.full).expect("a problem has epochs");
             let mut fidelities = vec![("epochs", epochs)];
             if problem.name == SHARED {
                 fidelities.push(("data", Fidelity::fraction(LEAST).expect("a share")));
@@ -99,7 +96,9 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity,
     if fidelity.unit() == Unit::Fraction {
         let epochs = |name: &str| (name.to_owned(), problem.full.to_string());
         settings.extend([epochs("epochs"), epochs("full-epochs")]);
-        settings.push(("second".to_owned(), "halving".to_owned()));
+        if settings.iter().all(|(name, _)| name != "second") {
+            settings.push(("second".to_owned(), "model".to_owned()));
+        }
     }
     let request = Request {
         sampler: method.sampler.clone(),

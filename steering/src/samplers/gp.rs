@@ -35,6 +35,7 @@ pub(super) mod layout;
 pub(super) mod model;
 mod outputs;
 pub(super) mod posterior;
+mod preference;
 mod search;
 pub(super) mod startup;
 #[cfg(test)]
@@ -53,6 +54,8 @@ use candidates::{Candidate, Source};
 use layout::Layout;
 use model::{Model, Purpose};
 use search::Goal;
+
+pub(crate) use preference::Preference;
 
 /// Candidates drawn from the density of the good points.
 const DRAWS: usize = 100;

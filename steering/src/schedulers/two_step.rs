@@ -17,6 +17,7 @@
 
 mod course;
 mod first_step;
+mod modelled;
 mod second_step;
 mod settings;
 
@@ -87,7 +88,12 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "second",
             default: "auto",
-            meaning: "scheduler over the epochs of the second step: `halving`, `asha`, `pasha`, or `none`; `auto` is `halving` where epochs are scheduled",
+            meaning: "who decides over the epochs of the second step: a `model`, `halving`, `asha`, `pasha`, or `none`; `auto` is `model` where epochs are scheduled",
+        },
+        Setting {
+            name: "cost",
+            default: "10%",
+            meaning: "what a search with a `model` may cost, as a share of training all configurations in full; `top` are trained in any case",
         },
         Setting {
             name: "eta",
@@ -137,6 +143,7 @@ fn build(settings: &Settings, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, 
         chance: settings.get("chance", "at least 0 and below 1", |chance| (0.0..1.0).contains(chance))?,
         first,
         second,
+        cost: settings::cost(settings)?,
         eta,
         weights: settings::weights(settings, fidelity)?,
         fidelity,
@@ -159,6 +166,8 @@ struct TwoStep {
     /// Rungs over the epochs of the second step, if whoever goes on is compared there.
     race: Option<Vec<u64>>,
     eta: u64,
+    /// What a search with a model may cost, as a share of full training of all.
+    cost: f64,
     /// Whether the second step starts from the weights of the first.
     weights: bool,
     fidelity: Fidelity,
@@ -199,10 +208,15 @@ impl TwoStep {
         stage.resource >= self.fidelity.full() && last.is_none_or(|last| self.in_race(stage) >= last)
     }
 
+    fn is_modelled(&self) -> bool {
+        matches!(self.second, Second::Modelled(_))
+    }
+
     /// Most that go on after a first step of so many.
     fn most(&self, first: usize) -> usize {
         let top = self.top.of(first);
         let most = match &self.race {
+            Some(_) if self.is_modelled() => first,
             Some(rungs) => sizes(rungs, self.eta, top, first)[0],
             None => MOST * top,
         };
@@ -231,6 +245,7 @@ impl TwoStep {
     fn second(&self, first: usize) -> usize {
         // The best belongs to both; where all that there are go on, so do those of the calibration.
         match &self.race {
+            Some(_) if self.is_modelled() => self.most_modelled(first),
             None => (self.top.of(first) + self.calibration.saturating_sub(1)).min(first),
             Some(rungs) => {
                 let stages: usize = sizes(rungs, self.eta, self.top.of(first), first).iter().sum();
@@ -269,7 +284,7 @@ impl TwoStep {
             .filter_map(|place| Some((ranking[*place].0, full[ranking[*place].1]?)));
         let agreement = agreement(&pairs.collect::<Vec<_>>())?;
         let key = (ranking.len(), agreement);
-        if let Some((known, found)) = &*memory.borrow()
+        if let Some((known, found)) = &*memory.certainty.borrow()
             && *known == key
         {
             return Some(found.clone());
@@ -291,13 +306,17 @@ impl TwoStep {
             is_enough: wanted <= going_on,
             text,
         };
-        *memory.borrow_mut() = Some((key, found.clone()));
+        *memory.certainty.borrow_mut() = Some((key, found.clone()));
         Some(found)
     }
 }
 
-/// What was found last, for decisions that are made together: working it out takes longer than all else.
-type Memory = RefCell<Option<((usize, Agreement), Certainty)>>;
+/// What was found for decisions that are made together: working it out takes longer than all else.
+#[derive(Default)]
+struct Memory {
+    certainty: RefCell<Option<((usize, Agreement), Certainty)>>,
+    learnt: modelled::Learnt,
+}
 
 /// What is known about the second step.
 #[derive(Clone)]
@@ -376,7 +395,15 @@ impl Scheduler for TwoStep {
         let first = configurations.map_or(self.first(None), |count| count as usize);
         let (all, full) = (self.second(first) as u64, self.fidelity.full());
         let race = self.race.as_ref().map(|rungs| {
-            let sizes = sizes(rungs, self.eta, self.top.of(first), first);
+            let top = self.top.of(first);
+            let sizes = match (self.is_modelled(), self.middle()) {
+                (true, None) => vec![
+                    self.most_modelled(first)
+                        .saturating_sub(self.calibration.saturating_sub(1)),
+                ],
+                (true, Some(_)) => vec![self.most_modelled(first).saturating_sub(self.certain(first)), top],
+                (false, _) => sizes(rungs, self.eta, top, first),
+            };
             let mut counts: Vec<(u64, u64)> = rungs
                 .iter()
                 .copied()
@@ -494,6 +521,7 @@ mod tests {
             second: Second::Nobody,
             race: None,
             eta: 3,
+            cost: 0.1,
             weights: false,
             fidelity,
         }

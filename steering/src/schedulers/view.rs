@@ -123,13 +123,13 @@ fn pairs<G: Ord + Copy>(curves: &[Vec<(G, f64)>], low: G, high: G) -> Vec<(f64, 
 
 /// The line b = centre.1 + slope · (a − centre.0).
 #[derive(Debug, PartialEq)]
-struct Line {
+pub(super) struct Line {
     slope: f64,
     centre: (f64, f64),
 }
 
 impl Line {
-    fn through(pairs: &[(f64, f64)]) -> Self {
+    pub(super) fn through(pairs: &[(f64, f64)]) -> Self {
         let n = pairs.len() as f64;
         if pairs.is_empty() {
             return Self {
@@ -149,7 +149,7 @@ impl Line {
         Self { slope, centre }
     }
 
-    fn at(&self, a: f64) -> f64 {
+    pub(super) fn at(&self, a: f64) -> f64 {
         self.centre.1 + self.slope * (a - self.centre.0)
     }
 }

@@ -6,6 +6,7 @@ use protocol::Outcome;
 use serde_json::Value;
 
 use super::first_step::FirstStep;
+use super::modelled::{Move, Race};
 use super::second_step::{Standing, within};
 use super::{Memory, TwoStep};
 use crate::explain::Explanation;
@@ -17,6 +18,7 @@ use crate::two_step::spread;
 pub(super) struct Course<'a> {
     two_step: &'a TwoStep,
     situation: &'a Situation<'a>,
+    memory: &'a Memory,
     budget: Budget,
     step: FirstStep,
     standing: Standing,
@@ -41,7 +43,7 @@ impl<'a> Course<'a> {
         situation: &'a Situation<'a>,
         first: usize,
         budget: Budget,
-        memory: &Memory,
+        memory: &'a Memory,
     ) -> Self {
         let configurations = situation.configurations;
         let own = |configuration: &&Configuration<'_>| configuration.first.configuration.is_some();
@@ -87,6 +89,7 @@ impl<'a> Course<'a> {
             is_single,
             two_step,
             situation,
+            memory,
             budget,
             certainty: certainty.map(|found| found.text),
             step,
@@ -158,10 +161,32 @@ impl<'a> Course<'a> {
             |position: usize| !standing.granted[position] && !standing.judged[position] && !standing.pending[position];
         let places = spread(self.step.ranking.len(), self.two_step.calibration);
         let place = places.into_iter().find(|place| is_next(self.step.ranking[*place].1))?;
-        Some(self.go_on(place, None))
+        // A model has to learn what part of the epochs says about all.
+        let is_first = self.two_step.is_modelled() && !standing.entered[self.step.ranking[place].1];
+        let part = is_first.then(|| self.two_step.middle()).flatten();
+        Some(self.go_on(place, part, None))
+    }
+
+    /// By a model, if that is who decides.
+    fn modelled(&self) -> Option<Assignment> {
+        let race = Race {
+            two_step: self.two_step,
+            situation: self.situation,
+            standing: &self.standing,
+            ranking: &self.step.ranking,
+            first: self.begun,
+            learnt: &self.memory.learnt,
+        };
+        match race.next()? {
+            Move::Enter(place, why) => Some(self.go_on(place, self.two_step.middle(), Some(why))),
+            Move::Complete(place, why) => Some(self.go_on(place, None, Some(why))),
+        }
     }
 
     fn of_second_step(&mut self) -> Option<Assignment> {
+        if self.two_step.is_modelled() {
+            return self.modelled();
+        }
         let race = self.two_step.race.as_ref();
         let next = match race {
             None => None,
@@ -172,7 +197,7 @@ impl<'a> Course<'a> {
                 Some(self.dressed(2, self.two_step.fidelity.full(), next))
             }
             next => match self.entrant() {
-                Some(place) => Some(self.go_on(place, next.map(|next| next.resource))),
+                Some(place) => Some(self.go_on(place, next.map(|next| next.resource), None)),
                 // Nobody is left to enter: some climb before their turn.
                 None if next.is_some() && self.standing.is_racing => {
                     let next = self.ask_second(Some(0))?;
@@ -238,7 +263,9 @@ impl<'a> Course<'a> {
     /// One more for the first step: nobody is known to be good, and an answer that would end the search is worse.
     fn filling(&mut self) -> Option<Assignment> {
         let finished = self.standing.losses.iter().any(Option::is_some);
-        let is_open = self.step.waiting || !finished || self.standing.is_racing || self.budget.left.is_some();
+        // A model ends the search when it has cost what it may.
+        let goes_on = self.standing.is_racing || self.budget.left.is_some();
+        let is_open = self.step.waiting || !finished || (goes_on && !self.two_step.is_modelled());
         (is_open && self.may_begin()).then(|| self.begin())
     }
 
@@ -279,7 +306,7 @@ impl<'a> Course<'a> {
     }
 
     /// Whoever has this place in the first step enters the second, for so many of its epochs or in full.
-    fn go_on(&self, place: usize, epochs: Option<u64>) -> Assignment {
+    fn go_on(&self, place: usize, epochs: Option<u64>, why: Option<String>) -> Assignment {
         let two_step = self.two_step;
         let (of, position) = (self.step.ranking.len(), self.step.ranking[place].1);
         let configuration = &self.situation.configurations[position];
@@ -289,7 +316,8 @@ impl<'a> Course<'a> {
             .as_ref()
             .map(|text| format!("; {text}"))
             .unwrap_or_default();
-        let text = format!("place {} of {of} in the first step{certainty}", place + 1);
+        let why = why.map(|why| format!("{why}; ")).unwrap_or_default();
+        let text = format!("{why}place {} of {of} in the first step{certainty}", place + 1);
         let explanation = Explanation::new("second step", text)
             .with("place", place + 1)
             .with("of", of);

@@ -28,6 +28,13 @@ impl Halving {
             fidelity,
         }
     }
+
+    /// The same with its last two rungs alone.
+    pub(super) fn shortened(mut self) -> Self {
+        let below = self.rungs.len().saturating_sub(2);
+        self.rungs.drain(..below);
+        self
+    }
 }
 
 /// How many stand on each rung if `top` are trained in full and no more than `most` enter.
@@ -42,7 +49,7 @@ impl Second {
     pub(super) fn rungs(&self, eta: u64) -> Option<Vec<u64>> {
         match self {
             Self::Nobody => None,
-            Self::Halving(halving) => Some(halving.rungs.clone()),
+            Self::Halving(halving) | Self::Modelled(halving) => Some(halving.rungs.clone()),
             Self::Scheduler(_, fidelity) => Some(fidelity.rungs(eta)),
         }
     }
@@ -61,7 +68,8 @@ impl Second {
         (top, entering): (usize, Option<usize>),
     ) -> Option<Assignment> {
         let mut assignments = match self {
-            Self::Nobody => Vec::new(),
+            // A model decides for itself.
+            Self::Nobody | Self::Modelled(_) => Vec::new(),
             Self::Scheduler(scheduler, _) => scheduler.assign(situation, 1, budget),
             Self::Halving(halving) => {
                 let finals = Finals {
@@ -79,7 +87,9 @@ impl Second {
         match self {
             Self::Nobody => Ok(()),
             Self::Scheduler(scheduler, _) => scheduler.check(record),
-            Self::Halving(halving) => halving::check(&Finals { halving, sizes: None }, record),
+            Self::Halving(halving) | Self::Modelled(halving) => {
+                halving::check(&Finals { halving, sizes: None }, record)
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Second {
     Nobody,
     /// By halvings of known size.
     Halving(Halving),
+    /// By a model of who may be the best.
+    Modelled(Halving),
     /// By a scheduler of the registry.
     Scheduler(Box<dyn Scheduler>, Fidelity),
 }
@@ -93,9 +95,14 @@ pub(super) fn second(
     epochs: u64,
     eta: u64,
 ) -> Result<Second, SetupError> {
-    let is_known =
-        |name: &String| ["auto", "none", "halving"].contains(&name.as_str()) || SECOND.contains(&name.as_str());
-    let name: String = settings.get("second", "`auto`, `none`, `halving`, `asha` or `pasha`", is_known)?;
+    let is_known = |name: &String| {
+        ["auto", "none", "model", "halving"].contains(&name.as_str()) || SECOND.contains(&name.as_str())
+    };
+    let name: String = settings.get(
+        "second",
+        "`auto`, `none`, `model`, `halving`, `asha` or `pasha`",
+        is_known,
+    )?;
     let is_single = last == fidelity.full();
     let inner = match (name.as_str(), fidelity.unit()) {
         // Over shares of the data a race needs more points than its users have counted on.
@@ -132,7 +139,8 @@ pub(super) fn second(
         }
     };
     match name.as_str() {
-        "auto" | "halving" => Ok(Second::Halving(Halving::new(inner, eta))),
+        "auto" | "model" => Ok(Second::Modelled(Halving::new(inner, eta).shortened())),
+        "halving" => Ok(Second::Halving(Halving::new(inner, eta))),
         name => Ok(Second::Scheduler(registered(name, eta, inner)?, inner)),
     }
 }
@@ -150,6 +158,18 @@ pub(super) fn weights(settings: &Settings, fidelity: Fidelity) -> Result<bool, S
         )),
         _ => Ok(weights == "on"),
     }
+}
+
+/// What a search may cost, as a share of training all in full.
+pub(super) fn cost(settings: &Settings) -> Result<f64, SetupError> {
+    let share = |text: &str| match Top::parse(text) {
+        Some(Top::Share(share)) => Some(share),
+        _ => None,
+    };
+    let cost: String = settings.get("cost", "a share above 0% and up to 100%", |text: &String| {
+        share(text).is_some()
+    })?;
+    Ok(share(&cost).expect("it was parsed when it was read"))
 }
 
 /// What configurations are compared with before any goes on: the least training, and what a ladder adds to it.
