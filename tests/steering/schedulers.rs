@@ -5,6 +5,7 @@ mod messages;
 mod simulation;
 mod simulator;
 mod traces;
+mod two_steps;
 
 use serde_json::{Value, json};
 use steering::ask::{Request, ask};

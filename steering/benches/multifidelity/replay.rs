@@ -21,7 +21,7 @@ use steering::schedulers::{Fidelity, Schedule, Unit};
 use super::Method;
 use super::curves::{Answer, Curves, Problem};
 
-/// Points that are evaluated at the same time.
+/// Points of the first step, which is random, that are asked for at a time; those of the second are evaluated one by one.
 const BATCH: usize = 10;
 /// The problem whose curves are known for shares of the data as well, and the least of these shares.
 const SHARED: &str = "mlp_digits";
@@ -100,7 +100,7 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity,
             settings.push(("second".to_owned(), "model".to_owned()));
         }
     }
-    let request = Request {
+    let mut request = Request {
         sampler: method.sampler.clone(),
         schedule: Some(Schedule {
             scheduler: "two-step".into(),
@@ -123,6 +123,9 @@ fn replay(curves: &mut Curves, problem: &Problem, seed: u64, fidelity: Fidelity,
         }
         for new in new {
             let point = new.point();
+            if point.reserved("step").and_then(PointValue::as_u64) == Some(2) {
+                request.count = 1;
+            }
             let share = point.reserved("frac").and_then(PointValue::as_f64).unwrap_or(1.0);
             let epochs = point
                 .reserved("epochs")

@@ -560,7 +560,7 @@ mod tests {
 
     #[test]
     fn a_race_has_rungs_of_equal_cost() {
-        let race = built("", Fidelity::epochs(1, 27).unwrap()).unwrap();
+        let race = built("second=halving", Fidelity::epochs(1, 27).unwrap()).unwrap();
         assert_eq!(
             race.plan(Some(1_000)).brackets[0].rungs,
             [(1, 1_000), (3, 180), (9, 60), (27, 31)]
@@ -576,6 +576,18 @@ mod tests {
         assert_eq!((plan.configurations(), plan.evaluations()), (100, 285));
         // A tenth of (100 + 66 + 66) / 9, and (90 + 60 + 126) / 9.
         assert_eq!(plan.sum(PlannedBracket::resumed), 2_577_777 + 30_666_666);
+    }
+
+    #[test]
+    fn a_model_plans_what_it_may_spend() {
+        let plan = |text: &str, count| {
+            let scheduler = built(text, Fidelity::epochs(1, 27).unwrap()).unwrap();
+            scheduler.plan(Some(count)).brackets.remove(0).rungs
+        };
+        // Of 100 full trainings 1,000 epochs are 37.0, and 12 of the calibration 11.6 more; 8 of 27 epochs make 0.296.
+        assert_eq!(plan("", 1_000), [(1, 1_000), (9, 204), (27, 31)]);
+        assert_eq!(plan("cost=5%", 1_000), [(1, 1_000), (9, 35), (27, 31)]);
+        assert!(built("cost=5", Fidelity::epochs(1, 27).unwrap()).is_err());
     }
 
     #[test]

@@ -27,7 +27,12 @@ fn in_two_steps() -> Vec<Schedule> {
             ("calibration", "4"),
         ]
     };
-    let steps = [("asha", "halving"), ("hyperband", "asha"), ("none", "pasha")];
+    let steps = [
+        ("asha", "halving"),
+        ("hyperband", "asha"),
+        ("none", "pasha"),
+        ("none", "model"),
+    ];
     let schedules = steps.map(|(first, second)| Schedule {
         fidelity: Fidelity::fraction(0.1).unwrap(),
         ..schedule("two-step", 9, &settings(first, second))

@@ -4,16 +4,15 @@ use serde_json::{Value, json};
 
 use protocol::steering::SteeringInput;
 use steering::ask::ask;
-use steering::schedulers::{Fidelity, Schedule};
+use steering::schedulers::Fidelity;
 
 use super::{next, plane, schedule, scheduled};
+use crate::support::{document, values};
 
 /// The configuration number `id` after training for `epochs`.
-fn trained(id: usize, number: usize, epochs: u64, loss: &Value) -> Value {
+pub(super) fn trained(id: usize, number: usize, epochs: u64, loss: &Value) -> Value {
     json!([{"x": id as f64 / 100.0, "rate": 0.1, "hpo.n": number, "hpo.c": id, "hpo.epochs": epochs}, loss])
 }
-
-use crate::support::{document, values};
 
 #[test]
 fn asha_promotes_whoever_is_in_the_best_third_as_soon_as_it_is() {
@@ -323,123 +322,6 @@ fn a_population_ends_when_all_members_are_trained_in_full() {
 }
 
 #[test]
-fn the_second_step_begins_with_a_calibration_and_goes_on_with_the_best() {
-    let settings = [
-        ("configurations", "30"),
-        ("top", "3"),
-        ("calibration", "4"),
-        ("chance", "0"),
-        ("second", "none"),
-    ];
-    let mut request = scheduled(schedule("two-step", 9, &settings), 1, None);
-    let mut points: Vec<Value> = Vec::new();
-    let mut second: Vec<f64> = Vec::new();
-    for number in 0..60 {
-        let Some(point) = next(&plane(), &points, &request).into_iter().next() else {
-            break;
-        };
-        let expected = if number < 30 { (1, 1) } else { (2, 9) };
-        assert_eq!(
-            (&point["hpo.step"], &point["hpo.epochs"]),
-            (&json!(expected.0), &json!(expected.1))
-        );
-        if number >= 30 {
-            second.push(point["x"].as_f64().unwrap());
-        }
-        let loss = point["x"].clone();
-        points.push(json!([point, loss]));
-    }
-    let mut first: Vec<f64> = points[..30].iter().map(|pair| pair[1].as_f64().unwrap()).collect();
-    first.sort_by(f64::total_cmp);
-    // Four of all ranks, then the best three, of which one was among the four.
-    assert_eq!(second, [first[0], first[9], first[19], first[29], first[1], first[2]]);
-    // As long as one is on its way, the best so far go on, and then more are begun: the answer never ends the search.
-    points.truncate(30);
-    points[29][1] = Value::Null;
-    request.count = 5;
-    let steps: Vec<Value> = next(&plane(), &points, &request)
-        .iter()
-        .map(|point| point["hpo.step"].clone())
-        .collect();
-    assert_eq!(steps, [2, 2, 2, 1, 1]);
-}
-
-/// All points of a search one by one, the loss being `x`, as (step, share, epochs, loss).
-fn by_x(schedule: Schedule) -> Vec<(u64, f64, u64, f64)> {
-    let request = scheduled(schedule, 1, None);
-    let mut points: Vec<Value> = Vec::new();
-    while let Some(point) = next(&plane(), &points, &request).into_iter().next() {
-        let loss = point["x"].clone();
-        points.push(json!([point, loss]));
-        assert!(points.len() < 200, "it does not end");
-    }
-    let line = |pair: &Value| {
-        let point = &pair[0];
-        let share = point["hpo.frac"].as_f64().unwrap_or(1.0);
-        (
-            point["hpo.step"].as_u64().unwrap(),
-            share,
-            point["hpo.epochs"].as_u64().unwrap(),
-            pair[1].as_f64().unwrap(),
-        )
-    };
-    points.iter().map(line).collect()
-}
-
-#[test]
-fn the_second_step_is_a_race_that_promotes_nobody_wrongly() {
-    let raced = |calibration: &str| {
-        let settings = [("configurations", "40"), ("top", "2"), ("calibration", calibration)];
-        let found = by_x(schedule("two-step", 9, &settings));
-        let at = |step: u64, epochs: u64| {
-            let there = found.iter().filter(|line| (line.0, line.2) == (step, epochs));
-            let mut losses: Vec<f64> = there.map(|line| line.3).collect();
-            losses.sort_by(f64::total_cmp);
-            losses
-        };
-        [at(1, 1), at(2, 3), at(2, 9)]
-    };
-    let [first, entered, full] = raced("0");
-    assert_eq!((first.len(), &entered[..], &full[..]), (40, &first[..6], &first[..2]));
-    // Where ranks agree only the best enter.
-    let [first, entered, full] = raced("4");
-    assert_eq!(entered, [first[1]]);
-    assert_eq!(full, [0, 1, 13, 26, 39].map(|place| first[place]));
-}
-
-#[test]
-fn each_step_has_a_scheduler_over_its_epochs() {
-    let names = [
-        ("configurations", "27"),
-        ("top", "1"),
-        ("calibration", "0"),
-        ("first", "asha"),
-        ("second", "asha"),
-        ("epochs", "3"),
-        ("full-epochs", "9"),
-    ];
-    let shares = Schedule {
-        fidelity: Fidelity::fraction(0.1).unwrap(),
-        ..schedule("two-step", 9, &names)
-    };
-    let found = by_x(shares);
-    let count = |step: u64, epochs: u64| found.iter().filter(|line| (line.0, line.2) == (step, epochs)).count();
-    assert!(found.iter().all(|line| (line.1 < 1.0) == (line.0 == 1)), "{found:?}");
-    assert_eq!(count(1, 1), 27);
-    assert!((9..=15).contains(&count(1, 3)), "{found:?}");
-    assert_eq!(count(2, 1), 9);
-    assert!(count(2, 3) >= 3 && count(2, 9) >= 1, "{found:?}");
-    // Whoever was trained longer on part of the data ranks before the others.
-    let longer: Vec<f64> = found
-        .iter()
-        .filter(|line| (line.0, line.2) == (1, 3))
-        .map(|line| line.3)
-        .collect();
-    let entered = found.iter().filter(|line| (line.0, line.2) == (2, 1));
-    assert!(entered.into_iter().all(|line| longer.contains(&line.3)), "{found:?}");
-}
-
-#[test]
 fn what_failed_later_is_not_trained_in_full_at_the_end() {
     let mut points = vec![trained(0, 0, 1, &json!(0.1)), trained(1, 1, 1, &json!(0.9))];
     points.push(trained(0, 2, 3, &json!("NaN")));
@@ -467,32 +349,6 @@ fn curves_of_the_history_make_tables_of_cutoffs_and_reach_the_sampler() {
     // Medians of the running means of the six that were trained to the end.
     assert_eq!(stop("median", "on"), Some(json!("1:5.5;2:4")));
     assert_eq!(stop("stopping", "off"), None);
-}
-
-#[test]
-fn a_ladder_climbs_where_ranks_agree_too_little_and_only_there() {
-    let full = |n: u64, loss: f64| json!([{"x": n as f64 / 100.0, "rate": 0.1, "hpo.n": 100 + n, "hpo.c": n, "hpo.epochs": 32, "hpo.step": 2}, loss]);
-    let settings = [
-        ("configurations", "40"),
-        ("calibration", "8"),
-        ("top", "2"),
-        ("ladder", "on"),
-    ];
-    let request = scheduled(schedule("two-step", 32, &settings), 4, None);
-    let after = |loss: fn(u64) -> f64| {
-        let mut points: Vec<Value> = (0..40_u64)
-            .map(|n| trained(n as usize, n as usize, 1, &json!(n)))
-            .collect();
-        points.extend((0..8).map(|place| place * 39 / 7).map(|n| full(n, loss(n))));
-        next(&plane(), &points, &request)
-    };
-    let agreeing = after(|n| n as f64);
-    assert!(agreeing.iter().all(|point| point["hpo.epochs"] == 32), "{agreeing:?}");
-    let shuffled = after(|n| (n * 17 % 40) as f64);
-    let again: Vec<(u64, u64)> = (shuffled.iter())
-        .map(|point| (point["hpo.c"].as_u64().unwrap(), point["hpo.epochs"].as_u64().unwrap()))
-        .collect();
-    assert_eq!(again, [(0, 2), (1, 2), (2, 2), (3, 2)]);
 }
 
 #[test]

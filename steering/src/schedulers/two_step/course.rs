@@ -157,6 +157,11 @@ impl<'a> Course<'a> {
             return None;
         }
         let standing = &self.standing;
+        // A first step that grew has other ranks; those that a model has learnt from need not be theirs.
+        let granted = standing.granted.iter().filter(|granted| **granted).count();
+        if self.two_step.is_modelled() && granted >= self.two_step.calibration {
+            return None;
+        }
         let is_next =
             |position: usize| !standing.granted[position] && !standing.judged[position] && !standing.pending[position];
         let places = spread(self.step.ranking.len(), self.two_step.calibration);
@@ -263,9 +268,9 @@ impl<'a> Course<'a> {
     /// One more for the first step: nobody is known to be good, and an answer that would end the search is worse.
     fn filling(&mut self) -> Option<Assignment> {
         let finished = self.standing.losses.iter().any(Option::is_some);
-        // A model ends the search when it has cost what it may.
-        let goes_on = self.standing.is_racing || self.budget.left.is_some();
-        let is_open = self.step.waiting || !finished || (goes_on && !self.two_step.is_modelled());
+        // A model ends the search when it has cost what it may; what is left of a budget makes the first step larger.
+        let is_racing = self.standing.is_racing && !self.two_step.is_modelled();
+        let is_open = self.step.waiting || !finished || is_racing || self.budget.left.is_some();
         (is_open && self.may_begin()).then(|| self.begin())
     }
 

@@ -315,7 +315,14 @@ mod tests {
 
     #[test]
     fn places_become_normal_scores() {
-        assert_eq!([0, 1, 2].map(|place| normal_score(place, 3)), [0.0, 0.5, 1.0]);
+        let found = [0, 1, 2].map(|place| normal_score(place, 3));
+        assert!(
+            found
+                .iter()
+                .zip([0.0, 0.5, 1.0])
+                .all(|(found, wanted)| (found - wanted).abs() < 1e-12),
+            "{found:?}"
+        );
         assert!((normal_score(0, 1) - 0.5).abs() < 1e-15);
         let gap = |place| normal_score(place + 1, 500) - normal_score(place, 500);
         assert!(gap(0) > 10.0 * gap(250));
