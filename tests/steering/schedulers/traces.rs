@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use protocol::steering::SteeringInput;
 use steering::ask::ask;
-use steering::schedulers::Fidelity;
 
 use super::{next, plane, schedule, scheduled};
 use crate::support::{document, values};
