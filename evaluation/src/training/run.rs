@@ -326,6 +326,7 @@ impl<'a> Run<'a> {
             loss,
             parameters,
             resumed_from,
+            inherited_from: self.progress.inherited_from,
             skipped_steps: skipped.and_then(|count| Some(count.as_f32()?[0] as usize)),
             model: TrainedModel {
                 imported: self.recipe.imported.clone(),
