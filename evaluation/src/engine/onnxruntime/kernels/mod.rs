@@ -7,6 +7,7 @@
 mod cell;
 mod convolution;
 mod convolution_operators;
+mod gelu;
 mod max_pool;
 mod packing;
 mod plain;
