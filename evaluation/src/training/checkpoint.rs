@@ -81,7 +81,7 @@ pub(crate) fn fingerprint(recipe: &Recipe<'_>, train: &Samples, validation: &Sam
     plan.epochs = 0;
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&plan).expect("a plan is made of numbers and names"));
-    hash.update(encode_model(&recipe.imported.model));
+    hash.update(encode_model(&recipe.imported.file()));
     if let Some(loss) = &recipe.loss {
         hash.update(format!("{loss:?}"));
     }

@@ -9,8 +9,8 @@ use ort::value::DynTensor;
 
 use super::values::{fill_host, host_tensor, ort_type, to_host};
 use super::{OnnxRuntime, failure, kernels, padding};
-use crate::engine::{EngineError, Feed, Machine, NEXT};
-use crate::graph::{Graph, Tensor, TensorType, encode_model};
+use crate::engine::{EngineError, Feed, Machine, NEXT, filled};
+use crate::graph::{ElementType, Graph, Tensor, TensorType, encode_model};
 
 #[derive(Debug)]
 pub(super) struct OnnxRuntimeMachine {
@@ -58,12 +58,13 @@ impl OnnxRuntimeMachine {
         }
     }
 
+    /// A buffer for such a value, which on the CPU holds zeros.
+    fn buffer(&self, element: ElementType, shape: &[usize]) -> ort::Result<DynTensor> {
+        DynTensor::new(&self.allocator, ort_type(element), shape.to_vec())
+    }
+
     fn device_tensor(&self, value: &Tensor) -> ort::Result<DynTensor> {
-        let mut tensor = DynTensor::new(
-            &self.allocator,
-            ort_type(value.elements.element_type()),
-            value.shape.clone(),
-        )?;
+        let mut tensor = self.buffer(value.elements.element_type(), &value.shape)?;
         self.fill(&mut tensor, value)?;
         Ok(tensor)
     }
@@ -164,10 +165,24 @@ impl Machine for OnnxRuntimeMachine {
             self.states.swap(index, last);
             return outcome.map_err(wrap);
         }
-        let pair = [
-            self.device_tensor(value).map_err(wrap)?,
-            self.device_tensor(value).map_err(wrap)?,
-        ];
+        // The other one is written before it is read.
+        let other = self.buffer(value.elements.element_type(), &value.shape);
+        let mut pair = [self.device_tensor(value).map_err(wrap)?, other.map_err(wrap)?];
+        if self.current == 1 {
+            pair.swap(0, 1);
+        }
+        self.states.push((name.to_owned(), pair));
+        Ok(())
+    }
+
+    fn set_filled(&mut self, name: &str, shape: &[usize], number: f32) -> Result<(), EngineError> {
+        let is_zero = number.to_bits() == 0;
+        if !is_zero || self.engine.cuda.is_some() || self.find_state(name).is_some() {
+            return self.set_state(name, &filled(shape, number));
+        }
+        let buffer = || self.buffer(ElementType::F32, shape);
+        let pair = buffer().and_then(|first| Ok([first, buffer()?]));
+        let pair = pair.map_err(|error| failure("to place a state on the device", &error))?;
         self.states.push((name.to_owned(), pair));
         Ok(())
     }

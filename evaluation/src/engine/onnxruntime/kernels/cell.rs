@@ -18,7 +18,7 @@
 
 use super::Parallel;
 use super::plain::Input;
-use super::tile::vectorized;
+use crate::vectors::vectorized;
 
 /// `eˣ`, for `x` up to 0; below -87 the result is that of -87.
 #[inline(always)]

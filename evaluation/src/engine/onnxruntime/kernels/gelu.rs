@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Parallel;
 use super::cell::{exp_negative, logistic};
 use super::plain::{Input, PIECE};
-use super::tile::vectorized;
+use crate::vectors::vectorized;
 
 /// `Φ(x) + x φ(x)`
 #[inline(always)]

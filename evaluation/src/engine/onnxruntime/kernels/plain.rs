@@ -15,7 +15,7 @@ use ort::value::TensorElementType;
 use super::Parallel;
 use super::cell::{lstm_cell, lstm_cell_gradient};
 use super::gelu::{gelu_gradient, gelu_tanh_gradient};
-use super::tile::vectorized;
+use crate::vectors::vectorized;
 
 /// An operator without attributes.
 #[derive(Clone, Copy)]
