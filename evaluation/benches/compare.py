@@ -195,11 +195,11 @@ def run_torch(name, kind, threads, device):
 
 
 def run(name, kind, options):
-    if kind in ("ours", "embedded"):
+    if kind in ("ours", "graphs", "embedded"):
         blocks, optimizer, row, classes, batch, steps, epochs = CASES[name]
         case = {"model": {"blocks": blocks}, "optimizer": optimizer, "row": row, "classes": classes, "batch": batch}
         case |= {"steps": steps, "epochs": epochs, "threads": options.threads, "device": options.device}
-        case["embedded"] = kind == "embedded"
+        case |= {"embedded": kind == "embedded", "cuda_graphs": kind == "graphs"}
         command = [options.binary, json.dumps(case)]
     else:
         command = [sys.executable, __file__, "--torch", name, kind, str(options.threads), options.device]
@@ -217,6 +217,7 @@ def processor():
 
 TITLES = {
     "ours": "ours",
+    "graphs": "ours by CUDA graphs",
     "embedded": "ours without a library",
     "eager": "PyTorch eager",
     "fused": "PyTorch fused",
@@ -256,7 +257,7 @@ def main():
     options = parser.parse_args()
     if options.device == "cpu":
         print("on the CPU; for a GPU: --device cuda, where PyTorch and ONNX Runtime see one", file=sys.stderr)
-    kinds = ["ours"] + ["embedded"] * options.embedded
+    kinds = ["ours"] + ["graphs"] * (options.device == "cuda") + ["embedded"] * options.embedded
     if not options.ours:
         kinds += ["eager", "fused"] + ["compiled"] * options.compile
     measure = "cpu_us" if options.device == "cpu" and options.threads == 1 else "wall_us"

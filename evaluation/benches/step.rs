@@ -29,6 +29,9 @@ struct Case {
     epochs: usize,
     threads: usize,
     device: String,
+    /// Whether steps are replayed as CUDA graphs.
+    #[serde(default)]
+    cuda_graphs: bool,
     /// Whether the engine without a library trains.
     #[serde(default)]
     embedded: bool,
@@ -108,6 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = EngineOptions {
         device: case.device.parse::<DeviceRequest>()?,
         threads: Some(case.threads),
+        cuda_graphs: case.cuda_graphs,
     };
     let engine = if case.embedded {
         engine::embedded(options.threads).ok_or("this program was built without the feature `rten`")?

@@ -92,6 +92,8 @@ pub struct EngineOptions {
     pub device: DeviceRequest,
     /// Threads inside an operator on the CPU; none lets the engine choose by the size of a step.
     pub threads: Option<usize>,
+    /// Whether the steps of a training are recorded as CUDA graphs and replayed; of no meaning on the CPU.
+    pub cuda_graphs: bool,
 }
 
 impl fmt::Display for DeviceRequest {

@@ -151,14 +151,14 @@ impl Imported {
             .collect();
         let [input] = &inputs[..] else {
             return Err(form(format!(
-                "it has {} inputs ({}), expected one",
+                "it has {} inputs ({}), expected one; have the model take its inputs apart from one tensor",
                 inputs.len(),
                 inputs.join(", ")
             )));
         };
         let [output] = &outputs[..] else {
             return Err(form(format!(
-                "it has {} outputs ({}), expected one",
+                "it has {} outputs ({}), expected one; export it with the prediction alone",
                 outputs.len(),
                 outputs.join(", ")
             )));

@@ -45,6 +45,7 @@ impl Stream {
         }
     }
 
+    #[inline]
     pub(crate) fn next_u32(&mut self) -> u32 {
         if self.used == self.drawn.len() {
             self.draw();
@@ -63,13 +64,37 @@ impl Stream {
         self.used = 0;
     }
 
+    #[inline]
     fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | (u64::from(self.next_u32()) << 32)
     }
 
     /// Uniform in `[0, 1)`, 53 bits.
     pub(crate) fn unit(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 * (0.5_f64).powi(53)
+        unit(self.next_u64())
+    }
+
+    /// So many numbers, uniform in `[-bound, bound)`: each is what [`Self::unit`] gives, stretched.
+    pub(crate) fn uniform(&mut self, bound: f64, count: usize) -> Vec<f32> {
+        let mut values = vec![0.0; count];
+        let fresh = if self.used == self.drawn.len() { count } else { 0 };
+        let (at_once, rest) = values.split_at_mut(fresh / (2 * BLOCKS) * (2 * BLOCKS));
+        vectorized(
+            #[inline(always)]
+            || {
+                for part in at_once.as_chunks_mut::<{ 2 * BLOCKS }>().0 {
+                    philox(self.counter, self.key, &mut self.drawn);
+                    self.counter[0] = self.counter[0].wrapping_add(BLOCKS as u32);
+                    for (value, [low, high]) in part.iter_mut().zip(self.drawn.as_chunks::<2>().0) {
+                        *value = stretched(unit(u64::from(*low) | (u64::from(*high) << 32)), bound);
+                    }
+                }
+            },
+        );
+        for value in rest {
+            *value = stretched(self.unit(), bound);
+        }
+        values
     }
 
     /// Standard normal (Box and Muller 1958).
@@ -104,6 +129,18 @@ impl Stream {
             *value = if self.next_u32() < threshold { 0.0 } else { kept };
         }
     }
+}
+
+#[inline(always)]
+fn unit(bits: u64) -> f64 {
+    /// 2⁻⁵³
+    const SPACING: f64 = f64::EPSILON / 2.0;
+    (bits >> 11) as f64 * SPACING
+}
+
+#[inline(always)]
+fn stretched(unit: f64, bound: f64) -> f32 {
+    (bound * (2.0 * unit - 1.0)) as f32
 }
 
 /// The numbers of as many counters as fit, which follow each other in their first word.
@@ -167,6 +204,23 @@ mod tests {
             philox([at * BLOCKS as u32, Purpose::Order as u32, 1, 0], [3, 0], part);
         }
         assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn many_numbers_are_those_that_are_drawn_one_by_one() {
+        for before in [0, 1, 2 * BLOCKS] {
+            let mut streams = [0, 1].map(|_| Stream::new(9, Purpose::Weights, 4));
+            for stream in &mut streams {
+                for _ in 0..before {
+                    stream.next_u32();
+                }
+            }
+            let [mut at_once, mut single] = streams;
+            for count in [5 * BLOCKS + 3, 70] {
+                let expected: Vec<f32> = (0..count).map(|_| (0.3 * (2.0 * single.unit() - 1.0)) as f32).collect();
+                assert_eq!(at_once.uniform(0.3, count), expected);
+            }
+        }
     }
 
     #[test]
