@@ -148,15 +148,12 @@ fn shared_weights_train_with_all_their_gradients_and_unused_or_whole_numbers_sta
     };
     assert_close("weights", &numbers(&shared), &numbers(&scaled), 1e-5);
 
-    let mut whole = linear();
-    whole.nodes[0].inputs[1] = "cast".into();
-    whole.nodes[1].inputs[1] = "cast".into();
-    whole
-        .nodes
-        .insert(0, node("Cast", &["whole"], "cast", vec![attribute::int("to", 1)]));
-    whole
-        .constants
-        .insert("whole".into(), Tensor::new([4, 1], Elements::I64(vec![1; 4])));
+    let mut whole = forward(vec![
+        node("Cast", &["whole"], "cast", vec![attribute::int("to", 1)]),
+        node("MatMul", &["x", "cast"], "y", vec![]),
+    ]);
+    let ones = Tensor::new([4, 1], Elements::I64(vec![1; 4]));
+    whole.constants.insert("whole".into(), ones);
     assert_eq!(message(&whole), "the model has no trainable weights");
 }
 

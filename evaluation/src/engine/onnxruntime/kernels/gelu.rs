@@ -18,7 +18,7 @@ use crate::vectors::vectorized;
 /// `Φ(x) + x φ(x)`
 #[inline(always)]
 fn slope(x: f32) -> f32 {
-    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_28;
+    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
     let bell = exp_negative(-0.5 * x * x);
     let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
     let mut sum = 1.061_405_4;
@@ -33,7 +33,7 @@ fn slope(x: f32) -> f32 {
 /// The derivative of `x/2 (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`, which is `x σ(2u)` with the logistic function `σ`.
 #[inline(always)]
 fn slope_by_tanh(x: f32) -> f32 {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769_2;
     let cubic = 0.044_715 * x * x;
     let small = logistic(-(TWICE_ROOT * x * (1.0 + cubic)).abs());
     let sigma = if x < 0.0 { small } else { 1.0 - small };
@@ -61,24 +61,12 @@ fn each(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Parallel<'_>
 
 /// `dx = dy (Φ(x) + x φ(x))`, from `dy` and `x`.
 pub(super) fn gelu_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Parallel<'_>) {
-    each(
-        inputs,
-        outputs,
-        parallel,
-        #[inline(always)]
-        |x| slope(x),
-    );
+    each(inputs, outputs, parallel, slope);
 }
 
 /// The same of the approximation by `tanh`.
 pub(super) fn gelu_tanh_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]], parallel: Parallel<'_>) {
-    each(
-        inputs,
-        outputs,
-        parallel,
-        #[inline(always)]
-        |x| slope_by_tanh(x),
-    );
+    each(inputs, outputs, parallel, slope_by_tanh);
 }
 
 #[cfg(test)]
