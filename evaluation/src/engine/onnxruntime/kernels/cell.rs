@@ -121,9 +121,6 @@ pub(super) fn lstm_cell_gradient(inputs: &[Input<'_>], outputs: &mut [&mut [f32]
                 let (d_o, rest) = rest.split_at_mut(hidden);
                 let (df, dg) = rest.split_at_mut(hidden);
                 let [dh, dc, g, t, before] = [dh, dc, g, t, before].map(|values| &values[range.clone()]);
-                // Lengths that the compiler knows to be equal leave no bounds to check in the loop.
-                let [i, o, f, dh, dc, g, t, before] = [i, o, f, dh, dc, g, t, before].map(|values| &values[..hidden]);
-                let [di, d_o, df, dg, d_before] = [di, d_o, df, dg, d_before].map(|values| &mut values[..hidden]);
                 for at in 0..hidden {
                     let through = dh[at] * o[at];
                     let total = dc[at] + (through - through * t[at] * t[at]);
