@@ -6,8 +6,8 @@ BENCH_BINARY is the program that `cargo bench -p evaluation --bench step --no-ru
 every case in a process of its own: ours, eager PyTorch with its default and with its fused optimiser, and, if asked
 for, `torch.compile` and ours with the engine that needs no library. On stderr comes a table in Markdown: the medians
 over the rounds of the medians over the steps, CPU time of the process with one thread, so that other load on the machine
-matters little, wall time with more threads or a GPU; the largest memory; the time from the start to the end of the first
-step. A model starts with the same number of trained weights on both sides, and both gather their batch from the whole
+matters little, wall time with more threads or a GPU; the largest memory; the time from the start to the beginning
+and to the end of the first step. A model starts with the same number of trained weights on both sides, and both gather their batch from the whole
 data set and read the loss of every step.
 """
 
@@ -160,11 +160,12 @@ def run_torch(name, kind, threads, device):
 
     if kind == "compiled":
         forward = torch.compile(forward)
-    cpu, wall, first = [], [], None
+    cpu, wall, begin, first = [], [], None, None
     for epoch in range(epochs):
         order = torch.randperm(rows)
         last = None
         for step in range(steps):
+            begin = begin or time.monotonic()
             chosen = order[step * batch : (step + 1) * batch].to(device)
             rule.zero_grad()
             loss = forward(inputs[chosen], labels[chosen])
@@ -189,15 +190,16 @@ def run_torch(name, kind, threads, device):
         "build_ms": (first[0] - ready) * 1e3,
         "start_ms": (first[0] - start) * 1e3,
         "start_cpu_ms": first[1] * 1e3,
+        "begin_ms": (begin - start) * 1e3,
     }
 
 
 def run(name, kind, options):
-    if kind in ("ours", "embedded"):
+    if kind in ("ours", "graphs", "embedded"):
         blocks, optimizer, row, classes, batch, steps, epochs = CASES[name]
         case = {"model": {"blocks": blocks}, "optimizer": optimizer, "row": row, "classes": classes, "batch": batch}
         case |= {"steps": steps, "epochs": epochs, "threads": options.threads, "device": options.device}
-        case["embedded"] = kind == "embedded"
+        case |= {"embedded": kind == "embedded", "cuda_graphs": kind == "graphs"}
         command = [options.binary, json.dumps(case)]
     else:
         command = [sys.executable, __file__, "--torch", name, kind, str(options.threads), options.device]
@@ -215,6 +217,7 @@ def processor():
 
 TITLES = {
     "ours": "ours",
+    "graphs": "ours by CUDA graphs",
     "embedded": "ours without a library",
     "eager": "PyTorch eager",
     "fused": "PyTorch fused",
@@ -254,14 +257,14 @@ def main():
     options = parser.parse_args()
     if options.device == "cpu":
         print("on the CPU; for a GPU: --device cuda, where PyTorch and ONNX Runtime see one", file=sys.stderr)
-    kinds = ["ours"] + ["embedded"] * options.embedded
+    kinds = ["ours"] + ["graphs"] * (options.device == "cuda") + ["embedded"] * options.embedded
     if not options.ours:
         kinds += ["eager", "fused"] + ["compiled"] * options.compile
     measure = "cpu_us" if options.device == "cpu" and options.threads == 1 else "wall_us"
     rows, factors = [], {kind: [] for kind in kinds}
     what = "CPU time" if measure == "cpu_us" else "wall time"
     print(f"{what} of a step, {options.threads} threads, {options.rounds} rounds, load {os.getloadavg()[0]:.1f}\n", file=sys.stderr)
-    headings = ["model", "batch", *(TITLES[kind] for kind in kinds), "peak memory", "start to first step"]
+    headings = ["model", "batch", *(TITLES[kind] for kind in kinds), "peak memory", "start until the first step begins", "ends"]
     print(table_row(headings), table_row(["---"] * len(headings)), sep="\n", file=sys.stderr)
     for name in options.only:
         found = {kind: [] for kind in kinds}
@@ -283,7 +286,8 @@ def main():
         cells = [cell(row, kind, measure) for kind in kinds]
         shown = [row[kind] for kind in ("ours", "eager") if kind in row and "failed" not in row[kind]]
         cells.append(" / ".join(f"{one['peak_mb']:.0f}" for one in shown) + " MB")
-        cells.append(" / ".join(f"{one['start_ms'] / 1e3:.2f}" for one in shown) + " s")
+        for moment in ("begin_ms", "start_ms"):
+            cells.append(" / ".join(f"{one[moment] / 1e3:.2f}" for one in shown) + " s")
         print(table_row([f"`{name}`", str(CASES[name][4]), *cells]), file=sys.stderr, flush=True)
     means = {kind: math.exp(statistics.fmean(map(math.log, values))) for kind, values in factors.items() if values}
     shown = {TITLES[kind]: f"{mean:.2f}" for kind, mean in means.items() if kind != "ours"}

@@ -29,6 +29,9 @@ struct Case {
     epochs: usize,
     threads: usize,
     device: String,
+    /// Whether steps are replayed as CUDA graphs.
+    #[serde(default)]
+    cuda_graphs: bool,
     /// Whether the engine without a library trains.
     #[serde(default)]
     embedded: bool,
@@ -47,7 +50,8 @@ fn now() -> Moment {
 /// The ends of steps.
 #[derive(Default)]
 struct Clock {
-    /// Of the first step of all.
+    /// Before the first step of all, and after it.
+    begin: Option<Moment>,
     first: Option<Moment>,
     last: Option<Moment>,
     /// Wall and CPU time of the steps but the first of each epoch.
@@ -58,6 +62,13 @@ struct Clock {
 impl Observer for Clock {
     fn epoch(&mut self, _: &EpochReport) -> Decision {
         self.last = None;
+        Decision::Continue
+    }
+
+    fn poll(&mut self) -> Decision {
+        if self.begin.is_none() {
+            self.begin = Some(now());
+        }
         Decision::Continue
     }
 
@@ -100,6 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = EngineOptions {
         device: case.device.parse::<DeviceRequest>()?,
         threads: Some(case.threads),
+        cuda_graphs: case.cuda_graphs,
     };
     let engine = if case.embedded {
         engine::embedded(options.threads).ok_or("this program was built without the feature `rten`")?
@@ -135,13 +147,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ready = now();
     let mut clock = Clock::default();
     let result = train(&*engine, &plan, &training, &validation, None, &mut clock)?;
+    let begin = clock.begin.ok_or("there was no step")?;
     let first = clock.first.ok_or("there was no step")?;
     let [wall, cpu] = clock.times;
     let line = json!({
         "engine": engine.version(), "device": engine.device(), "parameters": result.parameters, "steps": cpu.len(),
         "cpu_us": median(cpu), "wall_us": median(wall), "peak_mb": peak_memory()?, "loss": clock.loss,
-        // From the data to the end of the first step, and the same with loading the library.
+        // From the data to the end of the first step, and the same with loading the library; from the start to its beginning.
         "build_ms": (first[0] - ready[0]) * 1e3, "start_ms": (first[0] - start[0]) * 1e3, "start_cpu_ms": first[1] * 1e3,
+        "begin_ms": (begin[0] - start[0]) * 1e3,
     });
     #[expect(clippy::print_stdout, reason = "this is the program's output")]
     {

@@ -101,12 +101,15 @@ fn two_steps_say_how_sure_they_are() {
         "--maxPoints",
         "20",
         "--twoStep",
-        "fraction=0.1,top=3,calibration=6,epochs=4,full-epochs=6",
+        "fraction=0.1,top=3,calibration=6,epochs=4,full-epochs=6,weights=on",
     ];
     let scratch = search("two_step", &short);
     let task_dir = scratch.path().join("task");
     let best = json(&["best", task_dir.to_str().unwrap(), "--json"]);
     assert_eq!(best["point"]["hpo.frac"], 1.0, "{best}");
+    let log = task_dir.join(format!("points/{}/attempt-1/stderr.log", best["id"].as_str().unwrap()));
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("begins with weights after 4 epochs on less data"), "{log}");
     let shown = json(&["run", "--taskDir", task_dir.to_str().unwrap(), "--json"]);
     assert_eq!(shown["two_step"][0]["pairs"], 6, "{}", shown["two_step"]);
 }

@@ -73,13 +73,18 @@ fn a_named_library_that_is_not_there_is_no_case_for_the_embedded_engine() {
 }
 
 #[test]
-fn the_embedded_engine_on_a_gpu_is_refused() {
+fn what_needs_another_device_is_refused() {
     let work = Work::new(&model(&blobs()));
     let data = fixture("blobs.csv");
     let message = work.fail(2, &["--data", &data, "--engine", "rten", "--device", "cuda"]);
     assert_eq!(
         message,
         "`--engine rten` runs on the CPU only, found `--device cuda:0`; leave one of them out"
+    );
+    let message = work.fail(2, &["--data", &data, "--cuda-graphs", "--device", "cpu"]);
+    assert_eq!(
+        message,
+        "`--cuda-graphs` needs `--device cuda`, found `--device cpu`; leave the first out or add the second"
     );
     let output = work.run(&["--data", &data, "--engine", "tract"]);
     assert_eq!(output.status.code(), Some(2));

@@ -246,3 +246,44 @@ fn a_schedule_that_cannot_be_followed_is_an_error() {
     let shapes = told(json!({"units": 8, "rate": 0.05, "hpo.epochs": 3, "hpo.sched": "2:units=4"}));
     assert!(shapes.contains("such ones have to be frozen"), "{shapes}");
 }
+
+#[test]
+fn a_point_may_begin_with_the_weights_of_less_data_and_resumes_to_the_same_bits() {
+    let still = json!({"units": 8, "rate": 1e-30, "hpo.frac": 1.0, "hpo.epochs": 4, "hpo.weights": 1});
+    let less = json!({"units": 8, "rate": 0.05, "hpo.frac": 0.5, "hpo.epochs": 3});
+    let work = Work::new(&model(&blobs()));
+    let first = granted(&work, &less, "1").0["loss"].clone();
+    let (document, meta) = granted(&work, &still, "1");
+    // With this rate they stay what they are, and those of the best epoch are taken.
+    assert_eq!(document["loss"], first);
+    assert_eq!(
+        (&meta["inherited_from"], &meta["resumed_from"], &meta["epochs_done"]),
+        (&json!(3), &json!(null), &json!(4))
+    );
+
+    let point = |epochs| json!({"units": 8, "rate": 0.05, "hpo.frac": 1.0, "hpo.epochs": epochs, "hpo.weights": 1});
+    let whole = Work::new(&model(&blobs()));
+    granted(&whole, &less, "1");
+    let undisturbed = granted(&whole, &point(6), "1").0;
+    let halved = Work::new(&model(&blobs()));
+    granted(&halved, &less, "1");
+    granted(&halved, &point(2), "1");
+    let (document, meta) = granted(&halved, &point(6), "1");
+    assert_eq!((&meta["inherited_from"], &meta["resumed_from"]), (&json!(3), &json!(2)));
+    assert_eq!(document, undisturbed);
+}
+
+#[test]
+fn weights_that_are_not_there_or_do_not_fit_are_told() {
+    let point = |units| json!({"units": units, "rate": 0.05, "hpo.frac": 1.0, "hpo.epochs": 1, "hpo.weights": 1});
+    let work = Work::new(&model(&blobs()));
+    let warnings = |meta: serde_json::Value| meta["warnings"][0].as_str().unwrap().to_owned();
+    assert_eq!(
+        warnings(granted(&work, &point(8), "1").1),
+        "there is no checkpoint whose weights could be taken; training begins with new ones"
+    );
+    assert_eq!(
+        warnings(granted(&work, &point(9), "1").1),
+        "the checkpoint holds other weights than the model has; training begins with new ones"
+    );
+}

@@ -51,7 +51,7 @@ def unpack(here, folder):
         tar.extractall(folder, filter="data")
 
 
-def train(folder, work, device, epochs, blocks, precision):
+def train(folder, work, device, epochs, blocks, precision, *more):
     model = {
         "data": {"inputs": "x", "targets": "y", "split": {"validation": 0.1, "kind": "last"}},
         "model": {"blocks": blocks},
@@ -62,7 +62,7 @@ def train(folder, work, device, epochs, blocks, precision):
     }
     (work / "model.json").write_text(json.dumps(model))
     command = [folder / "evaluation", "--onnxruntime", folder / "libraries", "--device", device, "--quiet"]
-    command += ["--engine", "onnxruntime", "--data", "data.npz", "--meta", "meta.json"]
+    command += ["--engine", "onnxruntime", "--data", "data.npz", "--meta", "meta.json", *more]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True)
     if done.returncode != 0:
         return {"failed": done.stderr.strip().splitlines()[-1]}
@@ -94,9 +94,10 @@ def main():
             case = {"cpu": train(folder, work, "cpu", options.epochs, blocks, "float32")}
             for precision in ("float32", "float16", "bfloat16"):
                 case[f"cuda {precision}"] = train(folder, work, "cuda", options.epochs, blocks, precision)
-            first, second = case["cpu"], case["cuda float32"]
-            if "loss" in first and "loss" in second:
-                case["agrees"] = abs(first["loss"] - second["loss"]) < 1e-2 * first["loss"]
+            case["cuda float32 graphs"] = train(folder, work, "cuda", options.epochs, blocks, "float32", "--cuda-graphs")
+            first, others = case["cpu"], [case["cuda float32"], case["cuda float32 graphs"]]
+            if all("loss" in one for one in (first, *others)):
+                case["agrees"] = all(abs(first["loss"] - one["loss"]) < 1e-2 * first["loss"] for one in others)
             result["models"][name] = case
             print(name, case, file=sys.stderr)
     print(json.dumps(result, indent=1))

@@ -145,9 +145,10 @@ fn hard_swish(c: &mut Context<'_>) -> Result<Gradients, String> {
 /// Exact form: `Φ(x) + x φ(x)` with the normal distribution `Φ` and its density `φ`; with `approximate = "tanh"`
 /// the derivative of `x/2 (1 + tanh u)`, `u = √(2/π) (x + 0.044715 x³)` (Hendrycks and Gimpel 2016).
 fn gelu(c: &mut Context<'_>) -> Result<Gradients, String> {
-    let x = c.x(0)?;
+    let (dy, x) = (c.dy()?, c.x(0)?);
     let square = c.mul(&x, &x);
-    let slope = if c.node.string("approximate") == Some("tanh") {
+    let by_tanh = c.node.string("approximate") == Some("tanh");
+    let slope = if by_tanh {
         let root = (2.0 / PI).sqrt();
         let cubic = c.scale(&square, 0.044_715)?;
         let inner = c.add_scalar(&cubic, 1.0)?;
@@ -175,7 +176,10 @@ fn gelu(c: &mut Context<'_>) -> Result<Gradients, String> {
         let part = c.mul(&x, &density);
         c.add(&distribution, &part)
     };
-    times(c, &slope)
+    let dx = c.mul(&dy, &slope);
+    let shortcut = if by_tanh { "GeluTanhGradient" } else { "GeluGradient" };
+    c.shortcut(shortcut, &[&dy, &x], &[&dx])?;
+    Ok(vec![Some(dx)])
 }
 
 /// The bounds are no variables: they get no gradient.

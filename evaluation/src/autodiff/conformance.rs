@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::autodiff::{differentiate, operators};
 use crate::engine::reference::Reference;
-use crate::engine::{Engine, testing};
+use crate::engine::{Engine, Feed, testing};
 use crate::graph::proto::AttributeProto;
 use crate::graph::{Builder, ElementType, Elements, Graph, Node, OPSET, Tensor, TensorType};
 
@@ -424,4 +424,65 @@ fn every_registered_rule_has_a_case() {
         .filter(|operator| !covered.contains(operator))
         .collect();
     assert!(missing.is_empty(), "rules without a test case: {missing:?}");
+}
+
+/// Gradients by the operators of our own that a machine puts in the place of standard ones.
+fn by_machine(graph: &Graph, values: &[(String, Tensor)]) -> Vec<Tensor> {
+    let engine = testing::engine();
+    let types = engine.types(graph).unwrap();
+    let results: Vec<TensorType> = graph.outputs.iter().map(|name| types[name].clone()).collect();
+    let mut machine = engine.machine(0.0).unwrap();
+    let program = machine.load(graph, &results).unwrap();
+    let value = |name: &String| {
+        values
+            .iter()
+            .find(|(other, _)| other == name)
+            .unwrap()
+            .1
+            .as_f32()
+            .unwrap()
+    };
+    let feeds: Vec<Feed<'_>> = graph.inputs.iter().map(|(name, _)| Feed::F32(value(name))).collect();
+    machine.run(program, &feeds).unwrap();
+    let result = |(index, kind): (usize, &TensorType)| {
+        Tensor::f32(kind.shape.clone(), machine.result(program, index).unwrap().to_vec())
+    };
+    results.iter().enumerate().map(result).collect()
+}
+
+#[test]
+fn every_shortcut_of_a_rule_gives_what_the_standard_nodes_give() {
+    let mut seen = BTreeSet::new();
+    for case in super::FAMILIES.iter().flat_map(|family| (family.cases)()) {
+        let Ok(prepared) = prepare(testing::engine(), &case, ElementType::F32) else {
+            continue;
+        };
+        let graph = &prepared.backward;
+        let is_made = |name: &String| graph.nodes.iter().any(|node| node.outputs.contains(name));
+        let shortcuts = graph.shortcuts.iter();
+        let used: Vec<&Node> = shortcuts
+            .filter(|shortcut| shortcut.outputs.iter().all(is_made))
+            .collect();
+        if used.is_empty() {
+            continue;
+        }
+        let expected = Reference.run(graph, prepared.values.clone()).unwrap();
+        if let Err(message) = agree(&by_machine(graph, &prepared.values), &expected, 1e-5) {
+            panic!("{case:?}: {message}");
+        }
+        seen.extend(used.into_iter().map(|node| node.operator.clone()));
+    }
+    let all = [
+        "ConvInputGradient",
+        "ConvWeightGradient",
+        "GeluGradient",
+        "GeluTanhGradient",
+        "LayerNormGradient",
+        "LstmCell",
+        "LstmCellGradient",
+        "MaxPoolGradient",
+        "ReluGradient",
+        "SoftmaxGradient",
+    ];
+    assert_eq!(seen, BTreeSet::from(all.map(str::to_owned)));
 }

@@ -117,6 +117,9 @@ pub(crate) struct EngineArguments {
     /// Threads inside an operator on the CPU [default: by the size of a step]
     #[arg(long, value_name = "N", env = environment::CPUS, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
+    /// Record each step as a CUDA graph and replay it, with `--device cuda`: may help where steps are short; not measured yet
+    #[arg(long)]
+    pub(crate) cuda_graphs: bool,
     /// The ONNX Runtime library, or the folder that holds it
     #[arg(long, value_name = "PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,

@@ -127,6 +127,7 @@ impl Report {
                 &EngineOptions {
                     device,
                     threads: Some(1),
+                    cuda_graphs: false,
                 },
             )
         };

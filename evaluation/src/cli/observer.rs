@@ -217,6 +217,10 @@ impl Observer for Watcher {
         say(&format!("resuming after epoch {} from the checkpoint", reports.len()));
     }
 
+    fn inherited(&mut self, epochs: usize) {
+        say(&format!("begins with weights after {epochs} epochs on less data"));
+    }
+
     fn keeps_end(&self) -> bool {
         self.keeps_end
     }

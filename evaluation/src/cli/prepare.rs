@@ -29,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) epoch_limit: Option<usize>,
     /// Share of the training rows that a scheduler grants.
     pub(crate) share: f64,
+    /// Whether a scheduler wants the weights of the same point with less data to begin with.
+    pub(crate) inherits: bool,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -63,6 +65,11 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
     let share = reserved(&point, "frac", "a number above 0 and at most 1", |value| {
         value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0)
     })?;
+    let inherits = reserved(&point, "weights", "0 or 1", |value| match value.as_u64()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    })?;
     if let Some(limit) = epoch_limit {
         // The schedule spans the plan's epochs; a smaller limit only ends training earlier, so that it can go on later.
         resolved.plan.epochs = resolved.plan.epochs.max(limit);
@@ -84,6 +91,7 @@ pub(crate) fn work(subject: &Subject) -> Result<Work, Failure> {
         plan: resolved.plan,
         data: resolved.data,
         share: share.unwrap_or(1.0),
+        inherits: inherits.unwrap_or(false),
         warnings: resolved.warnings,
     })
 }

@@ -113,6 +113,7 @@ fn evaluate(options: &RunOptions) -> Result<LossDocument, Failure> {
     let policy = options.checkpoint.clone().map(|directory| CheckpointPolicy {
         directory,
         every_epochs: 1,
+        inherits: work.inherits,
     });
 
     watcher.signals.end_orderly();
@@ -215,6 +216,7 @@ impl Record<'_> {
             ended: ended.clone(),
             epochs_done: result.epochs.len(),
             resumed_from: result.resumed_from,
+            inherited_from: result.inherited_from,
             skipped_steps: result.skipped_steps,
             best_epoch: best.map(output::epoch_object),
             seconds: timing

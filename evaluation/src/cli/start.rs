@@ -24,6 +24,15 @@ pub(crate) struct Started {
 /// Starts the engine that was asked for. `auto` takes the embedded one where no ONNX Runtime works, unless the user
 /// named a library or wants a GPU.
 pub(crate) fn any(arguments: &EngineArguments) -> Result<Started, Failure> {
+    if arguments.cuda_graphs && !matches!(arguments.device, DeviceRequest::Cuda(_)) {
+        return Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "`--cuda-graphs` needs `--device cuda`, found `--device {}`; leave the first out or add the second",
+                arguments.device
+            ),
+        ));
+    }
     if arguments.engine == EngineRequest::Rten {
         return embedded(arguments);
     }
@@ -101,7 +110,14 @@ pub(crate) fn find_library(arguments: &EngineArguments) -> Result<Library, Failu
 /// Starts the engine. `auto` says aloud when it takes the CPU although there is a GPU.
 pub(crate) fn start(arguments: &EngineArguments, library: &Library) -> Result<Box<dyn Engine>, Failure> {
     let threads = arguments.threads.map(usize::from);
-    let start = |device| engine::start(library, &EngineOptions { device, threads });
+    let start = |device| {
+        let options = EngineOptions {
+            device,
+            threads,
+            cuda_graphs: arguments.cuda_graphs,
+        };
+        engine::start(library, &options)
+    };
     match arguments.device {
         DeviceRequest::Cpu => Ok(start(DeviceRequest::Cpu)?),
         DeviceRequest::Cuda(number) => start_cuda(number, library, &start),

@@ -92,6 +92,8 @@ pub struct EngineOptions {
     pub device: DeviceRequest,
     /// Threads inside an operator on the CPU; none lets the engine choose by the size of a step.
     pub threads: Option<usize>,
+    /// Whether the steps of a training are recorded as CUDA graphs and replayed; of no meaning on the CPU.
+    pub cuda_graphs: bool,
 }
 
 impl fmt::Display for DeviceRequest {
@@ -163,6 +165,14 @@ pub trait Machine: Debug {
     /// When the device fails.
     fn set_state(&mut self, name: &str, value: &Tensor) -> Result<(), EngineError>;
 
+    /// Adds a state, or gives it a new value: a tensor of single precision with the same number everywhere.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn set_filled(&mut self, name: &str, shape: &[usize], number: f32) -> Result<(), EngineError> {
+        self.set_state(name, &filled(shape, number))
+    }
+
     /// The value of a state.
     ///
     /// # Errors
@@ -186,6 +196,10 @@ pub trait Machine: Debug {
     /// # Errors
     /// When it is not of type `f32` or cannot be read.
     fn result(&self, program: usize, index: usize) -> Result<&[f32], EngineError>;
+}
+
+fn filled(shape: &[usize], number: f32) -> Tensor {
+    Tensor::f32(shape, vec![number; shape.iter().product()])
 }
 
 /// A small input of one run, in C order.

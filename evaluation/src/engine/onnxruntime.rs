@@ -34,6 +34,8 @@ pub(super) struct OnnxRuntime {
     /// Number of the CUDA device; none for the CPU.
     cuda: Option<u32>,
     threads: Option<usize>,
+    /// Whether programs are recorded as CUDA graphs.
+    cuda_graphs: bool,
 }
 
 /// A process can load one library; the environment lives as long as the process.
@@ -77,6 +79,7 @@ impl OnnxRuntime {
             version,
             cuda: None,
             threads: options.threads,
+            cuda_graphs: options.cuda_graphs,
         };
         match options.device {
             DeviceRequest::Cpu => {}
@@ -122,7 +125,7 @@ impl OnnxRuntime {
             .map(drop)
     }
 
-    fn builder(&self, threads: usize) -> ort::Result<SessionBuilder> {
+    fn builder(&self, threads: usize, cuda_graph: bool) -> ort::Result<SessionBuilder> {
         let mut builder = Session::builder(&self.environment)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
@@ -134,6 +137,7 @@ impl OnnxRuntime {
             let provider = ort::ep::CUDA::default()
                 .with_device_id(number as i32)
                 .with_tf32(false)
+                .with_cuda_graph(cuda_graph)
                 .build()
                 .error_on_failure();
             builder = builder.with_execution_providers([provider])?;
@@ -144,7 +148,7 @@ impl OnnxRuntime {
     fn session(&self, graph: &Graph, threads: usize, level: GraphOptimizationLevel) -> Result<Session, EngineError> {
         let bytes = encode_model(&graph.to_model());
         (|| {
-            self.builder(threads)?
+            self.builder(threads, false)?
                 .with_optimization_level(level)?
                 .with_flush_to_zero()?
                 .commit_from_memory(&bytes)

@@ -18,6 +18,7 @@ pub(crate) fn engine() -> &'static dyn Engine {
         let options = EngineOptions {
             device: DeviceRequest::Cpu,
             threads: Some(1),
+            cuda_graphs: false,
         };
         OnnxRuntime::start(&library.path, &options).expect("ONNX Runtime starts")
     })

@@ -34,6 +34,7 @@ fn asking_a_library_without_cuda_for_cuda_says_what_to_install() {
     let options = EngineOptions {
         device: DeviceRequest::Cuda(0),
         threads: None,
+        cuda_graphs: false,
     };
     let message = start(&library, &options).unwrap_err().to_string();
     assert!(

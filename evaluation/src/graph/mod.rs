@@ -20,8 +20,8 @@ pub use builder::Builder;
 pub use file::{encode_model, read_model};
 pub(crate) use interpolation::Interpolation;
 use proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
 };
 pub use tensor::{ElementType, Elements, Tensor};
 pub(crate) use window::Window;
@@ -162,6 +162,11 @@ impl Graph {
     /// The file form. Outputs are declared without types; every engine infers them.
     #[must_use]
     pub fn to_model(&self) -> ModelProto {
+        self.to_model_with(|name, tensor| tensor.to_proto(name))
+    }
+
+    /// The same with constants in the form that `constant` gives them.
+    pub(crate) fn to_model_with(&self, constant: impl Fn(&str, &Tensor) -> TensorProto) -> ModelProto {
         let used =
             |name: &String| self.nodes.iter().any(|node| node.inputs.contains(name)) || self.outputs.contains(name);
         let graph = GraphProto {
@@ -171,7 +176,7 @@ impl Graph {
                 .constants
                 .iter()
                 .filter(|(name, _)| used(name))
-                .map(|(name, tensor)| tensor.to_proto(name))
+                .map(|(name, tensor)| constant(name, tensor))
                 .collect(),
             input: self
                 .inputs

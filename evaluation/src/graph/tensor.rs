@@ -190,10 +190,18 @@ impl Tensor {
             Elements::Bool(values) => values.iter().map(|value| u8::from(*value)).collect(),
         };
         TensorProto {
+            raw_data: Some(raw),
+            ..self.to_hollow_proto(name)
+        }
+    }
+
+    /// The form in ONNX files without the numbers.
+    #[must_use]
+    pub(crate) fn to_hollow_proto(&self, name: &str) -> TensorProto {
+        TensorProto {
             dims: self.shape.iter().map(|dim| *dim as i64).collect(),
             data_type: Some(self.elements.element_type().code()),
             name: Some(name.to_owned()),
-            raw_data: Some(raw),
             ..TensorProto::default()
         }
     }

@@ -4,11 +4,11 @@
 mod fixing;
 mod nodes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use nodes::import_node;
 
-use crate::graph::proto::{DimensionProto, ModelProto, TensorShapeProto, ValueInfoProto};
+use crate::graph::proto::{DimensionProto, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto};
 use crate::graph::{ElementType, Graph, GraphError, OPSET, Tensor};
 use crate::model::Initialization;
 use crate::training::lowering;
@@ -20,8 +20,8 @@ const OLDEST_OPSET: i64 = 9;
 /// A forward model ready to be built on.
 #[derive(Debug, Clone)]
 pub(crate) struct Imported {
-    /// The file, to be saved with trained weights.
-    pub(crate) model: ModelProto,
+    /// The file, to be saved with trained weights; tensors of models that we built may be without their numbers.
+    model: ModelProto,
     /// Its nodes and constants; the input has the shape that the file declares, with 0 for open dimensions.
     pub(crate) graph: Graph,
     /// Name of the input.
@@ -67,6 +67,11 @@ pub(crate) struct Parts {
 impl Parts {
     /// Takes a file apart.
     pub(crate) fn new(model: &ModelProto) -> Result<Self, ImportError> {
+        Self::with(model, BTreeMap::new())
+    }
+
+    /// The same with some of its tensors, whose numbers need not stand in the file.
+    fn with(model: &ModelProto, mut tensors: BTreeMap<String, Tensor>) -> Result<Self, ImportError> {
         let opset = model
             .opset_import
             .iter()
@@ -86,7 +91,11 @@ impl Parts {
         };
         for tensor in &file.initializer {
             let name = tensor.name.clone().unwrap_or_default();
-            graph.constants.insert(name, Tensor::from_proto(tensor)?);
+            let value = match tensors.remove(&name) {
+                Some(value) => value,
+                None => Tensor::from_proto(tensor)?,
+            };
+            graph.constants.insert(name, value);
         }
         if !file.sparse_initializer.is_empty() {
             return Err(form("it holds sparse tensors; make them dense"));
@@ -112,12 +121,23 @@ impl Parts {
 impl Imported {
     /// Takes a model apart; constants whose names begin with one of `frozen` are not trained.
     pub(crate) fn new(model: ModelProto, frozen: &[String]) -> Result<Self, ImportError> {
+        let parts = Parts::new(&model)?;
+        Self::of_parts(model, parts, frozen)
+    }
+
+    /// Takes a model apart that was just built, whose file has some tensors without their numbers.
+    pub(crate) fn built(model: ModelProto, tensors: BTreeMap<String, Tensor>) -> Result<Self, ImportError> {
+        let parts = Parts::with(&model, tensors)?;
+        Self::of_parts(model, parts, &[])
+    }
+
+    fn of_parts(model: ModelProto, parts: Parts, frozen: &[String]) -> Result<Self, ImportError> {
         let Parts {
             graph,
             inputs,
             outputs,
             opset,
-        } = Parts::new(&model)?;
+        } = parts;
         let file = model.graph.as_ref().ok_or_else(|| form("it holds no graph"))?;
         let mut candidates: BTreeSet<String> = file
             .initializer
@@ -131,14 +151,14 @@ impl Imported {
             .collect();
         let [input] = &inputs[..] else {
             return Err(form(format!(
-                "it has {} inputs ({}), expected one",
+                "it has {} inputs ({}), expected one; have the model take its inputs apart from one tensor",
                 inputs.len(),
                 inputs.join(", ")
             )));
         };
         let [output] = &outputs[..] else {
             return Err(form(format!(
-                "it has {} outputs ({}), expected one",
+                "it has {} outputs ({}), expected one; export it with the prediction alone",
                 outputs.len(),
                 outputs.join(", ")
             )));
@@ -248,19 +268,27 @@ impl Imported {
         true
     }
 
-    /// The file with new values for some of its constants, in the form for inference, and with metadata.
-    pub(crate) fn with_values(&self, values: &[(String, Tensor)], metadata: &[(String, String)]) -> ModelProto {
+    /// The file, with all its numbers.
+    pub(crate) fn file(&self) -> ModelProto {
+        self.file_with(&HashMap::new())
+    }
+
+    fn file_with(&self, values: &HashMap<&str, &Tensor>) -> ModelProto {
         let mut model = self.model.clone();
-        let graph = model.graph.as_mut().expect("checked on import");
-        for (name, value) in values {
-            if let Some(tensor) = graph
-                .initializer
-                .iter_mut()
-                .find(|tensor| tensor.name.as_ref() == Some(name))
-            {
-                *tensor = value.to_proto(name);
+        for tensor in &mut model.graph.as_mut().expect("checked on import").initializer {
+            let name = tensor.name.clone().unwrap_or_default();
+            let own = self.graph.constants.get(&name).filter(|own| is_hollow(tensor, own));
+            if let Some(value) = values.get(&*name).copied().or(own) {
+                *tensor = value.to_proto(&name);
             }
         }
+        model
+    }
+
+    /// The file with new values for some of its constants, in the form for inference, and with metadata.
+    pub(crate) fn with_values(&self, values: &[(String, Tensor)], metadata: &[(String, String)]) -> ModelProto {
+        let mut model = self.file_with(&values.iter().map(|(name, value)| (&**name, value)).collect());
+        let graph = model.graph.as_mut().expect("checked on import");
         for node in &mut graph.node {
             match node.op_type.as_deref() {
                 Some("BatchNormalization") => {
@@ -299,6 +327,13 @@ impl Imported {
         }
         model
     }
+}
+
+/// Whether the file has a tensor without its numbers.
+fn is_hollow(tensor: &TensorProto, value: &Tensor) -> bool {
+    value.as_f32().is_some_and(|numbers| !numbers.is_empty())
+        && tensor.raw_data.as_ref().is_none_or(Vec::is_empty)
+        && tensor.float_data.is_empty()
 }
 
 fn declared_shape(info: &ValueInfoProto) -> Result<Option<Vec<Option<usize>>>, ImportError> {

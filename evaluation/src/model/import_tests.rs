@@ -8,8 +8,8 @@ use super::ModelFile;
 use crate::engine::testing;
 use crate::graph::proto::ModelProto;
 use crate::graph::{ElementType, proto::AttributeProto};
-use crate::graph::{Graph, Node, Tensor, TensorType, attribute, encode_model};
-use crate::training::testing::{Losses, refusal};
+use crate::graph::{Elements, Graph, Node, Tensor, TensorType, attribute, encode_model};
+use crate::training::testing::{Losses, assert_close, refusal};
 use crate::training::{Samples, Targets, TrainingError, TrainingResult, train};
 
 fn node(operator: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> Node {
@@ -113,6 +113,51 @@ fn frozen_weights_stay_and_others_move() {
 }
 
 #[test]
+fn shared_weights_train_with_all_their_gradients_and_unused_or_whole_numbers_stay() {
+    let twice = |nodes: Vec<Node>| {
+        let mut graph = forward(nodes);
+        let order = Tensor::new([4], Elements::I64(vec![0, 1, 2, 3]));
+        graph.constants.insert("order".into(), order);
+        graph.constants.insert("two".into(), Tensor::f32([], vec![2.0]));
+        let mut model = graph.to_model();
+        let initializers = &mut model.graph.as_mut().unwrap().initializer;
+        initializers.push(Tensor::f32([3], vec![7.0; 3]).to_proto("unused"));
+        run(&model, &json!({})).unwrap()
+    };
+    let ordered = || node("Gather", &["x", "order"], "ordered", vec![attribute::int("axis", 1)]);
+    let shared = twice(vec![
+        ordered(),
+        node("MatMul", &["ordered", "w"], "first", vec![]),
+        node("MatMul", &["x", "w"], "second", vec![]),
+        node("Add", &["first", "second"], "sum", vec![]),
+        node("Add", &["sum", "b"], "y", vec![]),
+    ]);
+    let scaled = twice(vec![
+        ordered(),
+        node("MatMul", &["ordered", "w"], "first", vec![]),
+        node("Mul", &["first", "two"], "sum", vec![]),
+        node("Add", &["sum", "b"], "y", vec![]),
+    ]);
+    assert_eq!(shared.parameters, 5);
+    let numbers = |result: &TrainingResult| -> Vec<f64> {
+        let weights = result.model.weights();
+        weights
+            .flat_map(|(_, _, values)| values)
+            .map(|value| f64::from(*value))
+            .collect()
+    };
+    assert_close("weights", &numbers(&shared), &numbers(&scaled), 1e-5);
+
+    let mut whole = forward(vec![
+        node("Cast", &["whole"], "cast", vec![attribute::int("to", 1)]),
+        node("MatMul", &["x", "cast"], "y", vec![]),
+    ]);
+    let ones = Tensor::new([4, 1], Elements::I64(vec![1; 4]));
+    whole.constants.insert("whole".into(), ones);
+    assert_eq!(message(&whole), "the model has no trainable weights");
+}
+
+#[test]
 fn weights_are_drawn_anew_when_asked() {
     let first = run(&linear().to_model(), &json!({})).unwrap();
     let second = run(&linear().to_model(), &json!({"init": "he_normal"})).unwrap();
@@ -156,10 +201,16 @@ fn models_that_cannot_be_trained_are_refused_with_a_reason() {
     two_inputs
         .inputs
         .push(("z".into(), TensorType::new(ElementType::F32, [1])));
-    assert_eq!(message(&two_inputs), "model: it has 2 inputs (x, z), expected one");
+    assert_eq!(
+        message(&two_inputs),
+        "model: it has 2 inputs (x, z), expected one; have the model take its inputs apart from one tensor"
+    );
     let mut two_outputs = linear();
     two_outputs.outputs.push("xw".into());
-    assert_eq!(message(&two_outputs), "model: it has 2 outputs (y, xw), expected one");
+    assert_eq!(
+        message(&two_outputs),
+        "model: it has 2 outputs (y, xw), expected one; export it with the prediction alone"
+    );
     let mut integers = linear();
     integers.inputs[0].1.element = ElementType::I64;
     assert_eq!(message(&integers), "model: its input `x` is not of type float32");

@@ -44,6 +44,9 @@ pub struct Metadata<'a> {
     pub epochs_done: usize,
     /// Epochs done by an earlier attempt whose checkpoint was taken up.
     pub resumed_from: Option<usize>,
+    /// Epochs on less data whose weights the training began with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inherited_from: Option<usize>,
     /// Steps whose gradients `float16` could not hold and that changed nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,

@@ -42,6 +42,9 @@ pub(crate) struct Progress {
     pub(crate) reference: Option<f64>,
     /// Epochs since that improved.
     pub(crate) stale_epochs: usize,
+    /// Epochs on other data that the first weights come from, when they were inherited.
+    #[serde(default)]
+    pub(crate) inherited_from: Option<usize>,
 }
 
 impl Progress {
@@ -78,7 +81,7 @@ pub(crate) fn fingerprint(recipe: &Recipe<'_>, train: &Samples, validation: &Sam
     plan.epochs = 0;
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&plan).expect("a plan is made of numbers and names"));
-    hash.update(encode_model(&recipe.imported.model));
+    hash.update(encode_model(&recipe.imported.file()));
     if let Some(loss) = &recipe.loss {
         hash.update(format!("{loss:?}"));
     }
@@ -151,8 +154,9 @@ impl Store {
         Ok(())
     }
 
-    /// The newest checkpoint that is whole and of this training, with its stage. Warns about those that are not.
-    pub(crate) fn latest(&self, observer: &mut dyn Observer) -> Option<(usize, Checkpoint)> {
+    /// The newest checkpoint that is whole, if it is of this training or, for one that `inherits`, of any. Warns about those that
+    /// are refused.
+    pub(crate) fn latest(&self, inherits: bool, observer: &mut dyn Observer) -> Option<Found> {
         for (_, path) in self.names().into_iter().rev() {
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
@@ -162,14 +166,15 @@ impl Store {
                 }
             };
             match self.decode(&bytes) {
-                Ok(found) => return Some(found),
-                Err(Refusal::Damaged) => {
+                Ok((Some(stage), checkpoint)) => return Some(Found::Own(stage, checkpoint)),
+                Ok((None, checkpoint)) if inherits => return Some(Found::Other(checkpoint)),
+                Err(Damaged) => {
                     observer.warning(&format!(
                         "checkpoint `{}` is damaged; the one before it is tried",
                         path.display()
                     ));
                 }
-                Err(Refusal::Foreign) => {
+                Ok((None, _)) => {
                     observer.warning(&format!(
                         "checkpoint `{}` is of other hyperparameters or data; training begins anew",
                         path.display()
@@ -224,28 +229,29 @@ impl Store {
         bytes
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<(usize, Checkpoint), Refusal> {
-        let (body, sum) = bytes.split_last_chunk::<32>().ok_or(Refusal::Damaged)?;
+    /// The contents, and the stage of this training that they are of.
+    fn decode(&self, bytes: &[u8]) -> Result<(Option<usize>, Checkpoint), Damaged> {
+        let (body, sum) = bytes.split_last_chunk::<32>().ok_or(Damaged)?;
         if Sha256::digest(body)[..] != sum[..] {
-            return Err(Refusal::Damaged);
+            return Err(Damaged);
         }
-        let rest = body.strip_prefix(MAGIC).ok_or(Refusal::Damaged)?;
-        let (length, rest) = rest.split_first_chunk::<8>().ok_or(Refusal::Damaged)?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Refusal::Damaged)?;
-        let (header, mut numbers) = rest.split_at_checked(length).ok_or(Refusal::Damaged)?;
-        let header: Header = serde_json::from_slice(header).map_err(|_| Refusal::Damaged)?;
+        let rest = body.strip_prefix(MAGIC).ok_or(Damaged)?;
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or(Damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Damaged)?;
+        let (header, mut numbers) = rest.split_at_checked(length).ok_or(Damaged)?;
+        let header: Header = serde_json::from_slice(header).map_err(|_| Damaged)?;
         let done = header.progress.reports.len();
         let is_of = |(fingerprint, until): &(String, Option<usize>)| {
             *fingerprint == header.fingerprint && until.is_none_or(|until| done <= until)
         };
         // Of stages with equal plans the latest that fits.
-        let stage = self.stages.iter().rposition(is_of).ok_or(Refusal::Foreign)?;
+        let stage = self.stages.iter().rposition(is_of);
         let mut take = |shapes: Vec<(String, Vec<usize>)>| {
             shapes
                 .into_iter()
                 .map(|(name, shape)| {
                     let size = shape.iter().product::<usize>() * 4;
-                    let (bytes, rest) = numbers.split_at_checked(size).ok_or(Refusal::Damaged)?;
+                    let (bytes, rest) = numbers.split_at_checked(size).ok_or(Damaged)?;
                     numbers = rest;
                     let values = bytes
                         .as_chunks::<4>()
@@ -255,7 +261,7 @@ impl Store {
                         .collect();
                     Ok((name, Tensor::f32(shape, values)))
                 })
-                .collect::<Result<Vec<_>, Refusal>>()
+                .collect::<Result<Vec<_>, Damaged>>()
         };
         let checkpoint = Checkpoint {
             progress: header.progress,
@@ -266,10 +272,16 @@ impl Store {
     }
 }
 
-enum Refusal {
-    Damaged,
-    Foreign,
+/// A checkpoint that is whole.
+pub(crate) enum Found {
+    /// Of a stage of this training.
+    Own(usize, Checkpoint),
+    /// Of another training.
+    Other(Checkpoint),
 }
+
+/// Not what was written once.
+struct Damaged;
 
 /// Writes a file so that under its name it is either whole or what it was before.
 ///

@@ -55,6 +55,7 @@ fn every_optimizer_trains_like_pytorch() {
         let policy = CheckpointPolicy {
             directory: folder.path().to_owned(),
             every_epochs: 0,
+            inherits: false,
         };
         let mut losses = Losses::stopping_before(steps + 1);
         let plan = plan(&model);
@@ -256,6 +257,7 @@ fn resume(blocks: &Value, optimizer: &Value, schedule: &Value, training: &Value)
     let policy = CheckpointPolicy {
         directory: folder.path().to_owned(),
         every_epochs: 0,
+        inherits: false,
     };
     let (stopped, first) = run(Some(&policy), Some(9));
     assert_eq!(stopped.ended, Ended::Checkpointed);

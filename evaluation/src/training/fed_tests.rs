@@ -116,6 +116,7 @@ fn a_pause_in_the_middle_of_a_pass_changes_nothing_when_passes_differ() {
     let policy = CheckpointPolicy {
         directory: folder.path().to_owned(),
         every_epochs: 0,
+        inherits: false,
     };
     let paused = run(&fed(0.25), Some(&policy), &mut PauseAt(9));
     assert_eq!(paused.ended, Ended::Checkpointed);

@@ -59,6 +59,9 @@ pub struct CheckpointPolicy {
     pub directory: PathBuf,
     /// Epochs between two checkpoints; 0 writes only when the observer asks.
     pub every_epochs: usize,
+    /// Whether a training begins with the weights of a checkpoint that lies there and is of other data, and so cannot be
+    /// continued. What its optimiser remembered and its epochs count nothing.
+    pub inherits: bool,
 }
 
 /// What is known after one epoch.
@@ -100,6 +103,11 @@ pub trait Observer {
     /// Called once before the first step when a checkpoint is taken up, with the reports of the epochs that it had done.
     fn resumed(&mut self, reports: &[EpochReport]) {
         let _ = reports;
+    }
+
+    /// Called once before the first step when the training begins with weights that others have, after so many epochs.
+    fn inherited(&mut self, epochs: usize) {
+        let _ = epochs;
     }
 
     /// Whether a checkpoint is wanted at the end of the training, for somebody else to go on from.
@@ -150,6 +158,8 @@ pub struct TrainingResult {
     pub parameters: usize,
     /// Epochs that a checkpoint had done, when training resumed from one.
     pub resumed_from: Option<usize>,
+    /// Epochs on other data that the first weights come from, when they were inherited.
+    pub inherited_from: Option<usize>,
     /// With `float16`, the steps whose gradients were not finite and that changed nothing.
     pub skipped_steps: Option<usize>,
     /// The model with the chosen weights.

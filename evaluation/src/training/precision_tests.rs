@@ -149,6 +149,7 @@ fn an_adaptive_scale_goes_on_from_a_checkpoint_to_the_same_bits() {
     let policy = CheckpointPolicy {
         directory: folder.path().to_owned(),
         every_epochs: 1,
+        inherits: false,
     };
     let whole = run(&plan(4), None);
     run(&plan(2), Some(&policy));

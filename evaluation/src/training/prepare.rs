@@ -28,10 +28,8 @@ pub(crate) fn import(
             initialization,
         } => {
             let model = blocks::build(blocks, *head, *initialization, row_shape, outputs, plan.seed);
-            Imported::new(
-                model.map_err(|message| TrainingError::Mismatch(format!("model: {message}")))?,
-                &[],
-            )?
+            let (model, tensors) = model.map_err(|message| TrainingError::Mismatch(format!("model: {message}")))?;
+            Imported::built(model, tensors)?
         }
         Architecture::Onnx {
             path,

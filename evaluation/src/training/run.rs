@@ -97,10 +97,9 @@ impl<'a> Run<'a> {
         let mut model_states: Vec<(String, String)> = states.iter().map(|name| (name.clone(), name.clone())).collect();
         for (at, name) in step.parameters.iter().enumerate() {
             let value = &recipe.imported.graph.constants[name];
-            let filled = |number: f32| Tensor::f32(value.shape.clone(), vec![number; value.elements.len()]);
             for (slot, initial) in plan.optimizer.rule.slots() {
                 let name = slot_name(slot, name);
-                machine.set_state(&name, &filled(initial))?;
+                machine.set_filled(&name, &value.shape, initial)?;
                 states.push(name);
             }
             if plan.average.is_some() {
@@ -326,6 +325,7 @@ impl<'a> Run<'a> {
             loss,
             parameters,
             resumed_from,
+            inherited_from: self.progress.inherited_from,
             skipped_steps: skipped.and_then(|count| Some(count.as_f32()?[0] as usize)),
             model: TrainedModel {
                 imported: self.recipe.imported.clone(),

@@ -187,6 +187,7 @@ fn three_epochs_and_six_more_equal_nine() {
     let policy = CheckpointPolicy {
         directory: folder.path().to_owned(),
         every_epochs: 1,
+        inherits: false,
     };
     let whole = run(everything(), &clusters(150, 1), None, &mut Script::default());
     let mut short = everything();
@@ -213,6 +214,7 @@ fn a_stop_in_the_middle_of_an_epoch_changes_nothing() {
         let policy = CheckpointPolicy {
             directory: folder.path().to_owned(),
             every_epochs: 0,
+            inherits: false,
         };
         let mut script = Script {
             checkpoint_before: Some(step),
@@ -232,6 +234,7 @@ fn a_checkpoint_of_another_plan_or_other_data_is_refused_and_a_damaged_one_skipp
     let policy = CheckpointPolicy {
         directory: folder.path().to_owned(),
         every_epochs: 1,
+        inherits: false,
     };
     let data = clusters(150, 1);
     let mut short = everything();

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use ort::memory::{AllocationDevice, Allocator};
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, RunOptions, Session};
 use ort::value::DynTensor;
 
 use super::values::{fill_host, host_tensor, ort_type, to_host};
 use super::{OnnxRuntime, failure, kernels, padding};
-use crate::engine::{EngineError, Feed, Machine, NEXT};
-use crate::graph::{Graph, Tensor, TensorType, encode_model};
+use crate::engine::{EngineError, Feed, Machine, NEXT, filled};
+use crate::graph::{ElementType, Graph, Tensor, TensorType, encode_model};
 
 #[derive(Debug)]
 pub(super) struct OnnxRuntimeMachine {
@@ -32,7 +32,31 @@ struct Program {
     session: Session,
     feeds: Vec<(String, DynTensor)>,
     results: Vec<DynTensor>,
+    recording: Option<Recording>,
     replaces_states: bool,
+}
+
+/// What a program has besides when it is recorded as a CUDA graph, one for each of its bindings, which reads and writes the
+/// same places in each run: buffers on the device for feeds and results, and what tells the graphs apart.
+struct Recording {
+    feeds: Vec<DynTensor>,
+    results: Vec<DynTensor>,
+    options: [RunOptions; 2],
+}
+
+impl Recording {
+    fn new() -> ort::Result<Self> {
+        let options = |graph: &str| -> ort::Result<RunOptions> {
+            let mut options = RunOptions::new()?;
+            options.set("gpu_graph_id", graph)?;
+            Ok(options)
+        };
+        Ok(Self {
+            feeds: Vec::new(),
+            results: Vec::new(),
+            options: [options("1")?, options("2")?],
+        })
+    }
 }
 
 impl std::fmt::Debug for Program {
@@ -58,12 +82,13 @@ impl OnnxRuntimeMachine {
         }
     }
 
+    /// A buffer for such a value, which on the CPU holds zeros.
+    fn buffer(&self, element: ElementType, shape: &[usize]) -> ort::Result<DynTensor> {
+        DynTensor::new(&self.allocator, ort_type(element), shape.to_vec())
+    }
+
     fn device_tensor(&self, value: &Tensor) -> ort::Result<DynTensor> {
-        let mut tensor = DynTensor::new(
-            &self.allocator,
-            ort_type(value.elements.element_type()),
-            value.shape.clone(),
-        )?;
+        let mut tensor = self.buffer(value.elements.element_type(), &value.shape)?;
         self.fill(&mut tensor, value)?;
         Ok(tensor)
     }
@@ -85,7 +110,8 @@ impl OnnxRuntimeMachine {
         } else {
             graph.to_model()
         };
-        let mut builder = self.engine.builder(self.threads)?;
+        let is_recorded = self.engine.cuda.is_some() && self.engine.cuda_graphs;
+        let mut builder = self.engine.builder(self.threads, is_recorded)?;
         if self.engine.cuda.is_none() && kernels::substitute(&mut model, graph) {
             builder = builder.with_operators(kernels::operators(self.threads)?)?;
         }
@@ -95,6 +121,7 @@ impl OnnxRuntimeMachine {
             .with_flush_to_zero()?
             .commit_from_memory(&bytes)?;
         let mut bindings = [session.create_binding()?, session.create_binding()?];
+        let mut recording = is_recorded.then(Recording::new).transpose()?;
         let mut feeds = Vec::new();
         for (name, kind) in &graph.inputs {
             if let Some(tensor) = self.constants.get(name) {
@@ -105,8 +132,14 @@ impl OnnxRuntimeMachine {
                 bindings[1].bind_input(name, &self.states[index].1[1])?;
             } else {
                 let tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
-                bindings[0].bind_input(name, &tensor)?;
-                bindings[1].bind_input(name, &tensor)?;
+                let device = || self.buffer(kind.element, &kind.shape);
+                let device = recording.is_some().then(device).transpose()?;
+                for binding in &mut bindings {
+                    binding.bind_input(name, device.as_ref().unwrap_or(&tensor))?;
+                }
+                if let (Some(recording), Some(device)) = (&mut recording, device) {
+                    recording.feeds.push(device);
+                }
                 feeds.push((name.clone(), tensor));
             }
         }
@@ -123,8 +156,14 @@ impl OnnxRuntimeMachine {
                     .get(host.len())
                     .ok_or_else(|| ort::Error::new(format!("untyped result `{name}`")))?;
                 let mut tensor = DynTensor::new(&Allocator::default(), ort_type(kind.element), kind.shape.clone())?;
-                bindings[0].bind_output(name, &mut tensor)?;
-                bindings[1].bind_output(name, &mut tensor)?;
+                let device = || self.buffer(kind.element, &kind.shape);
+                let mut device = recording.is_some().then(device).transpose()?;
+                for binding in &mut bindings {
+                    binding.bind_output(name, device.as_mut().unwrap_or(&mut tensor))?;
+                }
+                if let (Some(recording), Some(device)) = (&mut recording, device) {
+                    recording.results.push(device);
+                }
                 host.push(tensor);
             }
         }
@@ -137,6 +176,7 @@ impl OnnxRuntimeMachine {
             session,
             feeds,
             results: host,
+            recording,
             replaces_states: replaced > 0,
         })
     }
@@ -164,10 +204,24 @@ impl Machine for OnnxRuntimeMachine {
             self.states.swap(index, last);
             return outcome.map_err(wrap);
         }
-        let pair = [
-            self.device_tensor(value).map_err(wrap)?,
-            self.device_tensor(value).map_err(wrap)?,
-        ];
+        // The other one is written before it is read.
+        let other = self.buffer(value.elements.element_type(), &value.shape);
+        let mut pair = [self.device_tensor(value).map_err(wrap)?, other.map_err(wrap)?];
+        if self.current == 1 {
+            pair.swap(0, 1);
+        }
+        self.states.push((name.to_owned(), pair));
+        Ok(())
+    }
+
+    fn set_filled(&mut self, name: &str, shape: &[usize], number: f32) -> Result<(), EngineError> {
+        let is_zero = number.to_bits() == 0;
+        if !is_zero || self.engine.cuda.is_some() || self.find_state(name).is_some() {
+            return self.set_state(name, &filled(shape, number));
+        }
+        let buffer = || self.buffer(ElementType::F32, shape);
+        let pair = buffer().and_then(|first| Ok([first, buffer()?]));
+        let pair = pair.map_err(|error| failure("to place a state on the device", &error))?;
         self.states.push((name.to_owned(), pair));
         Ok(())
     }
@@ -190,7 +244,14 @@ impl Machine for OnnxRuntimeMachine {
     fn load(&mut self, graph: &Graph, results: &[TensorType]) -> Result<usize, EngineError> {
         let program = self
             .build(graph, results)
-            .map_err(|error| failure("to load a program", &error))?;
+            .map_err(|error| match failure("to load a program", &error) {
+                EngineError::Run { engine, doing, message } if self.engine.cuda_graphs => EngineError::Run {
+                    engine,
+                    doing,
+                    message: format!("{message}; without `--cuda-graphs` it may be loaded"),
+                },
+                error => error,
+            })?;
         self.programs.push(program);
         Ok(self.programs.len() - 1)
     }
@@ -201,7 +262,7 @@ impl Machine for OnnxRuntimeMachine {
         let on_device = self.engine.cuda.is_some();
         let program = &mut self.programs[program];
         assert_eq!(program.feeds.len(), feeds.len(), "every feed gets a value");
-        for ((name, tensor), feed) in program.feeds.iter_mut().zip(feeds) {
+        for (index, ((name, tensor), feed)) in program.feeds.iter_mut().zip(feeds).enumerate() {
             match feed {
                 Feed::F32(values) => tensor
                     .try_extract_tensor_mut::<f32>()
@@ -214,14 +275,27 @@ impl Machine for OnnxRuntimeMachine {
                     .1
                     .copy_from_slice(values),
             }
-            if on_device {
+            if let Some(recording) = &mut program.recording {
+                tensor.copy_into(&mut recording.feeds[index]).map_err(wrap)?;
+            } else if on_device {
                 // Binding is what copies a host buffer to the device.
                 program.bindings[current]
                     .bind_input(name.as_str(), tensor)
                     .map_err(wrap)?;
             }
         }
-        program.session.run_binding(&program.bindings[current]).map_err(wrap)?;
+        if let Some(recording) = &program.recording {
+            let options = &recording.options[current];
+            let done = program
+                .session
+                .run_binding_with_options(&program.bindings[current], options);
+            done.map_err(wrap)?;
+            for (device, host) in recording.results.iter().zip(&mut program.results) {
+                device.copy_into(host).map_err(wrap)?;
+            }
+        } else {
+            program.session.run_binding(&program.bindings[current]).map_err(wrap)?;
+        }
         if program.replaces_states {
             self.current = 1 - current;
         }

@@ -13,28 +13,28 @@ impl Writer {
         }
         let size = features / heads;
         self.project(&format!("{name}.input"), 3 * features, true);
+        // All three turn by head at once: taken apart afterwards, their parts lie together in memory.
+        let shape = vec![0, length as i64, 3, heads as i64, size as i64];
+        let shape = self.constant(format!("{name}.heads"), Tensor::ints(shape));
         let combined = self.current.clone();
-        let thirds = self.constant(format!("{name}.thirds"), Tensor::ints(vec![features as i64; 3]));
+        let apart = self.apply(&format!("{name}.apart"), "Reshape", &[&combined, &shape], Vec::new());
+        let order = vec![attribute::ints("perm", &[2, 0, 3, 1, 4])];
+        let by_head = self.apply(&format!("{name}.by_head"), "Transpose", &[&apart], order);
+        let thirds = self.constant(format!("{name}.thirds"), Tensor::ints(vec![1; 3]));
         let parts = ["query", "key", "value"].map(|part| format!("{name}.{part}"));
         self.apply(
             &format!("{name}.split"),
             "Split",
-            &[&combined, &thirds],
-            vec![attribute::int("axis", 2)],
+            &[&by_head, &thirds],
+            vec![attribute::int("axis", 0)],
         );
         let split = self.graph.nodes.last_mut().expect("the node was just written");
         split.outputs = parts.to_vec();
-
-        let shape = vec![0, length as i64, heads as i64, size as i64];
-        let shape = self.constant(format!("{name}.heads"), Tensor::ints(shape));
-        let mut by_head = |part: &str, order: &[i64]| {
-            let split = self.apply(&format!("{part}.heads"), "Reshape", &[part, &shape], Vec::new());
-            let order = vec![attribute::ints("perm", order)];
-            self.apply(&format!("{part}.by_head"), "Transpose", &[&split], order)
-        };
-        let query = by_head(&parts[0], &[0, 2, 1, 3]);
-        let key = by_head(&parts[1], &[0, 2, 3, 1]);
-        let value = by_head(&parts[2], &[0, 2, 1, 3]);
+        let first = self.constant(format!("{name}.first"), Tensor::ints(vec![0]));
+        let [query, key, value] =
+            parts.map(|part| self.apply(&format!("{part}.alone"), "Squeeze", &[&part, &first], Vec::new()));
+        let turned = vec![attribute::ints("perm", &[0, 1, 3, 2])];
+        let key = self.apply(&format!("{name}.key.turned"), "Transpose", &[&key], turned);
         let scale = Tensor::f32([], vec![(1.0 / (size as f64).sqrt()) as f32]);
         let scale = self.constant(format!("{name}.scale"), scale);
         let query = self.apply(&format!("{name}.scaled"), "Mul", &[&query, &scale], Vec::new());

@@ -12,12 +12,17 @@ mod recurrent;
 mod tests;
 mod writing;
 
+use std::collections::BTreeMap;
+
 use super::{Activation, Block, Initialization, Join, Reduction};
 use crate::graph::proto::{DimensionProto, ModelProto};
 use crate::graph::{ElementType, Graph, OPSET, Tensor, TensorType, attribute, value_info};
 
 /// An ONNX file holds at most 2 GiB, so half a billion weights.
 const MOST_WEIGHTS: f64 = 5e8;
+
+/// A model, and its larger tensors, which it has without their numbers.
+pub(crate) type Built = (ModelProto, BTreeMap<String, Tensor>);
 
 /// The forward model for rows of a shape, with initial weights; the batch dimension is symbolic. With a `head` the
 /// prediction comes from a dense layer to `outputs` numbers, otherwise from the last block.
@@ -31,7 +36,7 @@ pub(crate) fn build(
     row_shape: &[usize],
     outputs: usize,
     seed: u64,
-) -> Result<ModelProto, String> {
+) -> Result<Built, String> {
     let mut draft = Writer::new(row_shape, initialization, None);
     draft.all(blocks, head, outputs)?;
     if draft.weights > MOST_WEIGHTS {
@@ -111,7 +116,7 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self, row_shape: &[usize]) -> ModelProto {
+    fn finish(mut self, row_shape: &[usize]) -> Built {
         // The last node's output gets the name that users see; without any node the input passes through.
         if self.graph.nodes.is_empty() {
             self.node("output", "Identity", &[], Vec::new());
@@ -129,7 +134,14 @@ impl Writer {
         let output = TensorType::new(ElementType::F32, with_batch(&self.shape));
         self.graph.inputs.push(("input".into(), input));
         self.graph.outputs.push("prediction".into());
-        let mut model = self.graph.to_model();
+        let is_large = |tensor: &Tensor| tensor.as_f32().is_some_and(|values| values.len() > 1024);
+        let mut model = self.graph.to_model_with(|name, tensor| {
+            if is_large(tensor) {
+                tensor.to_hollow_proto(name)
+            } else {
+                tensor.to_proto(name)
+            }
+        });
         let graph = model.graph.as_mut().expect("`to_model` makes a graph");
         graph.name = Some("model".into());
         graph.output = vec![value_info("prediction", Some(&output))];
@@ -144,7 +156,9 @@ impl Writer {
                 ..DimensionProto::default()
             };
         }
-        model
+        let mut large = self.graph.constants;
+        large.retain(|_, tensor| is_large(tensor));
+        (model, large)
     }
 
     /// A list of blocks; names of nodes and weights begin with `prefix`.

@@ -64,13 +64,12 @@ impl Writer {
         self.drawn += u64::from(!matches!(start, Start::Filled(_)));
         if let Some(seed) = self.seed {
             let mut stream = Stream::new(seed, Purpose::Weights, index);
-            let values = (0..size as usize)
-                .map(|_| match start {
-                    Start::Filled(value) => value,
-                    Start::Uniform(bound) => (bound * (2.0 * stream.unit() - 1.0)) as f32,
-                    Start::Normal(deviation) => (deviation * stream.normal()) as f32,
-                })
-                .collect();
+            let count = size as usize;
+            let values = match start {
+                Start::Filled(value) => vec![value; count],
+                Start::Uniform(bound) => stream.uniform(bound, count),
+                Start::Normal(deviation) => (0..count).map(|_| (deviation * stream.normal()) as f32).collect(),
+            };
             self.constant(name.to_owned(), Tensor::f32(shape.to_vec(), values));
         }
         name.to_owned()

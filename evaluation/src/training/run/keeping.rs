@@ -1,7 +1,11 @@
 //! Checkpoints of a training under way.
 
+use std::collections::HashMap;
+
 use super::Run;
+use crate::graph::Tensor;
 use crate::training::checkpoint::{Checkpoint, Store};
+use crate::training::step::average_name;
 use crate::training::{Observer, TrainingError};
 
 impl Run<'_> {
@@ -39,6 +43,44 @@ impl Run<'_> {
         self.best =
             (!checkpoint.best.is_empty()).then(|| checkpoint.best.into_iter().map(|(_, value)| value).collect());
         self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    /// Begins with the weights and running statistics of another training, those that its loss was measured with; with its own
+    /// where any of them would not fit.
+    pub(super) fn inherit(
+        &mut self,
+        checkpoint: &Checkpoint,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainingError> {
+        let chosen: HashMap<&str, &Tensor> = checkpoint.best.iter().map(|(name, value)| (&**name, value)).collect();
+        let last: HashMap<&str, &Tensor> = checkpoint.states.iter().map(|(name, value)| (&**name, value)).collect();
+        let found = |name: &str| {
+            let value = chosen.get(name).or_else(|| last.get(&*average_name(name)));
+            let shape = &self.recipe.imported.graph.constants[name].shape;
+            value
+                .or_else(|| last.get(name))
+                .filter(|value| value.shape == *shape)
+                .copied()
+        };
+        let Some(values) = self
+            .model_states
+            .iter()
+            .map(|(name, _)| found(name))
+            .collect::<Option<Vec<_>>>()
+        else {
+            observer.warning("the checkpoint holds other weights than the model has; training begins with new ones");
+            return Ok(());
+        };
+        for ((name, state), value) in self.model_states.iter().zip(values) {
+            self.machine.set_state(name, value)?;
+            if state != name {
+                self.machine.set_state(state, value)?;
+            }
+        }
+        let epochs = checkpoint.progress.reports.len();
+        self.progress.inherited_from = Some(epochs);
+        observer.inherited(epochs);
         Ok(())
     }
 }

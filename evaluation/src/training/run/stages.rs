@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Run;
 use crate::engine::{Engine, EngineError};
 use crate::graph::Tensor;
-use crate::training::checkpoint::{Progress, Store, fingerprint, following};
+use crate::training::checkpoint::{Found, Progress, Store, fingerprint, following};
 use crate::training::prepare::{check_area, check_samples, import, recipe};
 use crate::training::step::Fed;
 use crate::training::{CheckpointPolicy, Ended, Observer, Samples, TrainingError, TrainingPlan, TrainingResult};
@@ -93,8 +93,17 @@ fn stages(
             Some(Store::open(&policy.directory, stages)?)
         }
     };
-    let mut found = store.as_ref().and_then(|store| store.latest(observer));
-    let mut begin = found.as_ref().map_or(0, |(stage, _)| *stage);
+    let inherits = checkpoints.is_some_and(|policy| policy.inherits);
+    let found = store.as_ref().and_then(|store| store.latest(inherits, observer));
+    let (mut own, mut other) = match found {
+        Some(Found::Own(stage, checkpoint)) => (Some((stage, checkpoint)), None),
+        Some(Found::Other(checkpoint)) => (None, Some(checkpoint)),
+        None => (None, None),
+    };
+    if inherits && own.is_none() && other.is_none() {
+        observer.warning("there is no checkpoint whose weights could be taken; training begins with new ones");
+    }
+    let mut begin = own.as_ref().map_or(0, |(stage, _)| *stage);
     let (mut resumed_from, mut carried) = (None, None);
     loop {
         let plan = plans[begin];
@@ -103,7 +112,7 @@ fn stages(
         let mut run = Run::start(recipe, train, validation)?;
         run.stage = begin;
         run.every_epochs = checkpoints.map_or(0, |policy| policy.every_epochs);
-        if let Some((stage, checkpoint)) = found.take() {
+        if let Some((stage, checkpoint)) = own.take() {
             match run.restore(checkpoint) {
                 Ok(()) => {
                     let reports = &run.progress.reports;
@@ -126,6 +135,8 @@ fn stages(
             }
         } else if let Some(carried) = carried.take() {
             run.follow(carried)?;
+        } else if let Some(checkpoint) = other.take() {
+            run.inherit(&checkpoint, observer)?;
         }
         let ended = run.epochs(store.as_ref(), observer)?;
         begin += 1;

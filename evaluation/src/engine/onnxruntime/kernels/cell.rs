@@ -18,11 +18,11 @@
 
 use super::Parallel;
 use super::plain::Input;
-use super::tile::vectorized;
+use crate::vectors::vectorized;
 
 /// `eˣ`, for `x` up to 0; below -87 the result is that of -87.
 #[inline(always)]
-fn exp_negative(x: f32) -> f32 {
+pub(super) fn exp_negative(x: f32) -> f32 {
     /// Adding this rounds to a whole number, which stands in the last bits.
     const ROUND: f32 = 12_582_912.0;
     // Unlike `max`, this keeps what is not a number.
@@ -45,7 +45,7 @@ fn exp_negative(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn logistic(x: f32) -> f32 {
+pub(super) fn logistic(x: f32) -> f32 {
     let e = exp_negative(-x.abs());
     let small = e / (1.0 + e);
     if x < 0.0 { small } else { 1.0 - small }

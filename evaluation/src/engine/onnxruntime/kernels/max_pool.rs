@@ -3,20 +3,34 @@
 //! The standard form asks `MaxPool` for the positions of the greatest elements, for which ONNX Runtime leaves its
 //! fast kernel, and adds up with a general scatter.
 
+use std::sync::{Mutex, PoisonError};
+
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
 use super::window_node;
 use crate::graph::{Node, Window};
+use crate::vectors::vectorized;
 
 /// From the input of a pool and the gradient of its output, the gradient of the input: each window adds to its
 /// greatest element, the first of equal ones.
-pub(super) struct MaxPoolGradient;
+pub(super) struct MaxPoolGradient {
+    pub(super) threads: usize,
+}
 
 pub(super) struct MaxPoolGradientKernel {
     node: Node,
-    /// For each window the flat positions of its elements in a plane, for spatial sizes seen before.
-    windows: Option<(Vec<i64>, Vec<Vec<u32>>)>,
+    threads: usize,
+    /// The windows of inputs of a shape that was seen before.
+    windows: Option<(Vec<i64>, Windows)>,
+}
+
+/// Where the windows of a plane lie.
+enum Windows {
+    /// Side by side, two by two elements each, in planes of rows of this width.
+    Tiles(usize),
+    /// For each the flat positions of its elements.
+    Positions(Vec<Vec<u32>>),
 }
 
 impl Operator for MaxPoolGradient {
@@ -37,6 +51,7 @@ impl Operator for MaxPoolGradient {
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Self::Kernel<'attr>> {
         Ok(MaxPoolGradientKernel {
             node: window_node(context),
+            threads: self.threads,
             windows: None,
         })
     }
@@ -62,28 +77,75 @@ impl Kernel for MaxPoolGradientKernel {
         let Some((_, windows)) = &self.windows else {
             return Ok(());
         };
-        let plane = shape[2..].iter().product::<i64>() as usize;
-        let planes = x.chunks_exact(plane.max(1)).zip(dx.chunks_exact_mut(plane.max(1)));
-        for ((x, dx), dy) in planes.zip(dy.chunks_exact(windows.len().max(1))) {
-            for (window, dy) in windows.iter().zip(dy) {
-                let mut best = window[0] as usize;
-                for position in &window[1..] {
-                    if x[*position as usize] > x[best] {
-                        best = *position as usize;
-                    }
-                }
-                dx[best] += dy;
+        let size = |shape: &[i64]| (shape[2..].iter().product::<i64>() as usize).max(1);
+        let (plane, output) = (size(&shape), size(y_shape));
+        let planes: Vec<_> = dx.chunks_exact_mut(plane).map(Mutex::new).collect();
+        super::each(context, self.threads, planes.len(), &|index| {
+            let mut dx = planes[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let (x, dy) = (&x[index * plane..][..plane], &dy[index * output..][..output]);
+            match windows {
+                Windows::Tiles(width) => tiles(*width, x, dy, &mut dx),
+                Windows::Positions(windows) => anywhere(windows, x, dy, &mut dx),
             }
-        }
+        });
         Ok(())
     }
 }
 
-/// The flat positions of the elements of every window.
-fn windows(node: &Node, input: &[i64], output: &[i64]) -> Result<Vec<Vec<u32>>, String> {
+fn anywhere(windows: &[Vec<u32>], x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    for (window, dy) in windows.iter().zip(dy) {
+        let mut best = window[0] as usize;
+        for position in &window[1..] {
+            if x[*position as usize] > x[best] {
+                best = *position as usize;
+            }
+        }
+        dx[best] += dy;
+    }
+}
+
+/// The same for windows of two by two, without a branch.
+fn tiles(width: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let rows = x.chunks_exact(2 * width).zip(dx.chunks_exact_mut(2 * width));
+    let mut rows = rows.zip(dy.chunks_exact((width / 2).max(1)));
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((x, dx), dy) in rows.by_ref() {
+                let (upper, lower) = x.split_at(width);
+                let (d_upper, d_lower) = dx.split_at_mut(width);
+                let pairs = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+                let targets = d_upper.as_chunks_mut::<2>().0.iter_mut();
+                let targets = targets.zip(d_lower.as_chunks_mut::<2>().0).zip(dy);
+                for ((&[a, b], &[c, d]), ((d_ab, d_cd), dy)) in pairs.zip(targets) {
+                    let second = b > a;
+                    let best = if second { b } else { a };
+                    let third = c > best;
+                    let best = if third { c } else { best };
+                    let fourth = d > best;
+                    // Who is the last to be greater than those before it takes all.
+                    let shared = |taken: bool, left: f32| if taken { [left, 0.0] } else { [0.0, left] };
+                    let [d_d, left] = shared(fourth, *dy);
+                    let [d_c, left] = shared(third, left);
+                    let [d_b, d_a] = shared(second, left);
+                    *d_ab = [d_a, d_b];
+                    *d_cd = [d_c, d_d];
+                }
+            }
+        },
+    );
+}
+
+fn windows(node: &Node, input: &[i64], output: &[i64]) -> Result<Windows, String> {
     let sizes = |shape: &[i64]| shape.iter().map(|size| *size as usize).collect::<Vec<_>>();
     let (input, output) = (sizes(input), sizes(output));
-    Window::sliding(node, &[], &input)?.positions(&input, &output)
+    let window = Window::sliding(node, &[], &input)?;
+    let is_tiled = window.kernel == [2, 2] && window.strides == [2, 2] && window.dilations == [1, 1];
+    let is_whole = output.iter().zip(&input).all(|(output, input)| *output == input / 2);
+    if is_tiled && is_whole && window.begin == [0, 0] {
+        return Ok(Windows::Tiles(input[1]));
+    }
+    window.positions(&input, &output).map(Windows::Positions)
 }
 
 #[cfg(test)]
@@ -115,6 +177,11 @@ mod tests {
         let ints = |name: &str, values: &[i64]| attribute::ints(name, values);
         let forms = [
             vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+            vec![
+                ints("kernel_shape", &[2, 2]),
+                ints("strides", &[2, 2]),
+                ints("pads", &[0, 1, 0, 0]),
+            ],
             vec![ints("kernel_shape", &[3, 2]), ints("pads", &[1, 0, 1, 1])],
             vec![
                 ints("kernel_shape", &[3, 3]),

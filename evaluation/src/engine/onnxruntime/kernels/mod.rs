@@ -7,6 +7,7 @@
 mod cell;
 mod convolution;
 mod convolution_operators;
+mod gelu;
 mod max_pool;
 mod packing;
 mod plain;
@@ -43,7 +44,7 @@ fn each(context: &ComputeContext, threads: usize, count: usize, task: &(dyn Fn(u
 /// All operators of [`DOMAIN`], for so many threads.
 pub(super) fn operators(threads: usize) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(DOMAIN)?
-        .add(MaxPoolGradient)?
+        .add(MaxPoolGradient { threads })?
         .add(Forward { threads })?
         .add(InputGradient { threads })?
         .add(WeightGradient { threads })?;

@@ -14,7 +14,8 @@ use ort::value::TensorElementType;
 
 use super::Parallel;
 use super::cell::{lstm_cell, lstm_cell_gradient};
-use super::tile::vectorized;
+use super::gelu::{gelu_gradient, gelu_tanh_gradient};
+use crate::vectors::vectorized;
 
 /// An operator without attributes.
 #[derive(Clone, Copy)]
@@ -46,7 +47,7 @@ pub(super) struct Input<'a> {
 type Compute = fn(&[Input<'_>], &mut [&mut [f32]], Parallel<'_>);
 
 /// All operators of this file.
-pub(super) fn all(threads: usize) -> [Plain; 9] {
+pub(super) fn all(threads: usize) -> [Plain; 11] {
     use Shape::{Channels, Gates, Like, Sums};
     let plain = |name, inputs, outputs, compute| Plain {
         name,
@@ -57,6 +58,8 @@ pub(super) fn all(threads: usize) -> [Plain; 9] {
     };
     [
         plain("ReluGradient", 2, &[Like(0)], relu_gradient),
+        plain("GeluGradient", 2, &[Like(0)], gelu_gradient),
+        plain("GeluTanhGradient", 2, &[Like(0)], gelu_tanh_gradient),
         plain("SoftmaxGradient", 2, &[Like(0)], softmax_gradient),
         plain(
             "LayerNormGradient",
@@ -149,7 +152,7 @@ impl Kernel for Plain {
 }
 
 /// Numbers that one task works on, so that small tensors stay on one thread.
-const PIECE: usize = 1 << 14;
+pub(super) const PIECE: usize = 1 << 14;
 
 /// The sums of two functions of pairs of numbers.
 #[inline(always)]

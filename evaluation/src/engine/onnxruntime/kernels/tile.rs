@@ -17,29 +17,9 @@
     reason = "bounds known to the compiler keep the sums in registers; iterators over arrays do not"
 )]
 
-use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-/// The vectors of this machine.
-pub(super) fn machine() -> Arch {
-    static MACHINE: std::sync::LazyLock<Arch> = std::sync::LazyLock::new(Arch::new);
-    *MACHINE
-}
-
-/// Does work that is compiled for the vectors of this machine. The closure and all functions that it calls must be
-/// `#[inline(always)]`: what is not inlined here stays what every processor can do.
-#[inline(always)]
-pub(super) fn vectorized<F: FnMut()>(work: F) {
-    struct Work<F>(F);
-    impl<F: FnMut()> NullaryFnOnce for Work<F> {
-        type Output = ();
-
-        #[inline(always)]
-        fn call(mut self) {
-            (self.0)();
-        }
-    }
-    machine().dispatch(Work(work));
-}
+use crate::vectors::machine;
 
 /// `L`
 pub(super) fn lanes() -> usize {

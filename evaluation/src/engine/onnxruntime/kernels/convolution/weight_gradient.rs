@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use super::super::Parallel;
 use super::super::packing::{Weights, packed};
 use super::super::scratch::Scratch;
-use super::super::tile::{Correlation, Form, Outer, lanes, machine, outer_tile};
+use super::super::tile::{Correlation, Form, Outer, lanes, outer_tile};
 use super::{DEPTH, Shapes, winograd};
+use crate::vectors::machine;
 
 /// Places of a result up to which its images are taken together, with vectors along the weights.
 const SMALL: usize = 64;

@@ -32,8 +32,9 @@ pub(super) use self::weight_gradient::weight_gradient;
 use super::super::Parallel;
 use super::super::packing::packed;
 use super::super::scratch::Scratch;
-use super::super::tile::{Correlation, Form, lanes, machine, vectorized};
+use super::super::tile::{Correlation, Form, lanes};
 use super::{DEPTH, Shapes, group_size, groups};
+use crate::vectors::{machine, vectorized};
 
 /// Products of a tile.
 const PRODUCTS: usize = 16;

@@ -19,9 +19,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::super::Parallel;
 use super::super::super::scratch::Scratch;
-use super::super::super::tile::{Form, lanes, vectorized};
+use super::super::super::tile::{Form, lanes};
 use super::super::Shapes;
 use super::{Factors, PRODUCTS, Rows, pays};
+use crate::vectors::vectorized;
 
 /// Tiles that are multiplied together: as many products as stay in the nearest cache.
 const TOGETHER: usize = 192;
