@@ -106,6 +106,8 @@ pub struct Guarantee {
     pub first: usize,
     /// How many of the best of them, without a gap, went on to all data.
     pub second: usize,
+    /// How many others did: of the calibration, or chosen by a model. The chance does not count on them.
+    pub others: usize,
     /// The rank correlation in the calibration.
     pub agreement: Agreement,
     /// The chance that the best of all on all data is among those of the second step, at the lower bound of the correlation.
@@ -136,10 +138,12 @@ pub fn guarantee(configurations: &[Compared], calibration: usize) -> Option<Guar
         .collect();
     let agreement = agreement(&pairs)?;
     let second = ranking.iter().take_while(|compared| compared.went_on).count();
+    let all = ranking.iter().filter(|compared| compared.went_on).count();
     let chance = Chances::new(ranking.len(), agreement.bound.max(0.0)).among(second);
     Some(Guarantee {
         first: ranking.len(),
         second,
+        others: all - second,
         agreement,
         chance,
     })

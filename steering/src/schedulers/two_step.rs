@@ -584,9 +584,9 @@ mod tests {
             let scheduler = built(text, Fidelity::epochs(1, 27).unwrap()).unwrap();
             scheduler.plan(Some(count)).brackets.remove(0).rungs
         };
-        // Of 100 full trainings 1,000 epochs are 37.0, and 12 of the calibration 11.6 more; 8 of 27 epochs make 0.296.
-        assert_eq!(plan("", 1_000), [(1, 1_000), (9, 204), (27, 31)]);
-        assert_eq!(plan("cost=5%", 1_000), [(1, 1_000), (9, 35), (27, 31)]);
+        // Of 100 full trainings 1,000 epochs are 37.0, and 31 after the first epoch 29.9; 8 of 27 epochs make 0.296.
+        assert_eq!(plan("", 1_000), [(1, 1_000), (9, 111 + 31), (27, 31)]);
+        assert_eq!(plan("cost=5%", 1_000), [(1, 1_000), (9, 31), (27, 31)]);
         assert!(built("cost=5", Fidelity::epochs(1, 27).unwrap()).is_err());
     }
 

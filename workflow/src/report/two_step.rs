@@ -109,6 +109,7 @@ pub(crate) fn two_step_json(task: &Task, state: &State, settings: &Settings) -> 
             "segment": task.segment_name(*segment),
             "first_step": found.first,
             "second_step": found.second,
+            "others": found.others,
             "pairs": found.agreement.pairs,
             "rank_correlation": found.agreement.correlation,
             "lower_bound": found.agreement.bound,
@@ -125,14 +126,16 @@ pub(crate) fn two_step_text(task: &Task, state: &State, settings: &Settings) -> 
         let name = task.segment_name(segment).map(|name| format!("{}: ", escape(name)));
         let _ = writeln!(
             text,
-            "{}the best {} of {} went on to all data; rank correlation {:.2} (at least {:.2} with 95 % confidence, {} pairs): the \
-             true best is among them with a chance of {:.2}",
+            "{}the best {} of {} went on to all data, and {} others; rank correlation {:.2} (at least {:.2} with 95 % confidence, {} pairs): the \
+             true best is among the best {} with a chance of {:.2}",
             name.unwrap_or_default(),
             found.second,
             found.first,
+            found.others,
             found.agreement.correlation,
             found.agreement.bound,
             found.agreement.pairs,
+            found.second,
             found.chance
         );
     }

@@ -281,11 +281,10 @@ impl TwoStep {
         }
     }
 
-    /// Most points of a second step by a model after a first step of so many: the cheapest that can be had for what may be spent, and
-    /// those that are trained in any case.
+    /// Most points of a second step by a model after a first step of so many: those that are trained in full in any case, and what
+    /// is left spent on the cheapest that there are.
     pub(super) fn most_modelled(&self, first: usize) -> usize {
-        let (count, calibration) = (first as f64, self.calibration.min(first));
-        let full = self.full_epochs();
+        let (full, certain) = (self.full_epochs(), self.certain(first));
         let cheap = match self.fidelity.unit() {
             Unit::Epochs => self.rungs[0] as f64 / full,
             Unit::Fraction => self.rungs[0] as f64 / self.fidelity.full() as f64 * self.epochs[0].max(1) as f64 / full,
@@ -296,11 +295,10 @@ impl TwoStep {
         } else {
             0.0
         };
-        let left = (self.cost - cheap) * count - calibration as f64 * (1.0 - before);
-        let least = (part - before).min(if part < 1.0 { 1.0 - part } else { 1.0 });
+        let left = (self.cost - cheap) * first as f64 - certain as f64 * (1.0 - before);
+        let free = (left / (part - before)).max(0.0) as usize;
         let stages = 1 + usize::from(part < 1.0);
-        let free = (left / least).max(0.0) as usize;
-        (free.min(first) + self.certain(first) * stages).min(first * stages)
+        (free + certain * stages).min(first * stages)
     }
 
     /// How many of so many are trained in full in any case: `top`, and those of the calibration, of which the best is one of them.
