@@ -6,9 +6,9 @@ BENCH_BINARY is the program that `cargo bench -p evaluation --bench step --no-ru
 every case in a process of its own: ours, eager PyTorch with its default and with its fused optimiser, and, if asked
 for, `torch.compile` and ours with the engine that needs no library. On stderr comes a table in Markdown: the medians
 over the rounds of the medians over the steps, CPU time of the process with one thread, so that other load on the machine
-matters little, wall time with more threads or a GPU; the largest memory; the time from the start to the beginning
-and to the end of the first step. A model starts with the same number of trained weights on both sides, and both gather their batch from the whole
-data set and read the loss of every step.
+matters little, wall time with more threads or a GPU; the largest memory; the time from the start to the beginning and to
+the end of the first step. A model starts with the same number of trained weights on both sides, and both gather their
+batch from the whole data set and read the loss of every step. On a GPU ours runs with CUDA graphs too.
 """
 
 import argparse

@@ -159,6 +159,23 @@ pub trait Machine: Debug {
     /// When the device fails, for instance for lack of memory.
     fn constant(&mut self, name: &str, value: Tensor) -> Result<(), EngineError>;
 
+    /// Adds a constant of single precision, with numbers that stay where they are.
+    ///
+    /// # Errors
+    /// When the device fails, for instance for lack of memory.
+    fn data(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), EngineError> {
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(values.len()).is_err() {
+            return Err(EngineError::Memory {
+                engine: "this program",
+                doing: HANDING.to_owned(),
+                bytes: Some(4 * values.len() as u64),
+            });
+        }
+        copy.extend_from_slice(values);
+        self.constant(name, Tensor::f32(shape, copy))
+    }
+
     /// Adds a state, or gives it a new value of the same type.
     ///
     /// # Errors
@@ -201,6 +218,9 @@ pub trait Machine: Debug {
 fn filled(shape: &[usize], number: f32) -> Tensor {
     Tensor::f32(shape, vec![number; shape.iter().product()])
 }
+
+/// What [`Machine::data`] does, in words, with a remedy.
+const HANDING: &str = "to hand the data to the engine; `--data-memory` has them streamed";
 
 /// A small input of one run, in C order.
 #[derive(Debug, Clone, Copy)]

@@ -20,22 +20,8 @@ use super::step::{
     slot_name,
 };
 use super::{Decision, Ended, Keep, Metric, Observer, Samples, Targets, TrainedModel, TrainingError, TrainingResult};
-use crate::engine::{EngineError, Feed, Machine};
+use crate::engine::{Feed, Machine};
 use crate::graph::{ElementType, Elements, Tensor, TensorType};
-
-/// A copy, or an error that says how much memory it would take.
-fn copied(values: &[f32]) -> Result<Vec<f32>, EngineError> {
-    let mut copy = Vec::new();
-    if copy.try_reserve_exact(values.len()).is_err() {
-        return Err(EngineError::Memory {
-            engine: "this program",
-            doing: "to hand the data to the engine; `--data-memory` has them streamed".to_owned(),
-            bytes: Some(4 * values.len() as u64),
-        });
-    }
-    copy.extend_from_slice(values);
-    Ok(copy)
-}
 
 /// A training under way.
 struct Run<'a> {
@@ -78,7 +64,7 @@ impl<'a> Run<'a> {
             if let Some(values) = samples.inputs.resident() {
                 let mut shape = vec![samples.rows()];
                 shape.extend_from_slice(&recipe.row_shape);
-                machine.constant(name, Tensor::f32(shape, copied(values)?))?;
+                machine.data(name, &shape, values)?;
             }
         }
         machine.constant(TRAIN_TARGETS, target_tensor(&train.targets, recipe.labels))?;

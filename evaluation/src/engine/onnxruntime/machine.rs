@@ -9,7 +9,7 @@ use ort::value::DynTensor;
 
 use super::values::{fill_host, host_tensor, ort_type, to_host};
 use super::{OnnxRuntime, failure, kernels, padding};
-use crate::engine::{EngineError, Feed, Machine, NEXT, filled};
+use crate::engine::{EngineError, Feed, HANDING, Machine, NEXT, filled};
 use crate::graph::{ElementType, Graph, Tensor, TensorType, encode_model};
 
 #[derive(Debug)]
@@ -187,6 +187,23 @@ impl Machine for OnnxRuntimeMachine {
         let tensor = self
             .device_tensor(&value)
             .map_err(|error| failure("to place data on the device", &error))?;
+        self.constants.insert(name.to_owned(), tensor);
+        Ok(())
+    }
+
+    fn data(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), EngineError> {
+        let wrap = |error: ort::Error| failure(HANDING, &error);
+        let host = DynTensor::new(&Allocator::default(), ort_type(ElementType::F32), shape.to_vec());
+        let mut host = host.map_err(wrap)?;
+        let target = host.try_extract_tensor_mut::<f32>().map_err(wrap)?.1;
+        target.copy_from_slice(values);
+        let tensor = if self.engine.cuda.is_some() {
+            let mut device = self.buffer(ElementType::F32, shape).map_err(wrap)?;
+            host.copy_into(&mut device).map_err(wrap)?;
+            device
+        } else {
+            host
+        };
         self.constants.insert(name.to_owned(), tensor);
         Ok(())
     }
