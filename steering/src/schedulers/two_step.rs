@@ -18,6 +18,7 @@
 mod course;
 mod first_step;
 mod modelled;
+mod numbers;
 mod second_step;
 mod settings;
 
@@ -26,20 +27,11 @@ use std::cell::RefCell;
 use protocol::{Point, PointValue};
 
 use super::ledger::{self, Configuration, Stage};
-use super::{
-    Assignment, Budget, Entry, Fidelity, Plan, PlannedBracket, PlannedStep, Record, Schedule, Scheduler, Situation,
-    Subject, Unit,
-};
+use super::{Assignment, Budget, Entry, Fidelity, Plan, Record, Schedule, Scheduler, Situation, Subject, Unit};
 use crate::registry::{Setting, Settings, SetupError};
 use crate::two_step::{Agreement, Chances, agreement, spread};
 use course::Course;
-use second_step::sizes;
 use settings::{Second, Top, epochs, rungs};
-
-/// Configurations of the first step when neither setting nor budget says how many.
-const CONFIGURATIONS: usize = 500;
-/// How many more than `top` may go on for the sake of the chance, as a factor.
-const MOST: usize = 5;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "two-step",
@@ -212,70 +204,6 @@ impl TwoStep {
         matches!(self.second, Second::Modelled(_))
     }
 
-    /// Most that go on after a first step of so many.
-    fn most(&self, first: usize) -> usize {
-        let top = self.top.of(first);
-        let most = match &self.race {
-            Some(_) if self.is_modelled() => first,
-            Some(rungs) => sizes(rungs, self.eta, top, first)[0],
-            None => MOST * top,
-        };
-        most.min(first)
-    }
-
-    /// Configurations of the first step in a search of so many points.
-    fn first(&self, points: Option<usize>) -> usize {
-        match (self.configurations, points) {
-            (0, None) => CONFIGURATIONS,
-            (0, Some(points)) => {
-                // The largest number that leaves room for the second step; the room grows with it by steps of one.
-                let fits = |count: usize| self.evaluations(count) + self.climbs(count) + self.second(count) <= points;
-                let (mut low, mut high) = (1, points.max(1));
-                while low < high {
-                    let middle = (low + high).div_ceil(2);
-                    if fits(middle) { low = middle } else { high = middle - 1 }
-                }
-                low
-            }
-            (count, _) => count,
-        }
-    }
-
-    /// Trainings after a first step of so many: in full if the calibration asks for no more, or in a race that is full.
-    fn second(&self, first: usize) -> usize {
-        // The best belongs to both; where all that there are go on, so do those of the calibration.
-        match &self.race {
-            Some(_) if self.is_modelled() => self.most_modelled(first),
-            None => (self.top.of(first) + self.calibration.saturating_sub(1)).min(first),
-            Some(rungs) => {
-                let stages: usize = sizes(rungs, self.eta, self.top.of(first), first).iter().sum();
-                stages + self.calibration.saturating_sub(1)
-            }
-        }
-    }
-
-    /// Evaluations of a first step of so many configurations.
-    fn evaluations(&self, first: usize) -> usize {
-        self.first.as_ref().map_or(first, |scheduler| {
-            scheduler.plan(Some(first as u64)).evaluations() as usize
-        })
-    }
-
-    /// Trainings on all further rungs of the ladder, if every one of them is needed.
-    fn climbs(&self, first: usize) -> usize {
-        let (mut members, mut sum) = (first, 0);
-        for _ in 1..self.rungs.len() {
-            members = self.survivors(members);
-            sum += members;
-        }
-        sum
-    }
-
-    /// How many of so many are compared again on the next rung, at most: the better half and those of the calibration.
-    fn survivors(&self, count: usize) -> usize {
-        (count.div_ceil(2) + self.calibration).min(count)
-    }
-
     /// What the calibration says about a ranking; nothing as long as it says nothing.
     fn certainty(&self, ranking: &[(f64, usize)], full: &[Option<f64>], memory: &Memory) -> Option<Certainty> {
         let places = spread(ranking.len(), self.calibration);
@@ -392,67 +320,7 @@ impl Scheduler for TwoStep {
     }
 
     fn plan(&self, configurations: Option<u64>) -> Plan {
-        let first = configurations.map_or(self.first(None), |count| count as usize);
-        let (all, full) = (self.second(first) as u64, self.fidelity.full());
-        let race = self.race.as_ref().map(|rungs| {
-            let top = self.top.of(first);
-            let sizes = match (self.is_modelled(), self.middle()) {
-                (true, None) => vec![
-                    self.most_modelled(first)
-                        .saturating_sub(self.calibration.saturating_sub(1)),
-                ],
-                (true, Some(_)) => vec![self.most_modelled(first).saturating_sub(self.certain(first)), top],
-                (false, _) => sizes(rungs, self.eta, top, first),
-            };
-            let mut counts: Vec<(u64, u64)> = rungs
-                .iter()
-                .copied()
-                .zip(sizes.into_iter().map(|size| size as u64))
-                .collect();
-            if let Some((_, last)) = counts.last_mut() {
-                *last += self.calibration.saturating_sub(1) as u64;
-            }
-            counts
-        });
-        let is_ladder = self.fidelity.unit() == Unit::Epochs || (self.first.is_none() && race.is_none());
-        if is_ladder {
-            let mut rungs = vec![(self.fidelity.least(), first as u64)];
-            rungs.extend(race.unwrap_or_else(|| vec![(full, all)]));
-            let bracket = PlannedBracket {
-                bracket: 0,
-                step: None,
-                rungs,
-            };
-            return Plan {
-                brackets: vec![bracket],
-            };
-        }
-        let step = |number, share| {
-            Some(PlannedStep {
-                number,
-                share,
-                full: self.epochs[1],
-            })
-        };
-        let mut plan = match &self.first {
-            Some(scheduler) => scheduler.plan(Some(first as u64)),
-            None => Plan {
-                brackets: vec![PlannedBracket {
-                    bracket: 0,
-                    step: None,
-                    rungs: vec![(self.epochs[0].max(1), first as u64)],
-                }],
-            },
-        };
-        for bracket in &mut plan.brackets {
-            bracket.step = step(1, self.fidelity.least());
-        }
-        plan.brackets.push(PlannedBracket {
-            bracket: 0,
-            step: step(2, full),
-            rungs: race.unwrap_or_else(|| vec![(self.epochs[1], all)]),
-        });
-        plan
+        self.planned(configurations.map(|count| count as usize))
     }
 
     fn check(&self, record: &Record<'_>) -> Result<(), String> {
@@ -495,6 +363,7 @@ impl Scheduler for TwoStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedulers::PlannedBracket;
 
     fn built(text: &str, fidelity: Fidelity) -> Result<Box<dyn Scheduler>, SetupError> {
         let pair = |part: &str| {

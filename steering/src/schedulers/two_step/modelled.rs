@@ -252,7 +252,7 @@ impl TwoStep {
     }
 
     /// Epochs of full training in the second step, 1 where only the evaluation knows.
-    fn full_epochs(&self) -> f64 {
+    pub(super) fn full_epochs(&self) -> f64 {
         match self.fidelity.unit() {
             Unit::Epochs => self.fidelity.full() as f64,
             Unit::Fraction => self.epochs[1].max(1) as f64,
@@ -279,31 +279,6 @@ impl TwoStep {
                 shares.filter_map(of_share).sum()
             }
         }
-    }
-
-    /// Most points of a second step by a model after a first step of so many: those that are trained in full in any case, and what
-    /// is left spent on the cheapest that there are.
-    pub(super) fn most_modelled(&self, first: usize) -> usize {
-        let (full, certain) = (self.full_epochs(), self.certain(first));
-        let cheap = match self.fidelity.unit() {
-            Unit::Epochs => self.rungs[0] as f64 / full,
-            Unit::Fraction => self.rungs[0] as f64 / self.fidelity.full() as f64 * self.epochs[0].max(1) as f64 / full,
-        };
-        let part = self.middle().map_or(1.0, |middle| middle as f64 / full);
-        let before = if self.fidelity.unit() == Unit::Epochs {
-            cheap
-        } else {
-            0.0
-        };
-        let left = (self.cost - cheap) * first as f64 - certain as f64 * (1.0 - before);
-        let free = (left / (part - before)).max(0.0) as usize;
-        let stages = 1 + usize::from(part < 1.0);
-        (free + certain * stages).min(first * stages)
-    }
-
-    /// How many of so many are trained in full in any case: `top`, and those of the calibration, of which the best is one of them.
-    pub(super) fn certain(&self, first: usize) -> usize {
-        (self.top.of(first) + self.calibration.saturating_sub(1)).min(first)
     }
 }
 
