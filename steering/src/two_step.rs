@@ -222,12 +222,25 @@ fn at_most(k: usize, trials: usize, p: f64) -> f64 {
     if p >= 1.0 {
         return 0.0;
     }
-    let odds = libm::log(p) - libm::log1p(-p);
-    let mut log_term = trials as f64 * libm::log1p(-p);
+    // Beyond ten standard deviations, and some for the tails of small numbers, there is nothing.
+    let (n, below) = (trials as f64, k as f64);
+    let mean = n * p;
+    let reach = 10.0 * libm::sqrt(mean * (1.0 - p)) + 30.0;
+    if below > mean + reach {
+        return 1.0;
+    }
+    if below < mean - reach {
+        return 0.0;
+    }
+    let first = (mean - reach).max(0.0) as usize;
+    let failures = (trials - first) as f64;
+    let log_choices = libm::lgamma(n + 1.0) - libm::lgamma(first as f64 + 1.0) - libm::lgamma(failures + 1.0);
+    let mut term = libm::exp(log_choices + first as f64 * libm::log(p) + failures * libm::log1p(-p));
+    let odds = p / (1.0 - p);
     let mut sum = 0.0;
-    for successes in 0..k {
-        sum += libm::exp(log_term);
-        log_term += odds + libm::log((trials - successes) as f64) - libm::log((successes + 1) as f64);
+    for successes in first..k {
+        sum += term;
+        term *= odds * (trials - successes) as f64 / (successes + 1) as f64;
     }
     sum.min(1.0)
 }
@@ -235,6 +248,27 @@ fn at_most(k: usize, trials: usize, p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_successes_have_the_chance_of_the_plain_sum() {
+        for (trials, p) in [
+            (1, 0.3),
+            (7, 0.5),
+            (60, 0.01),
+            (400, 0.97),
+            (3_000, 0.2),
+            (17_000, 0.004),
+        ] {
+            let mut sum = 0.0;
+            for k in 0..=trials.min(900) {
+                let found = at_most(k, trials, p);
+                assert!((found - sum).abs() < 1e-9, "{k} of {trials} at {p}: {found} {sum}");
+                let (n, k) = (trials as f64, k as f64);
+                let choices = libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0);
+                sum += libm::exp(choices + k * libm::log(p) + (n - k) * libm::log1p(-p));
+            }
+        }
+    }
 
     #[test]
     fn chances_are_those_of_the_monte_carlo_table() {

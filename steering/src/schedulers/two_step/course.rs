@@ -55,7 +55,9 @@ impl<'a> Course<'a> {
             .as_ref()
             .is_some_and(|next| !matches!(next.subject, Subject::New));
         let is_quiet = begun >= first && !step.waiting && step.outstanding.is_empty() && !climbs;
-        let certainty = if is_quiet {
+        // A model needs no number of those who go on, unless it is to climb a ladder first.
+        let is_asked = !two_step.is_modelled() || two_step.rungs.len() > 1;
+        let certainty = if is_quiet && is_asked {
             two_step.certainty(&step.ranking, &standing.losses, memory)
         } else {
             None

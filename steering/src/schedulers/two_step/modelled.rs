@@ -195,8 +195,16 @@ impl Race<'_> {
             .learnt
             .get_or_init(|| Preference::new(&space, &history, self.situation.key));
         let Some(preference) = learnt else { return by_place() };
-        let points: Vec<_> = outside.iter().map(|place| space.encode(&placed(*place))).collect();
-        let chosen = preference.best_of(&points, &history)?;
+        // The place is the last dimension.
+        let unit = space.dimensions().last()?;
+        let coordinates = |index: usize| {
+            let place = outside[index];
+            let point = configurations[self.ranking[place].1].first.point;
+            let mut coordinates = self.situation.space.encode(point);
+            coordinates.push(unit.encode(&normal_score(place, self.ranking.len()).into()));
+            coordinates
+        };
+        let chosen = preference.best_of(outside.len(), coordinates, &history)?;
         let text = format!("expected to improve most, by a model of {} trainings", inside.len());
         Some(Move::Enter(outside[chosen], text))
     }
