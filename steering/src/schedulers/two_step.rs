@@ -457,6 +457,9 @@ mod tests {
         assert_eq!(plan("", 1_000), [(1, 1_000), (9, 111 + 31), (27, 31)]);
         assert_eq!(plan("cost=5%", 1_000), [(1, 1_000), (9, 31), (27, 31)]);
         assert!(built("cost=5", Fidelity::epochs(1, 27).unwrap()).is_err());
+        // Where nobody says how long the first step is, it is as long as the second: 50 of 100 trainings, 31 more, and 19 for thirds.
+        let shares = built("second=model,full-epochs=27", Fidelity::fraction(0.05).unwrap()).unwrap();
+        assert_eq!(shares.plan(Some(1_000)).brackets[1].rungs, [(9, 57 + 31), (27, 31)]);
     }
 
     #[test]

@@ -218,14 +218,12 @@ impl Race<'_> {
                 .iter()
                 .filter(|stage| self.two_step.is_second(stage.resource))
         };
+        let mut failures = second().filter(|stage| stage.outcome == Outcome::Failed).peekable();
+        if failures.peek().is_some() {
+            return (Outcome::Failed, failures.any(|stage| stage.blamed));
+        }
         let known = self.standing.losses[position];
         let expected = known.or_else(|| Some(forecast.line.at(self.in_part(configuration)?)));
-        if second().any(|stage| stage.outcome == Outcome::Failed) {
-            return (
-                Outcome::Failed,
-                second().any(|stage| stage.outcome == Outcome::Failed && stage.blamed),
-            );
-        }
         match expected.and_then(Loss::new) {
             Some(loss) => (Outcome::Done { loss }, true),
             None => (Outcome::Pending, false),
@@ -267,6 +265,14 @@ impl TwoStep {
         }
     }
 
+    /// Epochs of a whole training in a step over shares of the data; where only the evaluation knows, as many as in the second.
+    pub(super) fn whole_epochs(&self, is_second: bool) -> f64 {
+        match self.epochs[usize::from(is_second)] {
+            0 => self.full_epochs(),
+            epochs => epochs as f64,
+        }
+    }
+
     /// What was spent on a configuration, in full trainings.
     fn spent(&self, configuration: &Configuration<'_>) -> f64 {
         let full = self.full_epochs();
@@ -280,8 +286,8 @@ impl TwoStep {
                 let shares = configuration.stages.chunk_by(|a, b| a.resource == b.resource);
                 let of_share = |stages: &[Stage]| {
                     let last = stages.last()?;
-                    let own = self.epochs[usize::from(self.is_second(last.resource))];
-                    let epochs = last.epochs.unwrap_or(own).max(1) as f64;
+                    let whole = self.whole_epochs(self.is_second(last.resource));
+                    let epochs = last.epochs.map_or(whole, |epochs| epochs as f64);
                     Some(last.resource as f64 / self.fidelity.full() as f64 * epochs / full)
                 };
                 shares.filter_map(of_share).sum()

@@ -80,7 +80,7 @@ impl TwoStep {
         let (full, certain) = (self.full_epochs(), self.certain(first));
         let cheap = match self.fidelity.unit() {
             Unit::Epochs => self.rungs[0] as f64 / full,
-            Unit::Fraction => self.rungs[0] as f64 / self.fidelity.full() as f64 * self.epochs[0].max(1) as f64 / full,
+            Unit::Fraction => self.rungs[0] as f64 / self.fidelity.full() as f64 * self.whole_epochs(false) / full,
         };
         let part = self.middle().map_or(1.0, |middle| middle as f64 / full);
         let before = if self.fidelity.unit() == Unit::Epochs {
