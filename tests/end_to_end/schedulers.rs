@@ -154,16 +154,36 @@ fn under_hpo_and_by_steering_alone_the_same_is_decided() {
     assert_eq!(fs::read_dir(task.directory().join("checkpoints")).unwrap().count(), 0);
 }
 
-#[test]
-fn a_search_that_is_killed_in_mid_rung_comes_to_the_same_end() {
-    let undisturbed = Task::new(&asha()).finish();
-    let task = Task::new(&asha());
+/// Kills the manager again and again: the search comes to the end of an undisturbed one.
+fn comes_to_the_same_end(options: &Value) {
+    let undisturbed = Task::new(options).finish();
+    let task = Task::new(options);
     let mut kills = 0;
     for growth in [900, 1500, 700, 2600, 1100, 400, 1900] {
         kills += usize::from(task.kill_after(growth));
     }
     assert!(kills > 3, "only {kills} kills");
     assert_eq!(task.finish(), undisturbed);
+}
+
+#[test]
+fn a_search_that_is_killed_in_mid_rung_comes_to_the_same_end() {
+    comes_to_the_same_end(&asha());
+}
+
+#[test]
+fn a_population_that_is_killed_between_generations_comes_to_the_same_end() {
+    comes_to_the_same_end(&json!({
+        "scheduler": "pbt", "maxEpochs": 4, "schedule": {"population": 5}, "sampler": "random", "maxPoints": 20
+    }));
+}
+
+#[test]
+fn a_second_step_by_a_model_that_is_killed_comes_to_the_same_end() {
+    comes_to_the_same_end(&json!({
+        "scheduler": "two-step", "maxEpochs": 9, "schedule": {"configurations": 12, "top": 2, "calibration": 4, "cost": "60%"},
+        "sampler": "random", "maxPoints": 40
+    }));
 }
 
 #[test]
