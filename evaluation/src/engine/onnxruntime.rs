@@ -129,8 +129,10 @@ impl OnnxRuntime {
         let mut builder = Session::builder(&self.environment)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
-            // Idle threads that spin take the cores from the other evaluations of the machine.
-            .with_intra_op_spinning(false)?
+            // A step is hundreds of short pieces, and a thread that sleeps wakes too late for the next. Between steps threads that
+            // spin would take the cores from the other evaluations of the machine.
+            .with_intra_op_spinning(self.cuda.is_none())?
+            .with_config_entry("session.force_spinning_stop", "1")?
             .with_inter_op_spinning(false)?
             .with_log_level(LogLevel::Fatal)?;
         if let Some(number) = self.cuda {
