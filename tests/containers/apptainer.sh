@@ -54,10 +54,10 @@ where=\$1
 shift
 mount --make-rprivate /
 mount --bind "$room/system" "$room/system"
-for folder in /dev /proc /sys "$room" "$repository"; do mount --rbind "\$folder" "$room/system\$folder"; done
 mount -t tmpfs tmpfs "$room/system/tmp"
-mkdir -p "$room/system$room"
-mount --rbind "$room" "$room/system$room"
+# Either of the last two may lie in /tmp.
+mkdir -p "$room/system$room" "$room/system$repository"
+for folder in /dev /proc /sys "$room" "$repository"; do mount --rbind "\$folder" "$room/system\$folder"; done
 cd "$room/system"
 pivot_root . old
 cd "\$where"
