@@ -9,9 +9,10 @@
 //! Where even the most that may go on would not have the wanted chance, the share of the data was too small. With a ladder the better
 //! half, and the configurations of the calibration, are then compared on more data, and the same is asked again there.
 //!
-//! Over the epochs of each step there may be a scheduler: of the family of successive halving for the first (`first`), and a race for
-//! the second (`second`), in which `top` are trained in full and many more are begun. So a point of a search over shares of the data
-//! has both `hpo.frac` and `hpo.epochs`. With `weights` the second step starts from the weights of the first.
+//! Over the epochs of each step there may be a scheduler: of the family of successive halving for the first (`first`), and for the
+//! second (`second`) a race, in which `top` are trained in full and many more are begun, or a model, which learns from the second step
+//! who is to enter it and goes by cost instead of chance. So a point of a search over shares of the data has both `hpo.frac` and
+//! `hpo.epochs`. With `weights` the second step starts from the weights of the first.
 //!
 //! Points carry `hpo.step`, 1 or 2. While the last of the first step are still being evaluated, the best so far go on early.
 

@@ -17,7 +17,7 @@ pub(super) enum Second {
     Nobody,
     /// By halvings of known size.
     Halving(Halving),
-    /// By a model of who may be the best.
+    /// By a model of who may be the best, which takes no more than the rungs from halving.
     Modelled(Halving),
     /// By a scheduler of the registry.
     Scheduler(Box<dyn Scheduler>, Fidelity),
